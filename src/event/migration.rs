@@ -1,0 +1,311 @@
+//! Migrations in the same words for every hypervisor; the product's own words are kept beside them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The phases of a migration, the same for every hypervisor (design: vocabulary).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// No migration.
+    Idle,
+    /// Connections and state are being prepared.
+    Setup,
+    /// RAM is copied while the guest runs.
+    PreCopy,
+    /// The guest stands still at the source and what is left is copied.
+    StopAndCopy,
+    /// The guest runs at the destination and pulls what it lacks.
+    PostCopy,
+    /// The guest runs again at the destination but has not answered yet.
+    Recovery,
+    /// Ended well.
+    Done,
+    /// Ended badly.
+    Failed,
+    /// Ended by request; the guest stays at the source.
+    Cancelled,
+    /// A state of the product's that we do not know: treated as still running.
+    Unknown,
+}
+
+impl Phase {
+    /// Whether a migration is over in this phase (or there is none).
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Idle | Self::Done | Self::Failed | Self::Cancelled)
+    }
+
+    /// The word of the vocabulary.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Setup => "setup",
+            Self::PreCopy => "pre-copy",
+            Self::StopAndCopy => "stop-and-copy",
+            Self::PostCopy => "post-copy",
+            Self::Recovery => "recovery",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A time made on another machine's or process's clock, kept as given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignTime {
+    /// Seconds since the epoch by that clock.
+    pub secs: i64,
+    /// Microseconds.
+    pub micros: i64,
+}
+
+/// What ends pre-copy from above the hypervisor. Modelled on Xen 3.4 (`xc_domain_save`): at most
+/// 29 rounds, at most 3 x RAM sent, or fewer than 50 pages left.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StopPolicy {
+    /// Name of the preset, or `custom`.
+    pub name: String,
+    /// End when fewer than so many pages remain.
+    pub remaining_pages_below: Option<u64>,
+    /// End after so many pre-copy rounds.
+    pub rounds: Option<u64>,
+    /// End after so many times the guest's RAM has been sent.
+    pub ram_factor: Option<f64>,
+    /// End after so long, ns since the migration began.
+    pub after_ns: Option<u64>,
+    /// How pre-copy is ended.
+    pub then: Then,
+}
+
+/// How pre-copy is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Then {
+    /// Stop the source, let it finish, make sure the guest runs at the destination.
+    StopAndCopy,
+    /// Run the guest at the destination and pull the rest.
+    PostCopy,
+    /// Give up; the guest stays at the source.
+    Cancel,
+    /// Let the hypervisor throttle the guest until pre-copy converges.
+    AutoConverge,
+}
+
+impl Then {
+    /// The word of the vocabulary.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::StopAndCopy => "stop-and-copy",
+            Self::PostCopy => "post-copy",
+            Self::Cancel => "cancel",
+            Self::AutoConverge => "auto-converge",
+        }
+    }
+}
+
+/// The rule of a [`StopPolicy`] that fired.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopRule {
+    /// Fewer than `limit` pages remained.
+    RemainingPages {
+        /// The limit, pages.
+        limit: u64,
+        /// What remained, pages.
+        seen: u64,
+    },
+    /// As many rounds as allowed.
+    Rounds {
+        /// The limit.
+        limit: u64,
+    },
+    /// As much sent as allowed.
+    RamFactor {
+        /// The limit, times RAM.
+        limit: f64,
+        /// Bytes sent by then.
+        sent_bytes: u64,
+    },
+    /// As long as allowed.
+    Time {
+        /// The limit, ns.
+        limit_ns: u64,
+    },
+    /// The operator asked for it.
+    Operator,
+}
+
+/// What a migration is asked to be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MigrationSettings {
+    /// Link bandwidth the hypervisor may use, bytes/s. None leaves the hypervisor's own.
+    pub bandwidth_bytes_per_s: Option<u64>,
+    /// Downtime the hypervisor may plan for when it decides to switch over, ms.
+    pub downtime_limit_ms: Option<u64>,
+    /// What ends pre-copy.
+    pub policy: StopPolicy,
+    /// Prepare for post-copy.
+    pub post_copy: bool,
+    /// Throttle the guest from the start.
+    pub auto_converge: bool,
+    /// Further parameters by the hypervisor's own name.
+    pub extra: BTreeMap<String, Value>,
+}
+
+/// One look at a running migration. Unknown is `None`, never 0.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Sent so far, bytes.
+    pub transferred_bytes: Option<u64>,
+    /// Left to send by the hypervisor's estimate, bytes. May rise.
+    pub remaining_bytes: Option<u64>,
+    /// Guest RAM, bytes.
+    pub total_bytes: Option<u64>,
+    /// Pre-copy rounds begun (QEMU: `dirty-sync-count`).
+    pub round: Option<u64>,
+    /// Dirty rate the hypervisor sees, pages/s (QEMU: `dirty-pages-rate`, fresh only at a bitmap sync).
+    pub dirty_pages_per_s: Option<f64>,
+    /// Throughput, bytes/s (QEMU: `mbps`, renewed each 100 ms).
+    pub throughput_bytes_per_s: Option<f64>,
+    /// Throttling of the guest's CPUs, %.
+    pub throttle_pct: Option<f64>,
+    /// Downtime expected if it switched over now, ms.
+    pub expected_downtime_ms: Option<f64>,
+    /// Downtime reported of a finished migration, ms.
+    pub downtime_ms: Option<f64>,
+    /// Time by the hypervisor's own clock, ms.
+    pub total_time_ms: Option<f64>,
+    /// Time spent in setup, ms.
+    pub setup_time_ms: Option<f64>,
+}
+
+/// Something a hypervisor said. `host` is our name for it: `a`, `b`, … in the lab.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HvEvent {
+    /// A hypervisor is there.
+    HostUp {
+        /// Our name for it.
+        host: String,
+        /// Product and version.
+        version: String,
+        /// Its process, if it is on this machine.
+        pid: Option<u32>,
+    },
+    /// A hypervisor is gone.
+    HostLost {
+        /// Our name for it.
+        host: String,
+        /// Why.
+        why: String,
+    },
+    /// An event in the product's own words, all fields kept.
+    Raw {
+        /// Our name for it.
+        host: String,
+        /// The product's name of the event, e.g. `MIGRATION_PASS`.
+        name: String,
+        /// The product's own time stamp.
+        at: Option<ForeignTime>,
+        /// Its data.
+        data: Value,
+    },
+    /// The guest stands still on this host.
+    Stopped {
+        /// Our name for it.
+        host: String,
+        /// The product's own time stamp.
+        at: Option<ForeignTime>,
+    },
+    /// The guest runs on this host.
+    Resumed {
+        /// Our name for it.
+        host: String,
+        /// The product's own time stamp.
+        at: Option<ForeignTime>,
+    },
+    /// The running migration is in this phase.
+    Phase {
+        /// The phase, in our words.
+        phase: Phase,
+        /// The product's own word.
+        raw: String,
+    },
+    /// A pre-copy round begins.
+    Round {
+        /// Its number, from 1.
+        round: u64,
+        /// The product's own time stamp.
+        at: Option<ForeignTime>,
+    },
+    /// One look at the running migration.
+    Sample {
+        /// What we understand of it.
+        sample: Sample,
+        /// All of it, in the product's own words.
+        raw: Value,
+    },
+}
+
+/// How a migration ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MigrationEnd {
+    /// The guest runs at the destination and the source may be deactivated.
+    Done,
+    /// It failed.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// It was cancelled; the guest runs at the source.
+    Cancelled {
+        /// By whom: the operator or a rule.
+        by: String,
+    },
+}
+
+/// A migration as blackout drives it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MigrationEvent {
+    /// The command to migrate is about to be given. Migration time counts from here.
+    Began {
+        /// Number of the migration in the session, from 1.
+        n: u32,
+        /// Source host.
+        from: String,
+        /// Destination host.
+        to: String,
+        /// What it is asked to be.
+        settings: MigrationSettings,
+    },
+    /// A rule ended pre-copy.
+    Ruled {
+        /// Number of the migration.
+        n: u32,
+        /// The rule.
+        rule: StopRule,
+        /// What was done.
+        then: Then,
+    },
+    /// It ended; migration time counts to here.
+    Ended {
+        /// Number of the migration.
+        n: u32,
+        /// How.
+        end: MigrationEnd,
+    },
+    /// Its aftermath is settled (guest answers again, late probes are in): the result is final.
+    Settled {
+        /// Number of the migration.
+        n: u32,
+    },
+}

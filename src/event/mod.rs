@@ -1,0 +1,161 @@
+//! The event vocabulary: every fact that can be recorded, and how sources hand facts over.
+//!
+//! An [`Event`] is a timestamped fact from one source. Times inside events are nanoseconds of the
+//! session clock (monotonic, zero at session start) unless a field says otherwise; times made on
+//! foreign clocks (QMP, the guest) are kept as given beside our own and never mixed with them.
+//!
+//! The vocabulary is versioned ([`SCHEMA_MAJOR`], [`SCHEMA_MINOR`]): a new kind of event or field
+//! raises the minor number, a changed meaning the major one.
+
+mod agent;
+mod header;
+mod load;
+mod migration;
+mod operator;
+mod probe;
+mod sink;
+
+use serde::{Deserialize, Serialize};
+
+pub use agent::{AgentEvent, LoadReport};
+pub use header::{Header, HostFacts, Versions};
+pub use load::{DirtyCycle, LoadSettings, Pattern};
+pub use migration::{
+    ForeignTime, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, Sample, StopPolicy, StopRule, Then,
+};
+pub use operator::OperatorEvent;
+pub use probe::{Class, Engine, ProbeEvent, ProbeKind, ProbeSpec};
+pub use sink::{EventSink, Hub, SessionClock};
+
+/// Major version of the capture schema: a reader refuses a newer one.
+pub const SCHEMA_MAJOR: u32 = 1;
+/// Minor version of the capture schema: a reader skips what it does not know.
+pub const SCHEMA_MINOR: u32 = 0;
+
+/// Nanoseconds of the session clock.
+pub type Nanos = u64;
+
+/// One fact, at one time, from one source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it was seen: ns of the session clock.
+    pub t: Nanos,
+    /// What happened.
+    pub ev: Body,
+}
+
+/// What happened. The variant is the source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// Something the person did.
+    Operator(OperatorEvent),
+    /// Something the guest agent said, or its connection did.
+    Agent(AgentEvent),
+    /// The fate of a probe.
+    Probe(ProbeEvent),
+    /// Something a hypervisor said.
+    Hypervisor(HvEvent),
+    /// A migration began, was ended by a rule, or ended.
+    Migration(MigrationEvent),
+    /// CPU of the machine blackout runs on.
+    Host(HostEvent),
+    /// The lab's own doings.
+    Lab(LabEvent),
+    /// The session itself: recorder health, overflow, end.
+    Session(SessionEvent),
+    /// A remark for the event log.
+    Log(LogEvent),
+}
+
+/// CPU of the machine blackout runs on, %.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostEvent {
+    /// Whole machine, % of all CPUs together.
+    pub cpu_pct: f64,
+    /// Each hypervisor process by host name: % of one CPU.
+    pub hypervisors: Vec<(String, f64)>,
+}
+
+/// The lab's own doings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabEvent {
+    /// A step of starting or stopping, for people.
+    Step {
+        /// What is being done.
+        what: String,
+    },
+    /// The accelerator that will run the guest, and why.
+    Accel {
+        /// `kvm` or `tcg`.
+        chosen: String,
+        /// Why this one.
+        why: String,
+    },
+    /// The guest answers and can be loaded and migrated.
+    Ready {
+        /// The guest's address.
+        guest: String,
+        /// A command that enters the lab's network from another terminal.
+        enter: String,
+    },
+}
+
+/// The session itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionEvent {
+    /// A fact learned after the header was written (guest kernel, accelerator, …).
+    Environment {
+        /// What it is, e.g. `guest_kernel`.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// A queue overflowed: so many events were lost on the way.
+    Overflow {
+        /// Which queue.
+        queue: String,
+        /// Events lost since the last such record.
+        lost: u64,
+    },
+    /// The capture cannot be written.
+    RecorderTrouble {
+        /// What the operating system said.
+        why: String,
+    },
+    /// The capture is being written again.
+    RecorderRecovered {
+        /// Events held back meanwhile and now written.
+        kept: u64,
+    },
+    /// The orderly end of the session.
+    Ended {
+        /// Why it ended.
+        why: String,
+    },
+}
+
+/// How much a remark matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// For the record.
+    Info,
+    /// Something to look at.
+    Warn,
+    /// Something went wrong.
+    Error,
+}
+
+/// A remark for the event log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogEvent {
+    /// How much it matters.
+    pub level: Level,
+    /// Where it comes from, e.g. `qmp src`.
+    pub from: String,
+    /// The remark.
+    pub text: String,
+}

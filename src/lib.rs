@@ -1,0 +1,10 @@
+//! **blackout**: a terminal instrument for VM live migration.
+//!
+//! Everything that happens is an [`event::Event`]; sources produce events, and the
+//! live screen, the capture file, a replay and a report are all the same fold
+//! ([`session`]) over the same stream. The rooms below use each other downwards only.
+
+pub mod event;
+#[cfg(test)]
+mod testing;
+pub mod units;
