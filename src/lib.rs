@@ -5,6 +5,7 @@
 //! ([`session`]) over the same stream. The rooms below use each other downwards only.
 
 pub mod event;
+pub mod load;
 #[cfg(test)]
 mod testing;
 pub mod units;
