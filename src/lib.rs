@@ -4,6 +4,7 @@
 //! live screen, the capture file, a replay and a report are all the same fold
 //! ([`session`]) over the same stream. The rooms below use each other downwards only.
 
+pub mod agent;
 pub mod event;
 pub mod load;
 #[cfg(test)]

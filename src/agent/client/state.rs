@@ -1,0 +1,260 @@
+//! What the client's threads share with its handle.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::super::heartbeat::Ear;
+use super::super::outbox::Outbox;
+use super::super::protocol::{AgentHello, HeartbeatTo, RequestId, ToAgent};
+use super::transport::Transport;
+use super::{ClientError, ClientOptions};
+use crate::event::{AgentEvent, Body, EventSink, Level, LoadSettings, LogEvent};
+
+/// Why a try to connect failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Trying again cannot help until somebody changes something.
+    pub lasting: bool,
+    /// Why.
+    pub why: String,
+}
+
+impl Failure {
+    pub(super) fn passing(why: String) -> Self {
+        Self { lasting: false, why }
+    }
+
+    pub(super) fn lasting(why: String) -> Self {
+        Self { lasting: true, why }
+    }
+}
+
+/// The newest request.
+#[derive(Debug, Clone, Copy)]
+struct Newest {
+    id: u64,
+    settings: LoadSettings,
+    answered: bool,
+}
+
+/// A connection that stands.
+pub(super) struct Live {
+    pub(super) outbox: Arc<Outbox<ToAgent>>,
+    pub(super) peer_ip: Option<IpAddr>,
+}
+
+#[derive(Default)]
+struct State {
+    live: Option<Live>,
+    /// The address the agent was last reached at.
+    peer_ip: Option<IpAddr>,
+    agent: Option<AgentHello>,
+    newest: Option<Newest>,
+    failure: Option<Failure>,
+    /// What was last said about being disconnected, so that it is said once.
+    said: Option<String>,
+    bye: Option<ToAgent>,
+}
+
+/// What the client's threads share.
+pub(super) struct Shared {
+    pub(super) transport: Transport,
+    pub(super) options: ClientOptions,
+    /// This controller's number.
+    pub(super) controller: u64,
+    sink: EventSink,
+    ear: Option<Arc<Ear>>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("transport", &self.transport).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(super) fn new(transport: Transport, options: ClientOptions, sink: EventSink, ear: Option<Arc<Ear>>) -> Self {
+        let (state, changed) = (Mutex::new(State::default()), Condvar::new());
+        Self { transport, options, controller: rand::random(), sink, ear, state, changed }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn emit(&self, event: AgentEvent) {
+        self.sink.emit(Body::Agent(event));
+    }
+
+    fn warn(&self, text: String) {
+        self.sink.emit(Body::Log(LogEvent { level: Level::Warn, from: "agent".into(), text }));
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.state().live.is_some()
+    }
+
+    pub(super) fn agent(&self) -> Option<AgentHello> {
+        self.state().agent.clone()
+    }
+
+    pub(super) fn peer_ip(&self) -> Option<IpAddr> {
+        self.state().peer_ip
+    }
+
+    pub(super) fn stopping(&self) -> bool {
+        self.state().bye.is_some()
+    }
+
+    /// The outcome of waiting, if there is one. `over`: the time is up.
+    pub(super) fn settled(&self, over: bool, waited: Duration) -> Option<Result<AgentHello, ClientError>> {
+        let state = self.state();
+        if let (Some(_), Some(hello)) = (&state.live, &state.agent) {
+            return Some(Ok(hello.clone()));
+        }
+        let agent = self.transport.to_string();
+        match &state.failure {
+            Some(f) if f.lasting => Some(Err(ClientError::Lasting { agent, why: f.why.clone() })),
+            failure if over => {
+                let why = failure.as_ref().map_or_else(|| "it has not answered yet".into(), |f| f.why.clone());
+                Some(Err(ClientError::TimedOut { agent, waited, why }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits for a change of the connection, a stop, or until `until`. May return early.
+    pub(super) fn wait_for_change(&self, until: Instant) {
+        let state = self.state();
+        let left = until.saturating_duration_since(Instant::now());
+        drop(self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits so long, or until the client is dropped.
+    pub(super) fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while !self.stopping() && Instant::now() < until {
+            self.wait_for_change(until);
+        }
+    }
+
+    /// Asks for a load, now or as soon as there is a connection.
+    pub(super) fn request(&self, id: u64, settings: LoadSettings) {
+        let mut state = self.state();
+        state.newest = Some(Newest { id, settings, answered: false });
+        if let Some(live) = &state.live {
+            live.outbox.push(ToAgent::Set { id, settings });
+        }
+    }
+
+    /// Leaves: says so if there is a connection.
+    pub(super) fn stop(&self, bye: ToAgent) {
+        let mut state = self.state();
+        if let Some(live) = &state.live {
+            live.outbox.push(bye.clone());
+            live.outbox.close();
+        }
+        state.bye = Some(bye);
+        self.changed.notify_all();
+    }
+
+    /// Request `id` has been answered.
+    pub(super) fn answered(&self, id: u64) {
+        if let Some(newest) = &mut self.state().newest
+            && newest.id == id
+        {
+            newest.answered = true;
+        }
+    }
+
+    /// The lease ran out while nobody was heard: what is set is no longer what was acknowledged.
+    pub(super) fn lease_expired(&self, lease_ms: u64, set: LoadSettings) {
+        self.warn(format!(
+            "no word from here reached the agent for {} s: its lease ran out, the load fell to zero and its memory was freed",
+            lease_ms as f64 / 1e3
+        ));
+        let answered = self.state().newest.filter(|n| n.answered).map(|n| n.id);
+        if let Some(id) = answered {
+            self.emit(AgentEvent::Ack { id, set });
+        }
+    }
+
+    /// A connection stands. Says what the agent must hear, and tells the stream.
+    pub(super) fn connected(&self, hello: &AgentHello, live: Live) {
+        let mut state = self.state();
+        let same = state.agent.as_ref().is_some_and(|a| a.agent == hello.agent);
+        live.outbox.push(ToAgent::Configure {
+            report_interval_ms: self.options.report_interval.as_millis() as u64,
+            heartbeat: self.heartbeat(),
+        });
+        let newest = state.newest;
+        let ours = newest.map(|n| RequestId { controller: self.controller, id: n.id });
+        let done = ours.is_some() && hello.applied == ours && !hello.lease_expired;
+        if let Some(n) = newest
+            && !done
+            && (!n.answered || !same)
+        {
+            live.outbox.push(ToAgent::Set { id: n.id, settings: n.settings });
+        }
+        if let Some(bye) = &state.bye {
+            live.outbox.push(bye.clone());
+            live.outbox.close();
+        }
+        state.peer_ip = live.peer_ip;
+        state.live = Some(live);
+        state.agent = Some(hello.clone());
+        (state.failure, state.said) = (None, None);
+        drop(state);
+        self.emit(AgentEvent::Connected {
+            version: hello.version.clone(),
+            kernel: hello.kernel.clone(),
+            cpus: hello.cpus,
+            ram_bytes: hello.ram_bytes,
+            wset_limit_bytes: hello.wset_limit_bytes,
+            transport: self.transport.to_string(),
+            again: same,
+        });
+        if let Some(n) = newest.filter(|n| done && !n.answered) {
+            self.answered(n.id);
+            self.emit(AgentEvent::Ack { id: n.id, set: hello.settings });
+        }
+        if hello.lease_expired && same {
+            self.lease_expired(hello.lease_ms, hello.settings);
+        } else if hello.lease_expired {
+            self.warn(format!(
+                "the agent let the load of an earlier controller go: its lease of {} s ran out",
+                hello.lease_ms as f64 / 1e3
+            ));
+        }
+        self.changed.notify_all();
+    }
+
+    fn heartbeat(&self) -> Option<HeartbeatTo> {
+        let (wanted, ear) = (self.options.heartbeat?, self.ear.as_ref()?);
+        let bound = wanted.bind.map(|b| b.ip()).filter(|ip| !ip.is_unspecified());
+        Some(HeartbeatTo {
+            ip: wanted.advertise.map(|a| a.ip()).or(bound),
+            port: wanted.advertise.map_or(ear.port, |a| a.port()),
+            token: ear.token,
+            interval_us: wanted.interval.as_micros() as u64,
+        })
+    }
+
+    /// There is no connection, and why. Said once for each reason.
+    pub(super) fn disconnected(&self, failure: Failure) {
+        let mut state = self.state();
+        state.live = None;
+        let news = state.said.as_ref() != Some(&failure.why) && state.bye.is_none();
+        state.said = Some(failure.why.clone());
+        let why = failure.why.clone();
+        state.failure = Some(failure);
+        drop(state);
+        self.changed.notify_all();
+        if news {
+            self.emit(AgentEvent::Disconnected { why });
+        }
+    }
+}
