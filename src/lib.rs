@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod event;
 pub mod load;
+pub mod probe;
 #[cfg(test)]
 mod testing;
 pub mod units;

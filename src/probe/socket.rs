@@ -1,0 +1,267 @@
+//! Opening the sockets probes go through, and saying what to do when that is not allowed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
+
+use super::ProbeError;
+use super::wire::{Family, ICMP_HEADER, MAGIC};
+use crate::event::ProbeKind;
+
+/// Receive buffer asked for, bytes: a guest that was paused answers thousands of queued probes at
+/// once, and what does not fit would be taken for lost.
+const RECEIVE_BUFFER: usize = 16 << 20;
+
+/// How a socket tells us our own answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// ICMP datagram socket: the kernel owns the identifier; errors come by the error queue.
+    Datagram,
+    /// Raw ICMP socket: sees the whole host's ICMP, so a filter and the identifier select ours;
+    /// errors come as packets.
+    Raw {
+        /// Our identifier.
+        ident: u16,
+    },
+    /// UDP; errors come by the error queue.
+    Udp,
+}
+
+/// An open socket and how to use it.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) socket: Socket,
+    pub(crate) family: Family,
+    pub(crate) mode: Mode,
+    pub(crate) target: SockAddr,
+}
+
+/// The family of an address.
+pub(crate) fn family_of(target: &SocketAddr) -> Family {
+    if target.is_ipv4() { Family::V4 } else { Family::V6 }
+}
+
+/// Opens a socket for the thread-pair engine, in the caller's network namespace.
+pub(crate) fn open(
+    kind: ProbeKind,
+    target: SocketAddr,
+    device: Option<&str>,
+    token: u64,
+) -> Result<Channel, ProbeError> {
+    let family = family_of(&target);
+    let (domain, icmp) = match family {
+        Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
+        Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
+    };
+    let (socket, mode) = match kind {
+        ProbeKind::Udp => {
+            (Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).map_err(failed("open a UDP socket"))?, Mode::Udp)
+        }
+        ProbeKind::Icmp => match Socket::new(domain, Type::DGRAM, Some(icmp)) {
+            Ok(socket) => (socket, Mode::Datagram),
+            Err(datagram) => match Socket::new(domain, Type::RAW, Some(icmp)) {
+                Ok(socket) => (socket, Mode::Raw { ident: ident_of(token) }),
+                Err(raw) => return Err(not_permitted(&datagram, &raw)),
+            },
+        },
+    };
+    socket.set_nonblocking(true).map_err(failed("make the socket non-blocking"))?;
+    if let Some(device) = device {
+        bind_device(&socket, device)?;
+    }
+    set(&socket, sockopt::ReceiveTimestampns, true, "ask for kernel receive stamps")?;
+    set(&socket, sockopt::RxqOvfl, 1, "ask for the count of dropped answers")?;
+    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER).map_err(failed("set the receive buffer"))?;
+    }
+    match mode {
+        Mode::Raw { ident } => filter_answers(&socket, family, ident, Some(token))?,
+        Mode::Datagram | Mode::Udp => match family {
+            Family::V4 => set(&socket, sockopt::Ipv4RecvErr, true, "ask for ICMP errors")?,
+            Family::V6 => set(&socket, sockopt::Ipv6RecvErr, true, "ask for ICMP errors")?,
+        },
+    }
+    let target = SockAddr::from(target);
+    if mode == Mode::Udp {
+        socket.connect(&target).map_err(failed("find a route to the target"))?;
+    }
+    Ok(Channel { socket, family, mode, target })
+}
+
+fn set<O>(socket: &Socket, option: O, value: O::Val, what: &'static str) -> Result<(), ProbeError>
+where
+    O: nix::sys::socket::SetSockOpt,
+    O::Val: Sized,
+{
+    setsockopt(&socket.as_fd(), option, &value).map_err(|e| failed(what)(e.into()))
+}
+
+/// Ties a socket to one network device.
+fn bind_device(socket: &Socket, device: &str) -> Result<(), ProbeError> {
+    socket
+        .bind_device(Some(device.as_bytes()))
+        .map_err(|source| ProbeError::Device { device: device.to_owned(), source })
+}
+
+/// The ICMP identifier of a run with this token; never 0.
+pub(crate) fn ident_of(token: u64) -> u16 {
+    ((token >> 48) as u16).max(1)
+}
+
+/// Has the kernel drop all ICMP but answers with our identifier (and token, where the probe's data
+/// carries one) and errors, so that a busy host's ICMP does not wake the measuring thread.
+pub(crate) fn filter_answers<'a, S>(
+    socket: &'a S,
+    family: Family,
+    ident: u16,
+    token: Option<u64>,
+) -> Result<(), ProbeError>
+where
+    SockRef<'a>: From<&'a S>,
+{
+    SockRef::from(socket).attach_filter(&answer_filter(family, ident, token)).map_err(failed("filter the host's ICMP"))
+}
+
+/// Classic BPF. On raw IPv4 sockets packets begin with the IP header, so X is set to its length;
+/// on raw IPv6 sockets they begin with the ICMPv6 header, and X is 0.
+fn answer_filter(family: Family, ident: u16, token: Option<u64>) -> Vec<SockFilter> {
+    const LDX_IMM: u16 = 0x01;
+    const LDX_IP_HEADER: u16 = 0xb1; // X = 4 * (P[k] & 0xf)
+    const LD_BYTE: u16 = 0x50; // A = P[X + k]
+    const LD_HALF: u16 = 0x48;
+    const LD_WORD: u16 = 0x40;
+    const JUMP_EQ: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+
+    let mut wanted: Vec<(u16, u32, u32)> = vec![(LD_HALF, 4, u32::from(ident))];
+    if let Some(token) = token {
+        let data = ICMP_HEADER as u32;
+        wanted.push((LD_WORD, data, MAGIC));
+        wanted.push((LD_WORD, data + 8, (token >> 32) as u32));
+        wanted.push((LD_WORD, data + 12, token as u32));
+    }
+    let errors = family.errors();
+    // Layout: [set X] [load type] [is reply?] {errors: one test each} [drop] {wanted: load, test} [pass]
+    let drop_at = 3 + errors.len();
+    let pass_at = drop_at + 1 + 2 * wanted.len();
+    let jump = |from: usize, to: usize| (to - from - 1) as u8;
+
+    let mut program = vec![
+        match family {
+            Family::V4 => SockFilter::new(LDX_IP_HEADER, 0, 0, 0),
+            Family::V6 => SockFilter::new(LDX_IMM, 0, 0, 0),
+        },
+        SockFilter::new(LD_BYTE, 0, 0, 0),
+        SockFilter::new(JUMP_EQ, jump(2, drop_at + 1), 0, u32::from(family.reply())),
+    ];
+    for (i, kind) in errors.iter().enumerate() {
+        program.push(SockFilter::new(JUMP_EQ, jump(3 + i, pass_at), 0, u32::from(*kind)));
+    }
+    program.push(SockFilter::new(RETURN, 0, 0, 0));
+    for (i, (load, offset, value)) in wanted.iter().enumerate() {
+        // A mismatch goes on to a drop of its own: classic BPF cannot jump back.
+        let test = drop_at + 2 + 2 * i;
+        program.push(SockFilter::new(*load, 0, 0, *offset));
+        program.push(SockFilter::new(JUMP_EQ, 0, jump(test, pass_at + 1), *value));
+    }
+    program.push(SockFilter::new(RETURN, 0, 0, u32::MAX));
+    program.push(SockFilter::new(RETURN, 0, 0, 0));
+    program
+}
+
+/// Wraps what the operating system said.
+pub(crate) fn failed(what: &'static str) -> impl Fn(io::Error) -> ProbeError {
+    move |source| ProbeError::Os { what, source }
+}
+
+/// Turns the refusals of both kinds of ICMP socket into advice.
+pub(crate) fn not_permitted(datagram: &io::Error, raw: &io::Error) -> ProbeError {
+    let refused = |e: &io::Error| matches!(e.raw_os_error(), Some(libc_errno::EPERM | libc_errno::EACCES));
+    if !refused(raw) {
+        return ProbeError::Os { what: "open an ICMP socket", source: io::Error::from(raw.kind()) };
+    }
+    let program = std::env::current_exe().map_or_else(|_| "blackout".to_owned(), |p| p.display().to_string());
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ping_group_range")
+        .map_or_else(|_| "unknown".to_owned(), |text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+    ProbeError::NotPermitted { gid: nix::unistd::getegid().as_raw(), range, program, said: datagram.to_string() }
+}
+
+/// The two errno values a refusal comes with.
+mod libc_errno {
+    pub(super) const EPERM: i32 = nix::errno::Errno::EPERM as i32;
+    pub(super) const EACCES: i32 = nix::errno::Errno::EACCES as i32;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+    use crate::probe::wire::{Body, echo_request};
+
+    const TOKEN: u64 = 0xfeed_beef_dead_cafe;
+
+    /// Runs the filter in the kernel, on a socket that needs no privilege, and tells whether
+    /// `packet` passes.
+    fn passes(family: Family, packet: &[u8]) -> bool {
+        let (near, far) = UnixDatagram::pair().unwrap();
+        far.set_nonblocking(true).unwrap();
+        filter_answers(&far, family, 7, Some(TOKEN)).unwrap();
+        let _ = near.send(packet);
+        far.recv(&mut [0; 256]).is_ok_and(|n| n == packet.len())
+    }
+
+    fn packet(family: Family, kind: u8, ident: u16, token: u64) -> Vec<u8> {
+        let mut icmp = [0; 40];
+        echo_request(family, ident, &Body { token, k: 1, sent: 2 }, &mut icmp);
+        icmp[0] = kind;
+        // An IPv4 header with one word of options: the filter must not take its length for granted.
+        let mut b = if family == Family::V4 { vec![0x46; 24] } else { Vec::new() };
+        b.extend(icmp);
+        b
+    }
+
+    #[test]
+    fn only_our_answers_and_errors_pass_the_filter() {
+        for family in [Family::V4, Family::V6] {
+            assert!(passes(family, &packet(family, family.reply(), 7, TOKEN)));
+            assert!(!passes(family, &packet(family, family.reply(), 8, TOKEN)), "another's identifier");
+            assert!(!passes(family, &packet(family, family.reply(), 7, TOKEN ^ 1)), "another's token");
+            assert!(!passes(family, &packet(family, family.reply(), 7, TOKEN ^ (1 << 40))), "another's token");
+            assert!(!passes(family, &packet(family, family.request(), 7, TOKEN)), "our own request on loopback");
+            for kind in family.errors() {
+                assert!(passes(family, &packet(family, *kind, 99, 0)), "errors are read by us");
+            }
+            assert!(!passes(family, &packet(family, 5, 7, TOKEN)), "a redirect");
+        }
+    }
+
+    #[test]
+    fn a_refusal_prints_the_commands_that_mend_it() {
+        let eperm = io::Error::from_raw_os_error(libc_errno::EPERM);
+        let text = not_permitted(&io::Error::from_raw_os_error(libc_errno::EACCES), &eperm).to_string();
+        assert!(text.contains("sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\""), "{text}");
+        assert!(text.contains("sudo setcap cap_net_raw+ep "), "{text}");
+        let other = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        assert!(matches!(not_permitted(&other, &other), ProbeError::Os { .. }));
+    }
+
+    #[test]
+    fn a_udp_channel_needs_no_privilege() {
+        let echo = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let c = open(ProbeKind::Udp, echo.local_addr().unwrap(), None, TOKEN).unwrap();
+        (&c.socket).write_all(b"x").unwrap();
+        let (n, from) = echo.recv_from(&mut [0; 8]).unwrap();
+        echo.send_to(b"y", from).unwrap();
+        c.socket.set_nonblocking(false).unwrap();
+        assert_eq!((n, (&c.socket).read(&mut [0; 8]).unwrap()), (1, 1));
+        c.socket.shutdown(Shutdown::Both).unwrap();
+        let gone = open(ProbeKind::Udp, echo.local_addr().unwrap(), Some("no-such-device"), TOKEN);
+        assert!(gone.unwrap_err().to_string().contains("no-such-device"));
+    }
+}

@@ -1,0 +1,209 @@
+//! The numbers people read, as a pure fold over a probe's events.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::gap::{Gap, GapFinder, Interruptions};
+use super::histogram::Histogram;
+use super::schedule::Schedule;
+use crate::event::{ProbeEvent, ProbeSpec};
+
+/// Different error texts counted apart; the rest are counted together.
+const ERROR_TEXTS: usize = 8;
+
+/// How many slots ended in each class. A revised slot counts once; duplicates count apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Answered in time.
+    pub ok: u64,
+    /// Answered after the deadline.
+    pub late: u64,
+    /// Not answered by the deadline, and not since.
+    pub lost: u64,
+    /// Further answers to slots already answered.
+    pub duplicate: u64,
+    /// Slots that passed unsent.
+    pub not_sent: u64,
+    /// Sending failed, or an ICMP error came back.
+    pub error: u64,
+}
+
+impl Counts {
+    /// Slots that were answered, in time or late.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.ok + self.late
+    }
+
+    /// Slots sent (or tried) whose fate is known; pending ones and those not sent are not among
+    /// them.
+    #[must_use]
+    pub fn decided(&self) -> u64 {
+        self.ok + self.late + self.lost + self.error
+    }
+
+    /// Share of the decided slots that were lost or ended in an error, %; None before any.
+    #[must_use]
+    pub fn loss_pct(&self) -> Option<f64> {
+        (self.decided() > 0).then(|| 100.0 * (self.lost + self.error) as f64 / self.decided() as f64)
+    }
+}
+
+/// Running numbers of one probe; bounded memory however long it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Its schedule and limits.
+    pub spec: ProbeSpec,
+    /// Slots by class.
+    pub counts: Counts,
+    /// Round trips of all first answers, in time or late, ns.
+    pub rtt: Histogram,
+    /// Distance of each actual sending from when its slot was due, ns.
+    pub spacing: Histogram,
+    /// Silences.
+    pub gaps: GapFinder,
+    /// What the errors said, and how often.
+    pub errors: BTreeMap<String, u64>,
+    /// Whether the probe has ended.
+    pub stopped: bool,
+    schedule: Schedule,
+}
+
+impl Summary {
+    /// An empty summary of a probe that has begun.
+    #[must_use]
+    pub fn new(spec: ProbeSpec) -> Self {
+        Self {
+            counts: Counts::default(),
+            rtt: Histogram::default(),
+            spacing: Histogram::default(),
+            gaps: GapFinder::new(spec.interval_ns),
+            errors: BTreeMap::new(),
+            stopped: false,
+            schedule: Schedule::new(spec.t0, spec.interval_ns, None),
+            spec,
+        }
+    }
+
+    /// Folds one event of this probe in.
+    pub fn apply(&mut self, event: &ProbeEvent) {
+        match *event {
+            ProbeEvent::Started { ref spec, .. } => *self = Self::new(spec.clone()),
+            ProbeEvent::Ok { k, sent, rtt, .. } => {
+                self.counts.ok += 1;
+                self.went_out(k, sent);
+                self.rtt.add(rtt);
+                self.gaps.answered(k, sent, rtt);
+            }
+            ProbeEvent::Late { k, sent, rtt, .. } => {
+                // Always the revision of a `Lost`, which has counted the sending.
+                self.counts.lost = self.counts.lost.saturating_sub(1);
+                self.counts.late += 1;
+                self.rtt.add(rtt);
+                self.gaps.answered(k, sent, rtt);
+            }
+            ProbeEvent::Lost { k, sent, .. } => {
+                self.counts.lost += 1;
+                self.went_out(k, sent);
+                self.gaps.lost(k, sent);
+            }
+            ProbeEvent::Duplicate { .. } => self.counts.duplicate += 1,
+            ProbeEvent::NotSent { .. } => self.counts.not_sent += 1,
+            ProbeEvent::Error { ref what, .. } => {
+                self.counts.error += 1;
+                let room = self.errors.len() < ERROR_TEXTS || self.errors.contains_key(what);
+                *self.errors.entry(if room { what.clone() } else { "other".into() }).or_default() += 1;
+            }
+            ProbeEvent::Stopped { .. } => self.stopped = true,
+        }
+    }
+
+    fn went_out(&mut self, k: u64, sent: u64) {
+        self.spacing.add(sent.abs_diff(self.schedule.due(k)));
+    }
+
+    /// As one JSON object; durations in ns, unknown as null.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let c = &self.counts;
+        let ns = |d: Duration| d.as_nanos() as u64;
+        let gap = |g: Gap| json!({"from_k": g.from_k, "to_k": g.to_k, "lo_ns": ns(g.lo), "hi_ns": g.hi.map(ns)});
+        let Interruptions { count, lo, hi } = self.gaps.interruptions();
+        json!({
+            "spec": self.spec,
+            "ok": c.ok, "late": c.late, "lost": c.lost, "duplicate": c.duplicate,
+            "not_sent": c.not_sent, "error": c.error,
+            "loss_pct": c.loss_pct(),
+            "rtt_ns": {
+                "n": self.rtt.len(), "min": self.rtt.min(), "p50": self.rtt.quantile(0.5),
+                "mean": self.rtt.mean(), "p99": self.rtt.quantile(0.99), "max": self.rtt.max(),
+            },
+            "spacing_error_ns": {
+                "p50": self.spacing.quantile(0.5), "p99": self.spacing.quantile(0.99), "max": self.spacing.max(),
+            },
+            "longest_reply_gap": self.gaps.longest().map(gap),
+            "unfinished_reply_gap": self.gaps.unfinished().map(gap),
+            "interruptions": {"count": count, "lo_ns": ns(lo), "hi_ns": ns(hi)},
+            "errors": self.errors,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Engine, ProbeKind};
+
+    fn summary() -> Summary {
+        Summary::new(ProbeSpec {
+            target: [127, 0, 0, 1].into(),
+            kind: ProbeKind::Icmp,
+            engine: Engine::Threads,
+            interval_ns: 10,
+            deadline_ns: 50,
+            t0: 1_000,
+            cannot_see: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn each_slot_counts_once_and_pending_not_at_all() {
+        let mut s = summary();
+        let id = 0;
+        assert_eq!(s.counts.loss_pct(), None);
+        for ev in [
+            ProbeEvent::Ok { id, k: 0, sent: 1_000, rtt: 4 },
+            ProbeEvent::Lost { id, k: 1, sent: 1_013 },
+            ProbeEvent::Lost { id, k: 2, sent: 1_020 },
+            ProbeEvent::NotSent { id, k: 3 },
+            ProbeEvent::Late { id, k: 1, sent: 1_013, rtt: 60 },
+            ProbeEvent::Duplicate { id, k: 0, rtt: 70 },
+            ProbeEvent::Error { id, k: 4, what: "host unreachable".into() },
+            ProbeEvent::Stopped { id },
+        ] {
+            s.apply(&ev);
+        }
+        let c = Counts { ok: 1, late: 1, lost: 1, duplicate: 1, not_sent: 1, error: 1 };
+        assert_eq!((s.counts, c.answered(), c.decided(), c.loss_pct()), (c, 2, 4, Some(50.0)));
+        assert_eq!((s.rtt.len(), s.rtt.min(), s.rtt.max()), (2, Some(4), Some(60)));
+        assert_eq!((s.spacing.len(), s.spacing.max()), (3, Some(3)));
+        assert!(s.stopped && s.errors["host unreachable"] == 1);
+        let j = s.json();
+        assert_eq!((&j["lost"], &j["rtt_ns"]["max"], &j["loss_pct"]), (&json!(1), &json!(60), &json!(50.0)));
+    }
+
+    #[test]
+    fn nothing_known_is_null() {
+        let j = summary().json();
+        assert!(j["loss_pct"].is_null() && j["rtt_ns"]["p50"].is_null() && j["longest_reply_gap"].is_null());
+    }
+
+    #[test]
+    fn error_texts_are_bounded() {
+        let mut s = summary();
+        (0..100).for_each(|k| s.apply(&ProbeEvent::Error { id: 0, k, what: format!("e{k}") }));
+        assert_eq!((s.errors.len(), s.errors["other"]), (ERROR_TEXTS + 1, 92));
+    }
+}
