@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod event;
+pub mod hypervisor;
 pub mod load;
 pub mod probe;
 #[cfg(test)]

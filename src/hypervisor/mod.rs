@@ -1,0 +1,198 @@
+//! Driving a live migration, in the same words for every hypervisor.
+//!
+//! A [`Driver`] maps one product onto the vocabulary of [`crate::event`]: it says what the product
+//! offers, starts, tunes, stops and cancels a migration, and tells what it sees, both as events
+//! into the stream (all facts) and as a small [`Observation`] (the newest state, for decisions).
+//! Above the drivers stand the stop policy ([`policy`], pure) and the runner ([`run`]), which know
+//! no product. A product's name appears only in its own folder.
+
+pub mod observe;
+pub mod policy;
+pub mod qmp;
+pub mod run;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use thiserror::Error;
+use tokio::sync::watch;
+
+pub use observe::{Observation, Observer, Side};
+pub use run::{RunCommand, run_migration};
+
+use crate::event::MigrationSettings;
+
+/// Why a hypervisor did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum HvError {
+    /// It cannot be reached, or what answers is something else.
+    #[error("cannot use host '{host}': {why}")]
+    Unreachable {
+        /// Our name for it.
+        host: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+    /// It was there and is gone.
+    #[error("host '{host}' is gone: {why}")]
+    Lost {
+        /// Our name for it.
+        host: String,
+        /// What was seen of it last.
+        why: String,
+    },
+    /// It understood and said no.
+    #[error("host '{host}' refuses {what}: {why}")]
+    Refused {
+        /// Our name for it.
+        host: String,
+        /// What it was asked.
+        what: String,
+        /// In its own words.
+        why: String,
+    },
+    /// It did not answer.
+    #[error("host '{host}' did not answer {what} within {seconds} s")]
+    Silent {
+        /// Our name for it.
+        host: String,
+        /// What it was asked.
+        what: String,
+        /// How long we waited, s.
+        seconds: u64,
+    },
+    /// It does not have what was asked for.
+    #[error("host '{host}' offers no {kind} '{name}'{}; it offers: {}", nearest.as_ref().map(|n| format!(" (did you mean '{n}'?)")).unwrap_or_default(), offered.join(", "))]
+    NotOffered {
+        /// Our name for it.
+        host: String,
+        /// `migration parameter` or `migration capability`.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// The offered name most like it.
+        nearest: Option<String>,
+        /// What it offers.
+        offered: Vec<String>,
+    },
+    /// It has it, but not in this state.
+    #[error("cannot {what} now: {why}")]
+    NotNow {
+        /// What was asked for.
+        what: String,
+        /// Why not, and what would make it possible.
+        why: String,
+    },
+    /// The value cannot be used.
+    #[error("'{value}' is no value for '{name}': {hint}")]
+    BadValue {
+        /// The parameter.
+        name: String,
+        /// The value as given.
+        value: String,
+        /// What would be right.
+        hint: String,
+    },
+}
+
+/// A parameter a migration can be tuned with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// The product's own name.
+    pub name: String,
+    /// Its value when it was asked for.
+    pub value: Value,
+    /// Its unit (`bytes/s`, `ms`, `%`, …); empty where it has none or we do not know it.
+    pub unit: &'static str,
+    /// Whether it may be changed while a migration runs.
+    pub live: bool,
+}
+
+/// What a hypervisor offers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Capabilities {
+    /// Product and version.
+    pub product: String,
+    /// Parameters with their present values.
+    pub parameters: Vec<Parameter>,
+    /// The guest can be run at the destination before its memory is there.
+    pub post_copy: bool,
+    /// The guest can be throttled until pre-copy converges.
+    pub auto_converge: bool,
+    /// The source can be stopped from outside to end pre-copy.
+    pub stop_and_copy: bool,
+    /// A running migration can be cancelled.
+    pub cancel: bool,
+}
+
+impl Capabilities {
+    /// The parameter of this name.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|p| p.name == name)
+    }
+}
+
+/// One migration from a source to a destination, driven through one product.
+///
+/// A driver is made for one migration and dropped afterwards. Every method may be called from any
+/// task. Facts go to the event stream as they are seen; [`Driver::observe`] gives the newest state.
+#[async_trait]
+pub trait Driver: Send + Sync {
+    /// Whether the hypervisor is simulated. Results of such a one must be marked.
+    fn simulated(&self) -> bool {
+        false
+    }
+
+    /// What is offered, with the values of this moment.
+    async fn capabilities(&self) -> Result<Capabilities, HvError>;
+
+    /// Makes both ends ready: puts the settings to them and opens the destination.
+    async fn prepare(&self, settings: &MigrationSettings) -> Result<(), HvError>;
+
+    /// Gives the command to migrate and begins to watch. Returns as soon as the command is taken.
+    async fn start(&self) -> Result<(), HvError>;
+
+    /// Asks for the running migration to be cancelled; the end is seen in [`Driver::observe`].
+    async fn cancel(&self) -> Result<(), HvError>;
+
+    /// Changes one parameter by the product's own name, also of a running migration.
+    async fn tune(&self, name: &str, value: Value) -> Result<(), HvError>;
+
+    /// Puts those of the settings to a running migration that can still be changed.
+    async fn retune(&self, settings: &MigrationSettings) -> Result<(), HvError>;
+
+    /// Runs the guest at the destination now and lets it pull what it lacks.
+    async fn start_post_copy(&self) -> Result<(), HvError>;
+
+    /// Begins to throttle the guest.
+    async fn start_auto_converge(&self) -> Result<(), HvError>;
+
+    /// Stops the guest at the source, so that the migration can finish. From here on the guest
+    /// runs nowhere until somebody resumes it: the driver first arms what safeguard it has
+    /// against the death of this process.
+    async fn stop_source(&self) -> Result<(), HvError>;
+
+    /// Sees to it that the guest runs at the destination: waits until everything has arrived
+    /// there, resumes it and has this confirmed.
+    async fn resume_destination(&self) -> Result<(), HvError>;
+
+    /// Sees to it that the guest runs at the source (after a failed or cancelled migration).
+    async fn resume_source(&self) -> Result<(), HvError>;
+
+    /// The newest state of the migration.
+    fn observe(&self) -> watch::Receiver<Observation>;
+
+    /// The migration is over and the guest is seen to: safeguards stand down, watching ends.
+    async fn stand_down(&self);
+}
+
+/// The word of `offered` most like `word`, if any is alike at all.
+pub(crate) fn nearest<'a>(word: &str, offered: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    offered
+        .into_iter()
+        .map(|o| (strsim::jaro_winkler(&word, &o.to_lowercase()), o))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, o)| o)
+}

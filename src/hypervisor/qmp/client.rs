@@ -1,0 +1,461 @@
+//! One connection to a QMP monitor: greeting, commands with ids, events as they come.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::endpoint::Endpoint;
+use super::frame::{FrameError, Framer};
+use crate::event::ForeignTime;
+
+/// Longest message we take, bytes. The largest answer a QEMU gives (its schema) is about 250 kB.
+pub const MESSAGE_LIMIT: usize = 4 << 20;
+/// Events waiting to be taken; beyond this the peer is held up, nothing is dropped.
+const EVENT_QUEUE: usize = 4096;
+
+/// What can go wrong with a QMP connection.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum QmpError {
+    /// Nothing listens there.
+    #[error("cannot connect to {endpoint}: {why}; {remedy}")]
+    NoSocket {
+        /// The address.
+        endpoint: String,
+        /// What the operating system said.
+        why: String,
+        /// What would help.
+        remedy: &'static str,
+    },
+    /// Something else listens there.
+    #[error(
+        "this socket is not QMP: {said} ({endpoint}); a monitor needs mode=control, as in -qmp unix:PATH,server=on,wait=off"
+    )]
+    NotQmp {
+        /// The address.
+        endpoint: String,
+        /// What it said instead of a greeting.
+        said: String,
+    },
+    /// It says nothing.
+    #[error(
+        "{endpoint} takes connections but sent no QMP greeting within {ms} ms: it is not QMP, or another program holds this monitor (each serves one client at a time)"
+    )]
+    NoGreeting {
+        /// The address.
+        endpoint: String,
+        /// How long we waited, ms.
+        ms: u128,
+    },
+    /// The connection is over.
+    #[error("the connection to {endpoint} is lost: {why}")]
+    Closed {
+        /// The address.
+        endpoint: String,
+        /// Why.
+        why: String,
+    },
+    /// The peer refuses a command.
+    #[error("'{command}' is refused: {desc}")]
+    Refused {
+        /// The command.
+        command: String,
+        /// The class of the error, e.g. `GenericError`, `CommandNotFound`.
+        class: String,
+        /// In the peer's words.
+        desc: String,
+    },
+    /// The peer does not answer a command.
+    #[error("{endpoint} did not answer '{command}' within {seconds} s")]
+    Silent {
+        /// The address.
+        endpoint: String,
+        /// The command.
+        command: String,
+        /// How long we waited, s.
+        seconds: u64,
+    },
+}
+
+/// An event, with the peer's time stamp beside our own time of receipt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QmpEvent {
+    /// Its name, e.g. `MIGRATION_PASS`.
+    pub name: String,
+    /// Its data; null where it has none.
+    pub data: Value,
+    /// The peer's time stamp (its host's realtime clock), if it could make one.
+    pub at: Option<ForeignTime>,
+    /// When we read it.
+    pub received: Instant,
+}
+
+/// What a monitor says of itself on connecting.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Greeting {
+    /// The greeting, all of it.
+    pub raw: Value,
+}
+
+impl Greeting {
+    /// Product and version: `QEMU 10.0.2`.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let v = &self.raw["QMP"]["version"]["qemu"];
+        match (v["major"].as_u64(), v["minor"].as_u64(), v["micro"].as_u64()) {
+            (Some(a), Some(b), Some(c)) => format!("QEMU {a}.{b}.{c}"),
+            _ => "QEMU, version unknown".into(),
+        }
+    }
+}
+
+type Answer = Result<Value, QmpError>;
+
+#[derive(Debug)]
+struct Shared {
+    endpoint: String,
+    pending: Mutex<HashMap<u64, (String, oneshot::Sender<Answer>)>>,
+    next: AtomicU64,
+    closed: watch::Sender<Option<QmpError>>,
+}
+
+impl Shared {
+    fn pending(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (String, oneshot::Sender<Answer>)>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the connection for everybody who waits on it; the first reason stays.
+    fn close(&self, why: String) {
+        let error = QmpError::Closed { endpoint: self.endpoint.clone(), why };
+        self.closed.send_if_modified(|c| {
+            let first = c.is_none();
+            if first {
+                *c = Some(error.clone());
+            }
+            first
+        });
+        for (_, (_, tx)) in self.pending().drain() {
+            let _ = tx.send(Err(error.clone()));
+        }
+    }
+}
+
+/// One connection to a QMP monitor. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    out: mpsc::UnboundedSender<Vec<u8>>,
+    tasks: [AbortHandle; 2],
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        for t in &self.tasks {
+            t.abort();
+        }
+        self.shared.close("closed by us".into());
+    }
+}
+
+type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
+
+async fn open(endpoint: &Endpoint) -> std::io::Result<Halves> {
+    match endpoint {
+        Endpoint::Unix(path) => {
+            let (r, w) = UnixStream::connect(path).await?.into_split();
+            Ok((Box::new(r), Box::new(w)))
+        }
+        Endpoint::Tcp(host, port) => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            let (r, w) = stream.into_split();
+            Ok((Box::new(r), Box::new(w)))
+        }
+    }
+}
+
+fn remedy(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "there is no such socket: is the QEMU running, and its monitor at this path?",
+        ErrorKind::ConnectionRefused => "nobody listens there: has the QEMU ended?",
+        ErrorKind::PermissionDenied => "run as the user who started the QEMU, or give yourself access to the socket",
+        _ => "check the address and that the QEMU runs",
+    }
+}
+
+impl Client {
+    /// Connects, checks the greeting and enters command mode. Events are handed to `events` as
+    /// they are read, and dropped if there is none.
+    ///
+    /// # Errors
+    /// When nothing listens, when what listens is not QMP, or when it says nothing for `patience`.
+    pub async fn connect(
+        endpoint: &Endpoint,
+        patience: Duration,
+        want_events: bool,
+    ) -> Result<(Self, Greeting, Option<mpsc::Receiver<QmpEvent>>), QmpError> {
+        let name = endpoint.to_string();
+        let (mut reader, writer) = match timeout(patience, open(endpoint)).await {
+            Ok(Ok(halves)) => halves,
+            Ok(Err(e)) => {
+                return Err(QmpError::NoSocket { endpoint: name, why: e.to_string(), remedy: remedy(e.kind()) });
+            }
+            Err(_) => {
+                let why = format!("no answer within {} ms", patience.as_millis());
+                return Err(QmpError::NoSocket { endpoint: name, why, remedy: remedy(ErrorKind::TimedOut) });
+            }
+        };
+        let mut framer = Framer::new(MESSAGE_LIMIT);
+        let greeting = match timeout(patience, read_greeting(&mut reader, &mut framer)).await {
+            Ok(Ok(raw)) => Greeting { raw },
+            Ok(Err(said)) => return Err(QmpError::NotQmp { endpoint: name, said }),
+            Err(_) => {
+                let said = framer.pending();
+                return Err(if said.is_empty() {
+                    QmpError::NoGreeting { endpoint: name, ms: patience.as_millis() }
+                } else {
+                    QmpError::NotQmp { endpoint: name, said: format!("it said '{said}' and no more") }
+                });
+            }
+        };
+        let shared = Arc::new(Shared {
+            endpoint: name,
+            pending: Mutex::new(HashMap::new()),
+            next: AtomicU64::new(1),
+            closed: watch::Sender::new(None),
+        });
+        let (out, out_rx) = mpsc::unbounded_channel();
+        let (event_tx, event_rx) = mpsc::channel(EVENT_QUEUE);
+        let event_tx = want_events.then_some(event_tx);
+        let read = tokio::spawn(read_loop(reader, framer, Arc::clone(&shared), event_tx)).abort_handle();
+        let write = tokio::spawn(write_loop(writer, out_rx, Arc::clone(&shared))).abort_handle();
+        let client = Self { shared, out, tasks: [read, write] };
+        client.execute_within("qmp_capabilities", Value::Null, patience).await?;
+        Ok((client, greeting, want_events.then_some(event_rx)))
+    }
+
+    /// Gives a command and waits for its answer: 30 s, for a QEMU that hands over the last of the
+    /// memory answers nothing meanwhile.
+    ///
+    /// # Errors
+    /// When the peer refuses, is gone, or does not answer.
+    pub async fn execute(&self, command: &str, arguments: Value) -> Answer {
+        self.execute_within(command, arguments, Duration::from_secs(30)).await
+    }
+
+    /// Gives a command and waits at most `patience` for its answer. `arguments` is an object, or
+    /// null for none.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn execute_within(&self, command: &str, arguments: Value, patience: Duration) -> Answer {
+        let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let (tx, rx) = oneshot::channel();
+        self.shared.pending().insert(id, (command.to_owned(), tx));
+        // Looked at after the insertion: a connection that ends later finds the request there.
+        if let Some(error) = self.shared.closed.borrow().clone() {
+            self.shared.pending().remove(&id);
+            return Err(error);
+        }
+        let mut message = Map::from_iter([("execute".to_owned(), json!(command)), ("id".to_owned(), json!(id))]);
+        if !arguments.is_null() {
+            message.insert("arguments".to_owned(), arguments);
+        }
+        let mut line = Value::Object(message).to_string().into_bytes();
+        line.push(b'\n');
+        // A failed send means that the writer is gone, and then the reader says why.
+        let _ = self.out.send(line);
+        match timeout(patience, rx).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(self.closed_error()),
+            Err(_) => {
+                self.shared.pending().remove(&id);
+                Err(QmpError::Silent {
+                    endpoint: self.shared.endpoint.clone(),
+                    command: command.to_owned(),
+                    seconds: patience.as_secs(),
+                })
+            }
+        }
+    }
+
+    /// Why the connection is over, once it is.
+    #[must_use]
+    pub fn closed(&self) -> watch::Receiver<Option<QmpError>> {
+        self.shared.closed.subscribe()
+    }
+
+    fn closed_error(&self) -> QmpError {
+        self.shared.closed.borrow().clone().unwrap_or_else(|| QmpError::Closed {
+            endpoint: self.shared.endpoint.clone(),
+            why: "it ended without a reason".into(),
+        })
+    }
+}
+
+/// The greeting, or what was said instead.
+async fn read_greeting(reader: &mut (dyn AsyncRead + Send + Unpin), framer: &mut Framer) -> Result<Value, String> {
+    let mut buf = [0u8; 4096];
+    loop {
+        if let Some(object) = framer.next_object().map_err(|e| e.to_string())? {
+            let text = String::from_utf8_lossy(&object).chars().take(80).collect::<String>();
+            return match serde_json::from_slice::<Value>(&object) {
+                Ok(v) if v.get("QMP").is_some_and(Value::is_object) => Ok(v),
+                _ => Err(format!("it said '{text}'")),
+            };
+        }
+        match reader.read(&mut buf).await {
+            Ok(0) => return Err("it closed the connection without a greeting".into()),
+            Ok(n) => framer.push(&buf[..n]),
+            Err(e) => return Err(format!("reading its greeting failed: {e}")),
+        }
+    }
+}
+
+async fn write_loop(
+    mut writer: Box<dyn AsyncWrite + Send + Unpin>,
+    mut out: mpsc::UnboundedReceiver<Vec<u8>>,
+    shared: Arc<Shared>,
+) {
+    while let Some(line) = out.recv().await {
+        if let Err(e) = writer.write_all(&line).await {
+            // The reader may still hold answers and the reason; it closes on its own.
+            if e.kind() != ErrorKind::BrokenPipe {
+                shared.close(format!("writing failed: {e}"));
+            }
+            return;
+        }
+    }
+}
+
+async fn read_loop(
+    mut reader: Box<dyn AsyncRead + Send + Unpin>,
+    mut framer: Framer,
+    shared: Arc<Shared>,
+    events: Option<mpsc::Sender<QmpEvent>>,
+) {
+    let mut buf = vec![0u8; 64 << 10];
+    let mut received = Instant::now();
+    let why = 'reading: loop {
+        loop {
+            match framer.next_object() {
+                Ok(Some(object)) => match sort(&object, received) {
+                    Ok(Message::Answer(id, answer)) => settle(&shared, id, answer),
+                    Ok(Message::Event(event)) => {
+                        if let Some(tx) = &events {
+                            let _ = tx.send(event).await;
+                        }
+                    }
+                    Ok(Message::Other) => {}
+                    Err(why) => break 'reading why,
+                },
+                Ok(None) => break,
+                Err(e @ FrameError::Garbage(_)) => break 'reading format!("it no longer speaks QMP: {e}"),
+                Err(e @ FrameError::TooLong(_)) => break 'reading e.to_string(),
+            }
+        }
+        match reader.read(&mut buf).await {
+            Ok(0) => break "it closed the connection (has the process ended?)".into(),
+            Ok(n) => {
+                received = Instant::now();
+                framer.push(&buf[..n]);
+            }
+            Err(e) => break format!("reading failed: {e}"),
+        }
+    };
+    shared.close(why);
+}
+
+enum Message {
+    Answer(Option<u64>, Result<Value, (String, String)>),
+    Event(QmpEvent),
+    Other,
+}
+
+/// Sorts one message; fails on what is not JSON.
+fn sort(object: &[u8], received: Instant) -> Result<Message, String> {
+    let mut v: Value = serde_json::from_slice(object).map_err(|e| {
+        let text: String = String::from_utf8_lossy(object).chars().take(80).collect();
+        format!("it sent broken JSON ({e}): '{text}'")
+    })?;
+    let id = v.get("id").and_then(Value::as_u64);
+    if let Some(name) = v.get("event").and_then(Value::as_str) {
+        let name = name.to_owned();
+        let at = foreign_time(&v["timestamp"]);
+        return Ok(Message::Event(QmpEvent { name, data: v["data"].take(), at, received }));
+    }
+    if let Some(error) = v.get("error") {
+        let text = |key: &str| error.get(key).and_then(Value::as_str).map(str::to_owned);
+        let desc = text("desc").unwrap_or_else(|| error.to_string());
+        return Ok(Message::Answer(id, Err((text("class").unwrap_or_default(), desc))));
+    }
+    if v.get("return").is_some() {
+        return Ok(Message::Answer(id, Ok(v["return"].take())));
+    }
+    Ok(Message::Other)
+}
+
+/// A QMP time stamp; QEMU writes -1 where its clock failed.
+fn foreign_time(v: &Value) -> Option<ForeignTime> {
+    let (secs, micros) = (v.get("seconds")?.as_i64()?, v.get("microseconds")?.as_i64()?);
+    (secs >= 0 && (0..1_000_000).contains(&micros)).then_some(ForeignTime { secs, micros })
+}
+
+/// Hands an answer to whoever waits for it. One without an id (the peer could not read our
+/// command) goes to the oldest request; one that nobody waits for any more is dropped.
+fn settle(shared: &Shared, id: Option<u64>, answer: Result<Value, (String, String)>) {
+    let mut pending = shared.pending();
+    let Some(id) = id.or_else(|| pending.keys().min().copied()) else { return };
+    if let Some((command, tx)) = pending.remove(&id) {
+        let _ = tx.send(answer.map_err(|(class, desc)| QmpError::Refused { command, class, desc }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn events_keep_the_peers_time_and_all_data() {
+        let text =
+            br#"{"timestamp":{"seconds":1795377490,"microseconds":433887},"event":"MIGRATION_PASS","data":{"pass":1}}"#;
+        let Ok(Message::Event(e)) = sort(text, Instant::now()) else { panic!("no event") };
+        assert_eq!((e.name.as_str(), &e.data), ("MIGRATION_PASS", &json!({"pass": 1})));
+        assert_eq!(e.at, Some(ForeignTime { secs: 1_795_377_490, micros: 433_887 }));
+        let text = br#"{"timestamp":{"seconds":-1,"microseconds":-1},"event":"STOP"}"#;
+        let Ok(Message::Event(e)) = sort(text, Instant::now()) else { panic!("no event") };
+        assert_eq!((e.at, e.data), (None, Value::Null));
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_no_crash() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(sort(deep.as_bytes(), Instant::now()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_messages_never_panic(
+            key in prop::sample::select(vec!["event", "return", "error", "id", "timestamp", "data", "QMP"]),
+            other in prop::sample::select(vec!["event", "return", "error", "id", "timestamp"]),
+            text in "\\PC{0,20}", n in any::<i64>(),
+        ) {
+            for v in [json!({key: text, other: n}), json!({key: {other: text}}), json!({key: [n], other: {"desc": n}})] {
+                let _ = sort(v.to_string().as_bytes(), Instant::now());
+                let _ = Greeting { raw: v }.version();
+            }
+            let _ = sort(text.as_bytes(), Instant::now());
+        }
+    }
+}

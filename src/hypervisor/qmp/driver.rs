@@ -1,0 +1,400 @@
+//! One migration between two QEMUs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use tokio::sync::{Mutex, broadcast, watch};
+use tokio::task::AbortHandle;
+
+use super::endpoint::Endpoint;
+use super::guardian::{Guardian, GuardianCommand};
+use super::host::{Note, QmpHost};
+use super::negotiate::{Offer, Plan, capability_list, is_live, parameters, plan, unit_of};
+use super::status::Whereabouts;
+use super::watch::{WatchState, Watcher};
+use crate::event::{EventSink, Level, MigrationSettings, Phase};
+use crate::hypervisor::{Capabilities, Driver, HvError, Observation, Observer, Parameter};
+
+/// Between two looks at a destination that is still taking in what was sent.
+const ARRIVAL_LOOK: Duration = Duration::from_millis(5);
+/// How long a destination may take to load what was sent.
+const ARRIVAL_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How to drive a migration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QmpOptions {
+    /// The URI the source connects to: `tcp:host:port`, `unix:/path`, …
+    pub uri: String,
+    /// The URI the destination listens on if it waits with `-incoming defer`; None takes `uri`.
+    pub incoming_uri: Option<String>,
+    /// How to start the guardian; None does without (only for guests nobody would miss).
+    pub guardian: Option<GuardianCommand>,
+    /// Distance of two looks at the migration. QEMU renews its figures each 100 ms.
+    pub every: Duration,
+}
+
+impl QmpOptions {
+    /// For a migration to `uri`, looked at ten times a second, with this program as guardian.
+    #[must_use]
+    pub fn to(uri: impl Into<String>) -> Self {
+        Self {
+            uri: uri.into(),
+            incoming_uri: None,
+            guardian: Some(GuardianCommand::this_program()),
+            every: Duration::from_millis(100),
+        }
+    }
+}
+
+/// Drives one migration between two QEMUs over QMP.
+#[derive(Debug)]
+pub struct QmpDriver {
+    source: Arc<QmpHost>,
+    destination: Arc<QmpHost>,
+    options: QmpOptions,
+    observer: Arc<Observer>,
+    inner: Mutex<Inner>,
+    /// `cont` has been sent to the destination: from here on it may run the guest.
+    destination_told: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    plan: Option<Plan>,
+    guardian: Option<Guardian>,
+    watcher: Option<AbortHandle>,
+}
+
+impl Drop for QmpDriver {
+    fn drop(&mut self) {
+        if let Some(w) = self.inner.get_mut().watcher.take() {
+            w.abort();
+        }
+    }
+}
+
+impl QmpDriver {
+    /// A driver for one migration from `source` to `destination`.
+    #[must_use]
+    pub fn new(source: Arc<QmpHost>, destination: Arc<QmpHost>, options: QmpOptions, sink: EventSink) -> Self {
+        Self {
+            source,
+            destination,
+            options,
+            observer: Arc::new(Observer::new(sink)),
+            inner: Mutex::default(),
+            destination_told: AtomicBool::new(false),
+        }
+    }
+
+    fn log(&self, level: Level, from: &QmpHost, text: impl Into<String>) {
+        self.observer.log(level, from.name(), text.into());
+    }
+
+    async fn status(host: &QmpHost) -> Result<String, HvError> {
+        let answer = host.execute("query-status", Value::Null).await?;
+        Ok(answer["status"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Opens a destination that waits with `-incoming defer`; one that listens already stays so.
+    async fn open_destination(&self) -> Result<(), HvError> {
+        let d = &self.destination;
+        let state = d.execute("query-migrate", Value::Null).await?;
+        match state["status"].as_str().unwrap_or("none") {
+            "none" => {}
+            "setup" => return Ok(()),
+            other => {
+                let why = format!("its incoming migration is already '{other}'; start a fresh destination");
+                return Err(HvError::NotNow { what: format!("migrate to '{}'", d.name()), why });
+            }
+        }
+        let uri = self.options.incoming_uri.as_ref().unwrap_or(&self.options.uri);
+        // A destination that stays after a failure can still say what went wrong; QEMU before 9.1
+        // does not know the argument and exits.
+        let stays = d.execute("migrate-incoming", json!({"uri": uri, "exit-on-error": false})).await;
+        match stays {
+            Err(HvError::Refused { why, .. }) if why.contains("exit-on-error") => {
+                d.execute("migrate-incoming", json!({ "uri": uri })).await?;
+            }
+            other => {
+                other?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn set(&self, host: &QmpHost, set: &Map<String, Value>) -> Result<(), HvError> {
+        if !set.is_empty() {
+            host.execute("migrate-set-parameters", Value::Object(set.clone())).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives `cont` until the guest runs. Before everything has arrived, `cont` has no effect.
+    async fn resume(&self, host: &Arc<QmpHost>) -> Result<(), HvError> {
+        let begun = Instant::now();
+        loop {
+            match Self::status(host).await?.as_str() {
+                // A guest that sleeps (ACPI S3) goes on sleeping; it is for others to wake it.
+                "running" | "suspended" => return Ok(()),
+                "inmigrate" => {
+                    let state = host.execute("query-migrate", Value::Null).await?;
+                    if state["status"] == "failed" {
+                        let why = state["error-desc"].as_str().unwrap_or("the incoming migration failed").to_owned();
+                        return Err(HvError::Refused {
+                            host: host.name().into(),
+                            what: "to run the guest".into(),
+                            why,
+                        });
+                    }
+                }
+                _ => {
+                    if Arc::ptr_eq(host, &self.destination) {
+                        self.destination_told.store(true, Ordering::Relaxed);
+                    }
+                    host.execute("cont", Value::Null).await?;
+                    continue_if_running(host).await?;
+                    continue;
+                }
+            }
+            if begun.elapsed() > ARRIVAL_PATIENCE {
+                return Err(HvError::Silent {
+                    host: host.name().into(),
+                    what: "that everything has arrived".into(),
+                    seconds: ARRIVAL_PATIENCE.as_secs(),
+                });
+            }
+            tokio::time::sleep(ARRIVAL_LOOK).await;
+        }
+    }
+
+    fn subscribe(&self) -> (broadcast::Receiver<Note>, broadcast::Receiver<Note>) {
+        (self.source.notes(), self.destination.notes())
+    }
+}
+
+/// A guest that does not run after a granted `cont` is refused by its state (a watchdog, an I/O
+/// error, a suspended guest); asking again and again would not help.
+async fn continue_if_running(host: &QmpHost) -> Result<(), HvError> {
+    for _ in 0..20 {
+        let status = QmpDriver::status(host).await?;
+        if status == "running" || status == "suspended" {
+            return Ok(());
+        }
+        tokio::time::sleep(ARRIVAL_LOOK).await;
+    }
+    let status = QmpDriver::status(host).await?;
+    Err(HvError::Refused {
+        host: host.name().into(),
+        what: "to run the guest".into(),
+        why: format!("after 'cont' its status is '{status}'"),
+    })
+}
+
+#[async_trait]
+impl Driver for QmpDriver {
+    async fn capabilities(&self) -> Result<Capabilities, HvError> {
+        let source = Offer::ask(&self.source).await?;
+        let destination = Offer::ask(&self.destination).await?;
+        let parameters = source.parameters.iter().map(|(name, value)| Parameter {
+            name: name.clone(),
+            value: value.clone(),
+            unit: unit_of(name),
+            live: is_live(name),
+        });
+        let both = |c: &str| source.capabilities.contains_key(c) && destination.capabilities.contains_key(c);
+        Ok(Capabilities {
+            product: self.source.version().to_owned(),
+            parameters: parameters.collect(),
+            post_copy: both("postcopy-ram"),
+            auto_converge: source.capabilities.contains_key("auto-converge"),
+            stop_and_copy: true,
+            cancel: true,
+        })
+    }
+
+    async fn prepare(&self, settings: &MigrationSettings) -> Result<(), HvError> {
+        let source = Offer::ask(&self.source).await?;
+        let destination = Offer::ask(&self.destination).await?;
+        let plan = plan(&source, &destination, settings, &self.options.uri)?;
+        let at_destination = Self::status(&self.destination).await?;
+        if at_destination != "inmigrate" {
+            return Err(HvError::NotNow {
+                what: format!("migrate to '{}'", self.destination.name()),
+                why: format!(
+                    "it does not wait for a migration (its status is '{at_destination}'); start it with -incoming defer"
+                ),
+            });
+        }
+        for (host, capabilities, parameters) in [
+            (&self.source, &plan.source_capabilities, &plan.source_parameters),
+            (&self.destination, &plan.destination_capabilities, &plan.destination_parameters),
+        ] {
+            host.execute("migrate-set-capabilities", capability_list(capabilities)).await?;
+            self.set(host, parameters).await?;
+        }
+        if !plan.source_capabilities.contains_key("events") {
+            self.log(Level::Warn, &self.source, "it tells no migration events; phases and rounds come from looking");
+        }
+        self.open_destination().await?;
+        let mut inner = self.inner.lock().await;
+        inner.plan = Some(plan);
+        if let (Some(command), None) = (&self.options.guardian, &inner.guardian) {
+            match Guardian::start(command, self.source.spec(), self.destination.spec()).await {
+                Ok(g) => inner.guardian = Some(g),
+                Err(e) => {
+                    let text =
+                        format!("no guardian ({e}): if blackout dies while the guest is stopped, resume it by hand");
+                    self.log(Level::Warn, &self.source, text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&self) -> Result<(), HvError> {
+        let (source_notes, destination_notes) = self.subscribe();
+        let running = self.source.view().borrow().running;
+        let asleep = running == Some(false);
+        if asleep {
+            let text = "the guest does not run at the source, so it will not run at the destination either";
+            self.log(Level::Warn, &self.source, text);
+        }
+        self.observer.update(|o| {
+            o.source_running = running;
+            o.destination_running = self.destination.view().borrow().running;
+        });
+        self.source.execute("migrate", json!({"uri": self.options.uri})).await?;
+        let mut inner = self.inner.lock().await;
+        let rounds_by_event =
+            inner.plan.as_ref().is_some_and(|p| p.source_capabilities.get("events").copied().unwrap_or(false));
+        let watcher = Watcher {
+            observer: Arc::clone(&self.observer),
+            source: Arc::clone(&self.source),
+            destination: Arc::clone(&self.destination),
+            source_notes,
+            destination_notes,
+            guest: Whereabouts { asleep, ..Whereabouts::default() },
+            rounds_by_event,
+            every: self.options.every,
+            state: WatchState::default(),
+        };
+        inner.watcher = Some(tokio::spawn(watcher.run()).abort_handle());
+        Ok(())
+    }
+
+    async fn cancel(&self) -> Result<(), HvError> {
+        let o = self.observer.now();
+        let not_now = |why: &str| Err(HvError::NotNow { what: "cancel".into(), why: why.into() });
+        // QEMU takes the command in post-copy too, and kills the guest with it.
+        if o.phase == Phase::PostCopy || o.raw.starts_with("postcopy") {
+            return not_now("post-copy cannot be cancelled: the guest is already at the destination");
+        }
+        if o.complete {
+            return not_now("everything has been handed over");
+        }
+        self.source.execute("migrate_cancel", Value::Null).await.map(drop)
+    }
+
+    async fn tune(&self, name: &str, value: Value) -> Result<(), HvError> {
+        let offer = Offer::ask(&self.source).await?;
+        let running = !self.observer.now().phase.is_over();
+        if running && offer.capabilities.contains_key(name) && !offer.parameters.contains_key(name) {
+            let why = "a migration capability can only be set before the migration begins".to_owned();
+            return Err(HvError::NotNow { what: format!("set '{name}'"), why });
+        }
+        let value = offer.parameter(name, &value)?;
+        self.source.execute("migrate-set-parameters", json!({ name: value })).await.map(drop)
+    }
+
+    async fn retune(&self, settings: &MigrationSettings) -> Result<(), HvError> {
+        let offer = Offer::ask(&self.source).await?;
+        let mut changed = parameters(&offer, settings)?;
+        changed.retain(|name, value| is_live(name) && offer.parameters.get(name) != Some(value));
+        self.set(&self.source, &changed).await
+    }
+
+    async fn start_post_copy(&self) -> Result<(), HvError> {
+        let o = self.observer.now();
+        let not_now = |why: &str| Err(HvError::NotNow { what: "start post-copy".into(), why: why.into() });
+        let prepared =
+            self.inner.lock().await.plan.as_ref().and_then(|p| p.source_capabilities.get("postcopy-ram").copied());
+        if prepared != Some(true) {
+            return not_now("it was not prepared; ask for post-copy before the migration begins");
+        }
+        if o.phase != Phase::PreCopy {
+            return not_now(&format!("only pre-copy can be switched to it, and this is {}", o.phase.word()));
+        }
+        self.source.execute("migrate-start-postcopy", Value::Null).await.map(drop)
+    }
+
+    async fn start_auto_converge(&self) -> Result<(), HvError> {
+        let inner = self.inner.lock().await;
+        let on = inner.plan.as_ref().and_then(|p| p.source_capabilities.get("auto-converge").copied());
+        if on != Some(true) {
+            return Err(HvError::NotNow {
+                what: "throttle the guest".into(),
+                why: "it was not prepared; choose auto-converge before the migration begins".into(),
+            });
+        }
+        match inner.plan.as_ref().and_then(|p| p.throttle.as_ref()) {
+            Some(throttle) => self.set(&self.source, throttle).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn stop_source(&self) -> Result<(), HvError> {
+        let o = self.observer.now();
+        if o.complete || o.phase == Phase::PostCopy || o.raw.starts_with("postcopy") {
+            let why = "the guest is already on its way to the destination".to_owned();
+            return Err(HvError::NotNow { what: "stop the source".into(), why });
+        }
+        let mut inner = self.inner.lock().await;
+        if let Some(g) = &mut inner.guardian
+            && let Err(e) = g.arm().await
+        {
+            let text = format!("the guardian is gone ({e}): if blackout dies now, resume the guest by hand");
+            self.log(Level::Warn, &self.source, text);
+        }
+        self.source.execute("stop", Value::Null).await.map(drop)
+    }
+
+    async fn resume_destination(&self) -> Result<(), HvError> {
+        self.resume(&self.destination).await
+    }
+
+    async fn resume_source(&self) -> Result<(), HvError> {
+        // The guest must never run twice. A closed UNIX socket means a dead process; a TCP
+        // connection may be lost while the destination lives and has heard our `cont`.
+        let d = &self.destination;
+        let dead = d.view().borrow().lost.is_some() && matches!(d.spec().control, Endpoint::Unix(_));
+        if self.observer.now().complete && self.destination_told.load(Ordering::Relaxed) && !dead {
+            let why = format!("'{}' has everything and was told to run the guest, so it may", d.name());
+            return Err(HvError::NotNow { what: "resume the guest at the source".into(), why });
+        }
+        self.resume(&self.source).await
+    }
+
+    fn observe(&self) -> watch::Receiver<Observation> {
+        self.observer.watch()
+    }
+
+    async fn stand_down(&self) {
+        let mut inner = self.inner.lock().await;
+        if let Some(w) = inner.watcher.take() {
+            w.abort();
+        }
+        if let Some(g) = inner.guardian.take() {
+            g.stand_down().await;
+        }
+        // The source may be asked to migrate again; an armed throttle must not stay behind.
+        if let Some(throttle) = inner.plan.take().and_then(|p| p.throttle)
+            && self.source.view().borrow().lost.is_none()
+        {
+            let _ = self.set(&self.source, &throttle).await;
+        }
+    }
+}
