@@ -5,10 +5,12 @@
 //! ([`session`]) over the same stream. The rooms below use each other downwards only.
 
 pub mod agent;
+pub mod analysis;
 pub mod event;
 pub mod hypervisor;
 pub mod load;
 pub mod probe;
+pub mod session;
 #[cfg(test)]
 mod testing;
 pub mod units;

@@ -1,0 +1,365 @@
+//! `lost-pings` and `reply-gap`: the downtime the probe saw.
+//!
+//! # What interval must contain the outage
+//!
+//! Let the guest answer nothing between `S` and `R`; the outage is `D = R - S`. A probe sent at
+//! `s` whose reply came at `r` was answered by the guest at some `a` with `s <= a <= r`, and `a`
+//! is not inside `(S, R)`.
+//!
+//! **Upper bound, without any assumption.** Of all answers with `a >= R`, let `r2` be the first to
+//! be received. Whatever was received before `r2` was answered at `a <= S`, hence sent at
+//! `s <= S`; let `s1` be the latest such send. Then `r2 >= R` and `s1 <= S`, so
+//! `D <= r2 - s1`. This pair is a neighbouring pair in *receive* order, so the largest
+//! `r(i+1) - max(s(0..=i))` over all neighbours bounds every outage in the window, whether its
+//! probes were lost, held back and answered late (the saw-tooth of a queueing tap), re-ordered, or
+//! never sent.
+//!
+//! **Lower bound.** What proves that the guest was gone? A lost probe: it reached the guest inside
+//! the outage. A *held* probe, whose round trip is longer than the network's: it reached the guest
+//! inside the outage and was answered when the guest was back. Let `n` be the longest round trip
+//! of the undisturbed network: the slowest of the answers before, no further back than the end of
+//! the migration before this one, whose held probes say nothing of the network. The first such
+//! probe, sent at `f`, arrived by `f + n`, so `S <= f + n`. The last lost one, sent at `l`, arrived at `l` or
+//! later, so `R >= l`; a held one received at `r2` was answered at `R`, so `R >= r2 - n`. Hence
+//! `D >= max(l, r2 - n) - (f + n)`. The assumptions: no probe takes longer on its way than `n`,
+//! losses are the outage's, and a guest that is back answers at once.
+//!
+//! **Value**, by the vocabulary: from the last good reply's send to the first good reply's send
+//! after it. For a held reply the send that counts is the one an undisturbed probe answered at the
+//! same time would have had, `r2 - n`. Without any probe lost, held or in error there is no gap and
+//! the value is 0.
+//!
+//! # What counts for `lost-pings`
+//!
+//! Slots due between the beginning and the settling. `lost` and `error` slots are in the value
+//! (either way the guest did not answer), only `lost` ones in the lower bound (an error may be
+//! ours), and `not-sent`, held and missing slots in the upper bound. Each stretch of lost slots is
+//! uncertain by one interval on each side, and by the jitter of network and sender.
+
+use std::time::Duration;
+
+use super::{ProbeSeen, bounded, joined, unknown};
+use crate::analysis::{Estimate, Method};
+use crate::event::{Class, Nanos};
+
+/// So many slots before the beginning tell what the undisturbed network is like.
+const LEAD_SLOTS: u64 = 512;
+/// A round trip this much above the baseline, or more, was held back, whatever the interval, ns.
+const HELD_AT_LEAST: u64 = 5_000_000;
+
+/// What the probe tells of one migration.
+pub(super) struct Shape {
+    pub(super) lost_pings: Estimate,
+    pub(super) reply_gap: Estimate,
+    pub(super) gaps: u32,
+    pub(super) gaps_total: Duration,
+}
+
+struct Answer {
+    sent: Nanos,
+    got: Nanos,
+}
+
+impl Answer {
+    fn rtt(&self) -> u64 {
+        self.got.saturating_sub(self.sent)
+    }
+}
+
+/// The undisturbed network, ns.
+#[derive(Clone, Copy)]
+struct Baseline {
+    rtt_min: u64,
+    rtt_max: u64,
+}
+
+impl Baseline {
+    /// From the answers to probes sent since `calm` and received before the migration began; with
+    /// too few of them from all.
+    fn of(answers: &[Answer], calm: Nanos, began: Nanos) -> Self {
+        let before: Vec<u64> = answers.iter().filter(|a| a.sent >= calm && a.got <= began).map(Answer::rtt).collect();
+        if before.len() >= 8 {
+            let rtt_min = before.iter().copied().min().unwrap_or(0);
+            return Self { rtt_min, rtt_max: before.iter().copied().max().unwrap_or(0) };
+        }
+        let mut all: Vec<u64> = answers.iter().map(Answer::rtt).collect();
+        all.sort_unstable();
+        let median = all.get(all.len() / 2).copied().unwrap_or(0);
+        Self { rtt_min: all.first().copied().unwrap_or(0), rtt_max: median.saturating_mul(2) }
+    }
+
+    fn held(&self, rtt: u64, interval: u64) -> bool {
+        rtt > self.rtt_max.saturating_add(interval.max(HELD_AT_LEAST))
+    }
+
+    /// When an undisturbed probe answered at the same time would have been sent, ns.
+    fn effective_send(&self, answer: &Answer, held: bool) -> Nanos {
+        if held { answer.sent.max(answer.got.saturating_sub(self.rtt_max)) } else { answer.sent }
+    }
+
+    /// Takes an answer into account that was not held: a network may grow slower.
+    fn learn(&mut self, rtt: u64) {
+        self.rtt_max = self.rtt_max.max(rtt);
+        self.rtt_min = self.rtt_min.min(rtt);
+    }
+}
+
+/// A stretch between two neighbouring answers in receive order.
+#[derive(Clone, Copy, Default)]
+struct Gap {
+    value: u64,
+    lo: u64,
+    hi: u64,
+    evident: bool,
+    open: bool,
+}
+
+/// What is known of the answers before a gap.
+#[derive(Clone, Copy)]
+struct Last {
+    /// The latest send among them.
+    sent: Nanos,
+    /// The latest effective send among them.
+    answered: Nanos,
+}
+
+/// Sorted send times of the slots that were not answered.
+#[derive(Default)]
+struct Unanswered {
+    lost: Vec<Nanos>,
+    error: Vec<Nanos>,
+}
+
+impl Unanswered {
+    /// First and last in the open interval.
+    fn between(times: &[Nanos], after: Nanos, before: Nanos) -> Option<(Nanos, Nanos)> {
+        let from = times.partition_point(|t| *t <= after);
+        let to = times.partition_point(|t| *t < before);
+        (from < to).then(|| (times[from], times[to - 1]))
+    }
+}
+
+/// Both estimates of the probe, or None if it was not running in the window.
+pub(super) fn measure(probe: &ProbeSeen<'_>, calm: Nanos, began: Nanos, until: Nanos) -> Option<Shape> {
+    let interval = probe.spec.interval_ns;
+    let t0 = probe.spec.t0;
+    let end = probe.stopped.map_or(until, |stopped| stopped.min(until));
+    let start = began.max(t0);
+    if interval == 0 || end <= start {
+        return None;
+    }
+    let first_slot = (start - t0).div_ceil(interval);
+    let from = probe.outcomes.partition_point(|o| o.k < first_slot.saturating_sub(LEAD_SLOTS));
+    let mut answers = Vec::new();
+    let mut gone = Unanswered::default();
+    for outcome in probe.outcomes.range(from..) {
+        match (outcome.class, outcome.answered()) {
+            (_, Some(got)) => answers.push(Answer { sent: outcome.sent, got }),
+            (Class::Lost, None) => gone.lost.push(outcome.sent),
+            (Class::Error, None) => gone.error.push(outcome.sent),
+            _ => {}
+        }
+    }
+    gone.lost.sort_unstable();
+    gone.error.sort_unstable();
+    answers.sort_by_key(|a| a.got);
+    let baseline = Baseline::of(&answers, calm, began);
+
+    let mut notes = Vec::new();
+    if t0 > began {
+        notes.push(format!("the probe began {} after the migration did", show(t0 - began)));
+    }
+    if end < until {
+        notes.push("the probe stopped before the result was settled".to_owned());
+    }
+    let lost_pings = lost_pings(probe, first_slot, end, baseline, notes.clone());
+    let (reply_gap, gaps, gaps_total) =
+        reply_gap(&answers, &gone, baseline, Window { start, end, lead: t0, calm }, interval, notes);
+    Some(Shape { lost_pings, reply_gap, gaps, gaps_total })
+}
+
+fn lost_pings(
+    probe: &ProbeSeen<'_>,
+    first_slot: u64,
+    end: Nanos,
+    mut baseline: Baseline,
+    mut notes: Vec<String>,
+) -> Estimate {
+    let interval = probe.spec.interval_ns;
+    let due = |k: u64| probe.spec.t0.saturating_add(k.saturating_mul(interval));
+    let from = probe.outcomes.partition_point(|o| o.k < first_slot);
+    let (mut lost, mut errors, mut not_sent, mut held, mut seen) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut stretches, mut longest, mut run) = (0_u64, 0_u64, 0_u64);
+    // A slot whose answer may still be under way is pending, and in no ratio.
+    let ripe = end.saturating_sub(interval.saturating_add(baseline.rtt_max));
+    let mut late_send = 0;
+    let mut last: Option<u64> = None;
+    for outcome in probe.outcomes.range(from..).take_while(|o| due(o.k) <= end) {
+        seen += u64::from(due(outcome.k) <= ripe);
+        if last.is_some_and(|k| k + 1 != outcome.k) {
+            run = 0;
+        }
+        last = Some(outcome.k);
+        match outcome.class {
+            Class::Lost | Class::Error => {
+                if run == 0 {
+                    stretches += 1;
+                }
+                run += 1;
+                longest = longest.max(run);
+                if outcome.class == Class::Lost {
+                    lost += 1;
+                } else {
+                    errors += 1;
+                }
+            }
+            Class::NotSent => not_sent += 1,
+            Class::Ok | Class::Late | Class::Duplicate => {
+                run = 0;
+                if baseline.held(outcome.rtt, interval) {
+                    held += 1;
+                } else {
+                    baseline.learn(outcome.rtt);
+                }
+            }
+        }
+        if outcome.class != Class::NotSent {
+            late_send = late_send.max(outcome.sent.saturating_sub(due(outcome.k)));
+        }
+    }
+    let missing = if ripe < due(first_slot) {
+        0
+    } else {
+        ((ripe - probe.spec.t0) / interval + 1).saturating_sub(first_slot).saturating_sub(seen)
+    };
+    let jitter = (baseline.rtt_max - baseline.rtt_min.min(baseline.rtt_max)).saturating_add(late_send);
+    let value = (lost + errors).saturating_mul(interval);
+    let edge = stretches.max(1).saturating_mul(interval).saturating_add(jitter);
+    let lo = lost.saturating_mul(interval).saturating_sub(edge);
+    let hi = value.saturating_add((not_sent + held + missing).saturating_mul(interval)).saturating_add(edge);
+
+    if stretches > 1 {
+        notes.push(format!("{} unanswered in {stretches} stretches, {longest} in the longest", lost + errors));
+    }
+    if errors > 0 {
+        notes.push(format!("{errors} of them ended in an error"));
+    }
+    if not_sent > 0 {
+        notes.push(format!("{not_sent} slots were not sent"));
+    }
+    if held > 0 {
+        notes.push(format!("{held} probes were held back and answered late: not lost, so not counted"));
+    }
+    if missing > 0 {
+        notes.push(format!("{missing} slots have no outcome"));
+    }
+    Estimate { method: Method::LostPings, value: Some(bounded(value, lo, hi)), note: joined(notes) }
+}
+
+struct Window {
+    start: Nanos,
+    end: Nanos,
+    /// The probe's first slot: nothing can have been answered before.
+    lead: Nanos,
+    /// What was sent before may have been held back by an earlier migration.
+    calm: Nanos,
+}
+
+fn reply_gap(
+    answers: &[Answer],
+    gone: &Unanswered,
+    mut baseline: Baseline,
+    window: Window,
+    interval: u64,
+    mut notes: Vec<String>,
+) -> (Estimate, u32, Duration) {
+    if answers.is_empty() {
+        let seen = !gone.lost.is_empty() || !gone.error.is_empty();
+        let why = if seen { "the guest answered no probe at all" } else { "no probe has an outcome" };
+        notes.push(why.to_owned());
+        let note = notes.join("; ");
+        return (unknown(Method::ReplyGap, note), 0, Duration::ZERO);
+    }
+    // Before the first answer we know of, the guest may have been gone since the window began.
+    let mut last_sent = answers.first().map_or(window.start, |a| a.sent.min(window.start.max(window.lead)));
+    let mut last_answered = last_sent;
+    let mut longest = Gap::default();
+    let (mut widest, mut gaps, mut total) = (0, 0_u32, 0_u64);
+    let mut take = |gap: Gap| {
+        widest = widest.max(gap.hi);
+        if gap.evident && gap.value >= longest.value {
+            longest = gap;
+        }
+        if gap.evident {
+            gaps += 1;
+            total += gap.value;
+        }
+    };
+    for (i, answer) in answers.iter().enumerate() {
+        let held = baseline.held(answer.rtt(), interval);
+        if answer.got > window.start && last_sent < window.end {
+            let last = Last { sent: last_sent, answered: last_answered };
+            let held = earliest_held(&answers[i..], last, baseline, interval);
+            take(between(last, answer, held, gone, baseline));
+        }
+        if !held && answer.sent >= window.calm {
+            baseline.learn(answer.rtt());
+        }
+        last_sent = last_sent.max(answer.sent);
+        last_answered = last_answered.max(baseline.effective_send(answer, held));
+    }
+    let silent = window.end.saturating_sub(last_answered);
+    if silent > interval.saturating_mul(2).saturating_add(baseline.rtt_max) {
+        let lo = Unanswered::between(&gone.lost, last_answered, Nanos::MAX)
+            .map_or(0, |(first, last)| last.saturating_sub(first.saturating_add(baseline.rtt_max)));
+        take(Gap { value: silent, lo, hi: silent, evident: true, open: true });
+    }
+    if longest.open {
+        notes.push("the guest had not answered again by then: the gap is still open, its bounds end there".to_owned());
+    } else if widest > longest.hi.max(interval + interval / 2 + baseline.rtt_max) {
+        notes.push(format!("up to {} could hide where slots were not sent or answered", show(widest)));
+    }
+    let value = bounded(longest.value, longest.lo, widest);
+    let estimate = Estimate { method: Method::ReplyGap, value: Some(value), note: joined(notes) };
+    (estimate, gaps, Duration::from_nanos(total))
+}
+
+/// After a silence: when the earliest of the probes was sent that were held back and came together
+/// with the first answer. On their way back they may overtake each other, and be overtaken.
+fn earliest_held(answers: &[Answer], last: Last, baseline: Baseline, interval: u64) -> Option<Nanos> {
+    let first = answers.first()?;
+    let silence = first.got.saturating_sub(baseline.rtt_max).saturating_sub(last.answered);
+    if silence < interval.saturating_mul(2) {
+        return None;
+    }
+    let together = first.got.saturating_add(baseline.rtt_max);
+    let group = answers.iter().take_while(|a| a.got <= together).filter(|a| baseline.held(a.rtt(), interval));
+    // One sent long before the last answer was late for a reason of its own.
+    group.map(|a| a.sent).filter(|sent| sent.saturating_add(baseline.rtt_max) > last.answered).min()
+}
+
+/// The gap that ends with `answer`, `held` being when the first probe held back with it was sent;
+/// see the head of this file.
+fn between(last: Last, answer: &Answer, held: Option<Nanos>, gone: &Unanswered, baseline: Baseline) -> Gap {
+    let slack = baseline.rtt_max;
+    let back = match held {
+        Some(_) => answer.got.saturating_sub(slack),
+        None => answer.sent,
+    };
+    let lost = Unanswered::between(&gone.lost, last.answered, back);
+    let error = Unanswered::between(&gone.error, last.answered, back);
+    let value = back.saturating_sub(last.answered);
+    let first = [lost.map(|l| l.0), held].into_iter().flatten().min();
+    let final_ = [lost.map(|l| l.1), held.map(|_| back)].into_iter().flatten().max();
+    let lo = match (first, final_) {
+        (Some(first), Some(final_)) => final_.saturating_sub(first.saturating_add(slack)),
+        _ => 0,
+    };
+    let evident = lost.is_some() || error.is_some() || held.is_some();
+    let hi = answer.got.saturating_sub(last.sent);
+    Gap { value: if evident { value } else { 0 }, lo, hi, evident, open: false }
+}
+
+fn show(ns: u64) -> String {
+    crate::units::show_duration(Duration::from_nanos(ns))
+}

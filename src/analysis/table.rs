@@ -1,0 +1,249 @@
+//! The result table of a session: for the terminal as text, for programs as JSON.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
+
+use super::{Downtimes, Estimate, Method};
+use crate::units::{show_bytes, show_count, show_duration};
+
+/// One downtime, for programs. Unknown is `null`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Downtime {
+    /// The estimator, by its name in the vocabulary.
+    pub method: &'static str,
+    /// The estimate, ms.
+    pub value_ms: Option<f64>,
+    /// Its lower bound, ms.
+    pub lo_ms: Option<f64>,
+    /// Its upper bound, ms.
+    pub hi_ms: Option<f64>,
+    /// Why it is unknown, or what to bear in mind.
+    pub note: Option<String>,
+}
+
+impl From<&Estimate> for Downtime {
+    fn from(estimate: &Estimate) -> Self {
+        let ms = |d: Duration| d.as_nanos() as f64 / 1e6;
+        Self {
+            method: estimate.method.name(),
+            value_ms: estimate.value.map(|v| ms(v.value)),
+            lo_ms: estimate.value.map(|v| ms(v.lo)),
+            hi_ms: estimate.value.map(|v| ms(v.hi)),
+            note: estimate.note.clone(),
+        }
+    }
+}
+
+/// How long one phase lasted, all its stretches together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PhaseTime {
+    /// The phase, by its name in the vocabulary.
+    pub phase: &'static str,
+    /// How long, ms.
+    pub ms: f64,
+}
+
+/// The result of one migration.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// Its number in the session, from 1.
+    pub n: u32,
+    /// Source host.
+    pub from: String,
+    /// Destination host.
+    pub to: String,
+    /// RATE set when it began, pages/s.
+    pub rate_pages_per_s: Option<f64>,
+    /// WSET set when it began, bytes.
+    pub wset_bytes: Option<u64>,
+    /// LOAD set when it began, %.
+    pub cpu_load_pct: Option<f64>,
+    /// Bandwidth it was allowed, bytes/s.
+    pub bandwidth_bytes_per_s: Option<u64>,
+    /// Stop policy.
+    pub policy: String,
+    /// Pre-copy rounds.
+    pub rounds: Option<u64>,
+    /// Migration time, ms; unknown while it runs.
+    pub migration_ms: Option<f64>,
+    /// Sent, bytes.
+    pub sent_bytes: Option<u64>,
+    /// The phases that lasted.
+    pub phases: Vec<PhaseTime>,
+    /// The five downtimes, in the order of the vocabulary.
+    pub downtimes: Vec<Downtime>,
+    /// How many gaps of at least two intervals the probe saw.
+    pub gaps: Option<u32>,
+    /// All gaps together, ms.
+    pub gaps_total_ms: Option<f64>,
+    /// `done`, `failed`, `cancelled` or `unfinished`.
+    pub outcome: &'static str,
+    /// The rule that ended pre-copy, in words.
+    pub rule: Option<String>,
+    /// What happened, in words.
+    pub verdict: String,
+    /// Whether the result is final.
+    pub settled: bool,
+}
+
+impl Row {
+    /// Takes the downtimes over.
+    pub fn set_downtimes(&mut self, downtimes: Option<&Downtimes>) {
+        self.downtimes = match downtimes {
+            Some(d) => d.estimates.iter().map(Downtime::from).collect(),
+            None => Method::ALL
+                .iter()
+                .map(|method| Downtime {
+                    method: method.name(),
+                    value_ms: None,
+                    lo_ms: None,
+                    hi_ms: None,
+                    note: Some("the migration has not ended".to_owned()),
+                })
+                .collect(),
+        };
+        self.gaps = downtimes.map(|d| d.gaps);
+        self.gaps_total_ms = downtimes.map(|d| d.gaps_total.as_nanos() as f64 / 1e6);
+    }
+}
+
+const UNKNOWN: &str = "?";
+
+fn ms(ms: Option<f64>) -> String {
+    ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok()).map_or_else(|| UNKNOWN.to_owned(), show_duration)
+}
+
+fn or_unknown<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), show)
+}
+
+/// A value with its bounds, in one unit: `2.90 s [2.85, 2.95]`.
+fn with_bounds(d: &Downtime) -> String {
+    let (Some(value), Some(lo), Some(hi)) = (d.value_ms, d.lo_ms, d.hi_ms) else {
+        return UNKNOWN.to_owned();
+    };
+    let (unit, scale) = if value.max(hi) >= 1000.0 { ("s", 1e3) } else { ("ms", 1.0) };
+    let number = |ms: f64| {
+        let n = ms / scale;
+        match n {
+            n if n >= 100.0 => format!("{n:.0}"),
+            n if n >= 10.0 => format!("{n:.1}"),
+            0.0 => "0".to_owned(),
+            n => format!("{n:.2}"),
+        }
+    };
+    format!("{} {unit} [{}, {}]", number(value), number(lo), number(hi))
+}
+
+/// The table as text, at most `width` columns wide where that is possible at all: columns that do
+/// not fit go into a further table below, each with the migration's number.
+#[must_use]
+pub fn text(rows: &[Row], width: usize) -> String {
+    if rows.is_empty() {
+        return "no migration\n".to_owned();
+    }
+    let mut phases: Vec<&'static str> = Vec::new();
+    for phase in rows.iter().flat_map(|r| &r.phases) {
+        if !phases.contains(&phase.phase) {
+            phases.push(phase.phase);
+        }
+    }
+    let column = |title: &str, cell: &dyn Fn(&Row) -> String| -> Vec<String> {
+        std::iter::once(title.to_owned()).chain(rows.iter().map(cell)).collect()
+    };
+    let number = column("n", &|r| r.n.to_string());
+    let mut facts = vec![
+        column("from>to", &|r| format!("{}>{}", r.from, r.to)),
+        column("RATE/s", &|r| or_unknown(r.rate_pages_per_s, |rate| show_count(rate.round() as u64))),
+        column("WSET", &|r| or_unknown(r.wset_bytes, show_bytes)),
+        column("rounds", &|r| or_unknown(r.rounds, |n| n.to_string())),
+        column("time", &|r| ms(r.migration_ms)),
+        column("sent", &|r| or_unknown(r.sent_bytes, show_bytes)),
+    ];
+    for phase in phases {
+        facts.push(column(phase, &|r| {
+            r.phases.iter().find(|p| p.phase == phase).map_or_else(|| "-".to_owned(), |p| ms(Some(p.ms)))
+        }));
+    }
+    facts.push(column("outcome", &|r| r.outcome.to_owned()));
+    let mut downtimes: Vec<Vec<String>> = Vec::new();
+    for (i, method) in Method::ALL.iter().enumerate() {
+        downtimes.push(column(method.name(), &|r| r.downtimes.get(i).map_or_else(|| UNKNOWN.to_owned(), with_bounds)));
+    }
+    downtimes.push(column("gaps", &|r| match (r.gaps, r.gaps_total_ms) {
+        (Some(0), _) => "0".to_owned(),
+        (Some(n), total) => format!("{n}, {}", ms(total)),
+        _ => UNKNOWN.to_owned(),
+    }));
+
+    let mut out = String::new();
+    lay_out(&mut out, &number, &facts, width);
+    out.push_str("\nDowntime [bounds]\n");
+    lay_out(&mut out, &number, &downtimes, width);
+    out.push('\n');
+    for row in rows {
+        wrap(&mut out, &format!("{}: {}", row.n, row.verdict), width);
+        for downtime in &row.downtimes {
+            if let Some(note) = &downtime.note {
+                wrap(&mut out, &format!("   {}: {note}", downtime.method), width);
+            }
+        }
+    }
+    out
+}
+
+fn cells_width(column: &[String]) -> usize {
+    column.iter().map(|cell| cell.width()).max().unwrap_or(0)
+}
+
+fn lay_out(out: &mut String, number: &[String], columns: &[Vec<String>], width: usize) {
+    let mut rest = columns;
+    while !rest.is_empty() {
+        let mut used = cells_width(number);
+        let mut fitting = 0;
+        for column in rest {
+            used += 2 + cells_width(column);
+            if used > width && fitting > 0 {
+                break;
+            }
+            fitting += 1;
+        }
+        let (now, later) = rest.split_at(fitting);
+        for line in 0..number.len() {
+            let mut text = format!("{:>w$}", number[line], w = cells_width(number));
+            for column in now {
+                let pad = cells_width(column).saturating_sub(column[line].width());
+                text.push_str("  ");
+                text.push_str(&column[line]);
+                text.push_str(&" ".repeat(pad));
+            }
+            out.push_str(text.trim_end());
+            out.push('\n');
+        }
+        rest = later;
+    }
+}
+
+/// Wraps at words; further lines are indented by five.
+fn wrap(out: &mut String, text: &str, width: usize) {
+    let indent = text.len() - text.trim_start().len();
+    let mut line = " ".repeat(indent);
+    let mut bare = true;
+    for word in text.split_whitespace() {
+        if !bare && line.width() + 1 + word.width() > width {
+            out.push_str(&line);
+            out.push('\n');
+            line = " ".repeat(5);
+            bare = true;
+        }
+        if !bare {
+            line.push(' ');
+        }
+        line.push_str(word);
+        bare = false;
+    }
+    out.push_str(&line);
+    out.push('\n');
+}

@@ -1,0 +1,524 @@
+//! The fold: how each event changes the state. Pure; the only writer of [`State`].
+
+use std::collections::VecDeque;
+
+use super::remark;
+use super::state::{HostState, Migration, Outcome, PhaseSpan, ProbeState, State};
+use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn};
+use crate::event::{
+    AgentEvent, Body, Class, Event, Header, HvEvent, LabEvent, MigrationEnd, MigrationEvent, Nanos, OperatorEvent,
+    Phase, ProbeEvent, SessionEvent,
+};
+
+/// Probe outcomes kept of each probe: 35 minutes at 1 kHz, a day at 50 ms, 64 MiB.
+const OUTCOMES: usize = 1 << 21;
+/// Heartbeats kept: 22 minutes at 10 ms.
+const HEARTBEATS: usize = 1 << 17;
+/// While a migration is not settled nothing it needs is evicted, until there are so many times
+/// the usual: a migration that never settles must not eat the machine.
+const PATIENCE: usize = 4;
+/// So much before the beginning of a migration its estimators look back, ns.
+const LEAD: Nanos = 60_000_000_000;
+/// Load reports and host CPU values kept: an hour at 10 Hz.
+const REPORTS: usize = 36_000;
+/// Samples kept of one migration; beyond, every other older one goes, so the shape stays.
+const SAMPLES: usize = 1 << 15;
+/// Rounds kept of one migration.
+const ROUNDS: usize = 1 << 16;
+/// Lines of the event log kept.
+const LOG_LINES: usize = 4_000;
+/// Marks kept.
+const MARKS: usize = 10_000;
+
+impl State {
+    /// The state before the first event.
+    #[must_use]
+    pub fn begin(header: Header) -> Self {
+        Self { header: Some(header), ..Self::default() }
+    }
+
+    /// Folds one event in.
+    pub fn apply(&mut self, event: &Event) {
+        self.now = self.now.max(event.t);
+        self.events += 1;
+        let t = event.t;
+        if let Some(line) = remark::line(self, event) {
+            push_bounded(&mut self.log, line, LOG_LINES);
+            self.log_total += 1;
+        }
+        match &event.ev {
+            Body::Operator(ev) => self.operator(t, ev),
+            Body::Agent(ev) => self.agent(t, ev),
+            Body::Probe(ev) => self.probe(t, ev),
+            Body::Hypervisor(ev) => self.hypervisor(t, ev),
+            Body::Migration(ev) => self.migration(t, ev),
+            Body::Host(ev) => {
+                push_bounded(&mut self.host_cpu, (t, ev.cpu_pct), REPORTS);
+                for (host, pct) in &ev.hypervisors {
+                    self.host(host).cpu_pct = Some(*pct);
+                }
+            }
+            Body::Lab(ev) => match ev {
+                LabEvent::Step { what } => self.lab.step.clone_from(what),
+                LabEvent::Accel { chosen, why } => self.lab.accel = Some((chosen.clone(), why.clone())),
+                LabEvent::Ready { guest, enter } => {
+                    self.lab.guest = Some(guest.clone());
+                    self.lab.enter = Some(enter.clone());
+                }
+            },
+            Body::Session(ev) => self.session(ev),
+            Body::Log(_) => {}
+        }
+    }
+
+    /// The migration that is not settled yet, if there is one.
+    #[must_use]
+    pub fn unsettled(&self) -> Option<&Migration> {
+        self.migrations.last().filter(|m| m.settled.is_none())
+    }
+
+    fn unsettled_mut(&mut self) -> Option<&mut Migration> {
+        self.migrations.last_mut().filter(|m| m.settled.is_none())
+    }
+
+    /// Nothing from here on may be evicted.
+    fn needed_from(&self) -> Nanos {
+        self.unsettled().map_or(Nanos::MAX, |m| m.began.saturating_sub(LEAD))
+    }
+
+    fn host(&mut self, name: &str) -> &mut HostState {
+        self.hosts.entry(name.to_owned()).or_default()
+    }
+
+    fn operator(&mut self, t: Nanos, ev: &OperatorEvent) {
+        match ev {
+            OperatorEvent::SetLoad { id, to } => self.load.requested = Some((*id, *to, t)),
+            OperatorEvent::SetMigration { to } => self.next = Some(to.clone()),
+            OperatorEvent::SetPolicy { to } => {
+                if let Some(next) = &mut self.next {
+                    next.policy = to.clone();
+                }
+                if let Some(running) = self.unsettled_mut().filter(|m| m.ended.is_none()) {
+                    running.settings.policy = to.clone();
+                }
+            }
+            OperatorEvent::Mark { note } => {
+                if self.marks.len() >= MARKS {
+                    self.marks.remove(0);
+                }
+                self.marks.push((t, note.clone()));
+            }
+            OperatorEvent::Migrate
+            | OperatorEvent::Cancel
+            | OperatorEvent::StopAndCopy
+            | OperatorEvent::PostCopy
+            | OperatorEvent::Quit => {}
+        }
+    }
+
+    fn agent(&mut self, t: Nanos, ev: &AgentEvent) {
+        match ev {
+            AgentEvent::Connected { version, kernel, cpus, ram_bytes, wset_limit_bytes, transport, again: _ } => {
+                let agent = &mut self.agent;
+                agent.connected = true;
+                agent.since = t;
+                agent.version.clone_from(version);
+                agent.kernel.clone_from(kernel);
+                agent.cpus = *cpus;
+                agent.ram_bytes = *ram_bytes;
+                agent.wset_limit_bytes = *wset_limit_bytes;
+                agent.transport.clone_from(transport);
+                agent.why.clear();
+            }
+            AgentEvent::Disconnected { why } => {
+                if self.agent.connected {
+                    self.agent.since = t;
+                }
+                self.agent.connected = false;
+                self.agent.why.clone_from(why);
+            }
+            AgentEvent::Ack { id, set } => self.load.set = Some((*id, *set, t)),
+            AgentEvent::Refused { id, why } => self.load.refused = Some((*id, why.clone(), t)),
+            AgentEvent::Report(report) => {
+                self.load.achieved = Some((t, report.clone()));
+                push_bounded(&mut self.reports, (t, report.clone()), REPORTS);
+            }
+            AgentEvent::Heartbeat { seq, guest_ns } => {
+                let needed = self.needed_from();
+                self.heartbeats.push_back((t, *seq, *guest_ns));
+                evict(&mut self.heartbeats, HEARTBEATS, |b| b.0 < needed);
+            }
+        }
+    }
+
+    fn probe(&mut self, t: Nanos, ev: &ProbeEvent) {
+        let needed = self.needed_from();
+        let (id, k, sent, rtt, class) = match *ev {
+            ProbeEvent::Started { id, ref spec } => {
+                let fresh = ProbeState {
+                    spec: spec.clone(),
+                    outcomes: VecDeque::new(),
+                    counts: Default::default(),
+                    stopped: None,
+                };
+                self.probes.insert(id, fresh);
+                return;
+            }
+            ProbeEvent::Stopped { id } => {
+                if let Some(probe) = self.probes.get_mut(&id) {
+                    probe.stopped = Some(t);
+                }
+                return;
+            }
+            ProbeEvent::Ok { id, k, sent, rtt } => (id, k, Some(sent), rtt, Class::Ok),
+            ProbeEvent::Late { id, k, sent, rtt } => (id, k, Some(sent), rtt, Class::Late),
+            ProbeEvent::Lost { id, k, sent } => (id, k, Some(sent), u64::MAX, Class::Lost),
+            ProbeEvent::Duplicate { id, k, rtt } => (id, k, None, rtt, Class::Duplicate),
+            ProbeEvent::NotSent { id, k } => (id, k, None, u64::MAX, Class::NotSent),
+            ProbeEvent::Error { id, k, .. } => (id, k, None, u64::MAX, Class::Error),
+        };
+        let Some(probe) = self.probes.get_mut(&id) else {
+            self.health.orphan_outcomes += 1;
+            return;
+        };
+        if class == Class::Duplicate {
+            *probe.counts.entry(Class::Duplicate).or_default() += 1;
+            return;
+        }
+        let due = || probe.spec.t0.saturating_add(k.saturating_mul(probe.spec.interval_ns));
+        let outcome = Outcome { k, sent: sent.unwrap_or_else(due), rtt, class };
+        probe.put(outcome);
+        evict(&mut probe.outcomes, OUTCOMES, |o| o.sent < needed);
+        if id == 0 && rtt != u64::MAX {
+            self.answered(outcome.sent.saturating_add(rtt));
+        }
+    }
+
+    fn hypervisor(&mut self, t: Nanos, ev: &HvEvent) {
+        match ev {
+            HvEvent::HostUp { host, version, pid } => {
+                *self.host(host) = HostState { version: version.clone(), pid: *pid, ..HostState::default() };
+            }
+            HvEvent::HostLost { host, why } => {
+                let state = self.host(host);
+                state.lost = Some(why.clone());
+                state.running = None;
+                state.cpu_pct = None;
+            }
+            HvEvent::Raw { .. } => {}
+            HvEvent::Stopped { host, at } => {
+                self.host(host).running = Some(false);
+                if let Some(m) = self.unsettled_mut().filter(|m| m.from == *host) {
+                    // Stopped once more after it went on at the source: that stop is the one.
+                    let went_on = m.resumed.as_ref().is_some_and(|r| r.2 == m.from);
+                    if m.stopped.is_none() || went_on {
+                        m.stopped = Some((t, *at, host.clone()));
+                    }
+                    if went_on {
+                        m.resumed = None;
+                    }
+                }
+            }
+            HvEvent::Resumed { host, at } => {
+                self.host(host).running = Some(true);
+                if let Some(m) = self.unsettled_mut() {
+                    // The two hosts' events may be handed over in either order, so the resume at
+                    // the destination counts without a stop; one at the source needs a stop.
+                    let counts = *host == m.to || (*host == m.from && m.stopped.is_some());
+                    if counts && m.resumed.is_none() {
+                        m.resumed = Some((t, *at, host.clone()));
+                    }
+                }
+            }
+            HvEvent::Phase { phase, raw } => {
+                let probed = self.is_probed();
+                if let Some(m) = self.unsettled_mut() {
+                    m.enter_or_await(t, *phase, raw, probed);
+                }
+            }
+            HvEvent::Round { round, .. } => {
+                if let Some(m) = self.unsettled_mut().filter(|m| m.rounds.len() < ROUNDS) {
+                    m.rounds.push((t, *round));
+                }
+            }
+            HvEvent::Sample { sample, .. } => {
+                if let Some(m) = self.unsettled_mut() {
+                    m.samples.push((t, sample.clone()));
+                    if m.samples.len() >= SAMPLES {
+                        let newer = m.samples.len() - SAMPLES / 4;
+                        let mut i = 0;
+                        m.samples.retain(|_| {
+                            i += 1;
+                            i > newer || i % 2 == 1
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn migration(&mut self, t: Nanos, ev: &MigrationEvent) {
+        match ev {
+            MigrationEvent::Began { n, from, to, settings } => {
+                let load = self.load.set.map(|s| s.1).or_else(|| self.load.achieved.as_ref().map(|a| a.1.set));
+                self.migrations.push(Migration {
+                    n: *n,
+                    from: from.clone(),
+                    to: to.clone(),
+                    settings: settings.clone(),
+                    load,
+                    began: t,
+                    ended: None,
+                    settled: None,
+                    phases: Vec::new(),
+                    rounds: Vec::new(),
+                    samples: Vec::new(),
+                    ruled: Vec::new(),
+                    stopped: None,
+                    resumed: None,
+                    answered: None,
+                    unanswered: None,
+                    downtime: None,
+                });
+            }
+            MigrationEvent::Ruled { n, rule, then } => {
+                if let Some(m) = self.numbered(*n) {
+                    m.ruled.push((t, rule.clone(), *then));
+                }
+            }
+            MigrationEvent::Ended { n, end } => {
+                let probed = self.is_probed();
+                if let Some(m) = self.numbered(*n) {
+                    m.ended = Some((t, end.clone()));
+                    let (phase, raw) = match end {
+                        MigrationEnd::Done => (Phase::Done, ""),
+                        MigrationEnd::Failed { why } => (Phase::Failed, why.as_str()),
+                        MigrationEnd::Cancelled { by } => (Phase::Cancelled, by.as_str()),
+                    };
+                    if m.unanswered.is_none() && m.phases.last().is_none_or(|p| p.phase != phase) {
+                        m.enter_or_await(t, phase, raw, probed);
+                    }
+                    self.measure(*n, t);
+                }
+            }
+            MigrationEvent::Settled { n } => {
+                if let Some(m) = self.numbered(*n) {
+                    m.settled = Some(t);
+                    if let Some(raw) = m.unanswered.clone() {
+                        m.enter(t, Phase::Done, &raw);
+                    }
+                    if let Some(last) = m.phases.last_mut() {
+                        last.to.get_or_insert(t);
+                    }
+                    self.measure(*n, t);
+                }
+            }
+        }
+    }
+
+    /// Whether an answer can be expected at all.
+    fn is_probed(&self) -> bool {
+        self.probes.get(&0).is_some_and(|p| p.stopped.is_none())
+    }
+
+    /// The guest answered: what was `recovery` is over.
+    fn answered(&mut self, t: Nanos) {
+        let Some(m) = self.unsettled_mut() else { return };
+        if m.answered.is_some() || m.resumed.as_ref().is_none_or(|r| r.0 > t) {
+            return;
+        }
+        m.answered = Some(t);
+        if let Some(raw) = m.unanswered.take() {
+            let from = m.phases.last().map_or(t, |p| p.from.max(t));
+            m.enter(from, Phase::Done, &raw);
+        }
+    }
+
+    fn numbered(&mut self, n: u32) -> Option<&mut Migration> {
+        self.migrations.iter_mut().rev().find(|m| m.n == n)
+    }
+
+    /// Computes the downtimes of migration `n` from what was seen until `until`.
+    fn measure(&mut self, n: u32, until: Nanos) {
+        let Some(at) = self.migrations.iter().rposition(|m| m.n == n) else { return };
+        let m = &self.migrations[at];
+        let turn = |seen: &Option<(Nanos, Option<crate::event::ForeignTime>, String)>| {
+            seen.as_ref().map(|(t, at, _)| Turn { t: *t, at: *at })
+        };
+        let seen = Seen {
+            calm_since: self.migrations[..at].iter().rev().find_map(|before| before.settled).unwrap_or(0),
+            began: m.began,
+            until,
+            probe: self.probes.get(&0).map(|p| ProbeSeen { spec: &p.spec, outcomes: &p.outcomes, stopped: p.stopped }),
+            heartbeats: &self.heartbeats,
+            stopped: turn(&m.stopped),
+            resumed: turn(&m.resumed),
+            reported_ms: m.samples.iter().rev().find_map(|(_, s)| s.downtime_ms),
+        };
+        let downtimes = downtime::estimate(&seen);
+        self.migrations[at].downtime = Some(downtimes);
+    }
+
+    fn session(&mut self, ev: &SessionEvent) {
+        match ev {
+            SessionEvent::Environment { key, value } => {
+                self.environment.insert(key.clone(), value.clone());
+            }
+            SessionEvent::Overflow { lost, .. } => self.health.lost_events += lost,
+            SessionEvent::RecorderTrouble { why } => {
+                self.health.recorder_trouble = Some(why.clone());
+                self.health.recorder_ever_troubled = true;
+            }
+            SessionEvent::RecorderRecovered { .. } => self.health.recorder_trouble = None,
+            SessionEvent::Ended { why } => self.ended = Some(why.clone()),
+        }
+    }
+}
+
+impl Migration {
+    /// Enters a phase; but a guest that runs at the destination and has not answered yet is in
+    /// `recovery`, whatever the hypervisor says.
+    fn enter_or_await(&mut self, t: Nanos, phase: Phase, raw: &str, probed: bool) {
+        let moved = self.resumed.as_ref().is_some_and(|r| r.2 == self.to);
+        if phase == Phase::Done && probed && moved && self.answered.is_none() {
+            self.enter(t, Phase::Recovery, raw);
+            self.unanswered = Some(raw.to_owned());
+        } else {
+            self.enter(t, phase, raw);
+        }
+    }
+
+    /// Closes the phase that lasts and begins the next; the same phase again changes nothing.
+    fn enter(&mut self, t: Nanos, phase: Phase, raw: &str) {
+        if let Some(last) = self.phases.last_mut() {
+            if last.phase == phase && last.raw == raw {
+                return;
+            }
+            last.to.get_or_insert(t);
+        }
+        self.phases.push(PhaseSpan { phase, raw: raw.to_owned(), from: t, to: None });
+    }
+}
+
+impl ProbeState {
+    /// Puts an outcome in its slot. An answer revises a slot written off before; nothing revises
+    /// an answer: a second one is a duplicate.
+    fn put(&mut self, new: Outcome) {
+        let answered = |class: Class| matches!(class, Class::Ok | Class::Late);
+        // Outcomes come nearly in slot order: look at the end first.
+        let at = if self.outcomes.back().is_none_or(|last| last.k < new.k) {
+            self.outcomes.len()
+        } else {
+            self.outcomes.partition_point(|o| o.k < new.k)
+        };
+        match self.outcomes.get_mut(at).filter(|o| o.k == new.k) {
+            None => {
+                *self.counts.entry(new.class).or_default() += 1;
+                self.outcomes.insert(at, new);
+            }
+            Some(old) if answered(new.class) && !answered(old.class) => {
+                if let Some(count) = self.counts.get_mut(&old.class) {
+                    *count = count.saturating_sub(1);
+                }
+                *self.counts.entry(new.class).or_default() += 1;
+                *old = new;
+            }
+            Some(_) if answered(new.class) => *self.counts.entry(Class::Duplicate).or_default() += 1,
+            Some(_) => {}
+        }
+    }
+}
+
+/// Pushes and drops the oldest beyond `limit`.
+fn push_bounded<T>(ring: &mut VecDeque<T>, item: T, limit: usize) {
+    ring.push_back(item);
+    if ring.len() > limit {
+        ring.pop_front();
+    }
+}
+
+/// Drops from the front what exceeds `limit` and may go; beyond [`PATIENCE`] times the limit it
+/// goes whether it may or not.
+fn evict<T>(ring: &mut VecDeque<T>, limit: usize, may_go: impl Fn(&T) -> bool) {
+    while ring.len() > limit && (ring.len() > limit * PATIENCE || ring.front().is_some_and(&may_go)) {
+        ring.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Engine, HvEvent, MigrationSettings, ProbeKind, ProbeSpec};
+    use crate::session::testing::header;
+
+    const MS: Nanos = 1_000_000;
+
+    fn told(events: impl IntoIterator<Item = (Nanos, Body)>) -> State {
+        let mut state = State::begin(header());
+        for (t, ev) in events {
+            state.apply(&Event { t, ev });
+        }
+        state
+    }
+
+    fn probe() -> Body {
+        let spec = ProbeSpec {
+            target: [10, 0, 0, 2].into(),
+            kind: ProbeKind::Icmp,
+            engine: Engine::Threads,
+            interval_ns: 50 * MS,
+            deadline_ns: 1000 * MS,
+            t0: 0,
+            cannot_see: Vec::new(),
+        };
+        Body::Probe(ProbeEvent::Started { id: 0, spec })
+    }
+
+    fn done() -> Vec<(Nanos, Body)> {
+        let settings = MigrationSettings::default();
+        let began = MigrationEvent::Began { n: 1, from: "a".into(), to: "b".into(), settings };
+        let phase = |phase, raw: &str| Body::Hypervisor(HvEvent::Phase { phase, raw: raw.into() });
+        vec![
+            (100 * MS, Body::Migration(began)),
+            (200 * MS, phase(Phase::PreCopy, "active")),
+            (300 * MS, Body::Hypervisor(HvEvent::Stopped { host: "a".into(), at: None })),
+            (300 * MS, phase(Phase::StopAndCopy, "active")),
+            (900 * MS, Body::Hypervisor(HvEvent::Resumed { host: "b".into(), at: None })),
+            (901 * MS, phase(Phase::Recovery, "completed")),
+            (902 * MS, phase(Phase::Done, "completed")),
+            (903 * MS, Body::Migration(MigrationEvent::Ended { n: 1, end: MigrationEnd::Done })),
+        ]
+    }
+
+    fn phases(state: &State) -> Vec<(Phase, Nanos, Option<Nanos>)> {
+        state.migrations[0].phases.iter().map(|p| (p.phase, p.from / MS, p.to.map(|t| t / MS))).collect()
+    }
+
+    #[test]
+    fn recovery_lasts_until_the_guest_answers() {
+        let answer =
+            |k, sent: Nanos, rtt: Nanos| Body::Probe(ProbeEvent::Ok { id: 0, k, sent: sent * MS, rtt: rtt * MS });
+        let before = std::iter::once((0, probe())).chain(done());
+        // An answer given before the guest ran again says nothing of its recovery.
+        let waiting = told(before.clone().chain([(904 * MS, answer(5, 250, 40))]));
+        assert_eq!(phases(&waiting).last(), Some(&(Phase::Recovery, 901, None)));
+        let answered = told(before.chain([(970 * MS, answer(18, 900, 65)), (990 * MS, answer(19, 950, 30))]));
+        let expected = [
+            (Phase::PreCopy, 200, Some(300)),
+            (Phase::StopAndCopy, 300, Some(901)),
+            (Phase::Recovery, 901, Some(965)),
+            (Phase::Done, 965, None),
+        ];
+        assert_eq!(phases(&answered), expected);
+        assert_eq!(answered.migrations[0].answered, Some(965 * MS));
+    }
+
+    #[test]
+    fn without_a_probe_nobody_waits_for_an_answer() {
+        assert_eq!(phases(&told(done())).last(), Some(&(Phase::Done, 902, None)));
+        let silent = std::iter::once((0, probe())).chain(done());
+        let settled = told(silent.chain([(5000 * MS, Body::Migration(MigrationEvent::Settled { n: 1 }))]));
+        assert_eq!(phases(&settled).last(), Some(&(Phase::Done, 5000, Some(5000))));
+        assert!(settled.migrations[0].unanswered.is_some(), "a guest that is gone is not forgotten");
+    }
+}

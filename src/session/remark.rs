@@ -1,0 +1,211 @@
+//! What the event log says: a line for people for every notable event.
+
+use std::time::Duration;
+
+use super::state::{LogLine, State};
+use crate::event::{
+    AgentEvent, Body, Class, Event, HvEvent, LabEvent, Level, LoadSettings, MigrationEnd, MigrationEvent,
+    OperatorEvent, ProbeEvent, SessionEvent, StopRule, Then,
+};
+use crate::units::{show_bytes, show_count, show_duration};
+
+/// So many slots lost in a row are worth a line.
+const NOTABLE_LOSS: usize = 3;
+
+/// The line an event makes, if any; `state` is as it was before the event.
+pub(super) fn line(state: &State, event: &Event) -> Option<LogLine> {
+    let (level, from, text) = match &event.ev {
+        Body::Operator(ev) => (Level::Info, "operator".to_owned(), operator(ev)),
+        Body::Agent(ev) => {
+            let (level, text) = agent(state, ev)?;
+            (level, "agent".to_owned(), text)
+        }
+        Body::Probe(ev) => {
+            let (level, text) = probe(state, ev)?;
+            (level, "probe".to_owned(), text)
+        }
+        Body::Hypervisor(ev) => hypervisor(state, ev)?,
+        Body::Migration(ev) => {
+            let (level, text) = migration(ev);
+            (level, "migration".to_owned(), text)
+        }
+        Body::Host(_) => return None,
+        Body::Lab(ev) => (Level::Info, "lab".to_owned(), lab(ev)),
+        Body::Session(ev) => {
+            let (level, text) = session(ev);
+            (level, "session".to_owned(), text)
+        }
+        Body::Log(ev) => (ev.level, ev.from.clone(), ev.text.clone()),
+    };
+    Some(LogLine { t: event.t, level, from, text })
+}
+
+fn load(s: &LoadSettings) -> String {
+    let rate = show_count(s.dirty.rate_pages_per_s().round() as u64);
+    let mut text = format!("WSET {}, RATE {rate} pages/s", show_bytes(s.wset_bytes));
+    if s.cpu_load_pct > 0.0 {
+        text += &format!(", LOAD {:.0} %", s.cpu_load_pct);
+    }
+    if s.fill_pct < 100.0 {
+        text += &format!(", FILL {:.0} %", s.fill_pct);
+    }
+    text
+}
+
+fn operator(ev: &OperatorEvent) -> String {
+    match ev {
+        OperatorEvent::SetLoad { id, to } => format!("asks for load #{id}: {}", load(to)),
+        OperatorEvent::SetMigration { to } => format!("sets the next migration: policy {}", to.policy.name),
+        OperatorEvent::Migrate => "fires a migration".to_owned(),
+        OperatorEvent::Cancel => "cancels the migration".to_owned(),
+        OperatorEvent::StopAndCopy => "stops the source to let the migration finish".to_owned(),
+        OperatorEvent::PostCopy => "switches to post-copy".to_owned(),
+        OperatorEvent::SetPolicy { to } => format!("sets the stop policy {}", to.name),
+        OperatorEvent::Mark { note } => format!("mark: {note}"),
+        OperatorEvent::Quit => "ends the session".to_owned(),
+    }
+}
+
+fn agent(state: &State, ev: &AgentEvent) -> Option<(Level, String)> {
+    Some(match ev {
+        AgentEvent::Connected { kernel, cpus, ram_bytes, transport, again, .. } => {
+            let word = if *again { "connected again" } else { "connected" };
+            (Level::Info, format!("{word} by {transport}: Linux {kernel}, {cpus} CPUs, {}", show_bytes(*ram_bytes)))
+        }
+        AgentEvent::Disconnected { why } if state.agent.connected => {
+            (Level::Warn, format!("connection lost: {why}; trying again"))
+        }
+        // One line an outage: the client repeats itself at each vain attempt.
+        AgentEvent::Disconnected { why } if state.agent.why != *why => (Level::Warn, format!("not connected: {why}")),
+        AgentEvent::Ack { id, set } => (Level::Info, format!("load #{id} set: {}", load(set))),
+        AgentEvent::Refused { id, why } => (Level::Warn, format!("load #{id} refused: {why}")),
+        AgentEvent::Report(report) => {
+            let before = state.load.achieved.as_ref().is_some_and(|(_, r)| r.saturated);
+            match (before, report.saturated) {
+                (false, true) => (Level::Warn, "saturated: the guest cannot keep up with what is set".to_owned()),
+                (true, false) => (Level::Info, "keeps up again".to_owned()),
+                _ => return None,
+            }
+        }
+        AgentEvent::Disconnected { .. } | AgentEvent::Heartbeat { .. } => return None,
+    })
+}
+
+fn probe(state: &State, ev: &ProbeEvent) -> Option<(Level, String)> {
+    Some(match ev {
+        ProbeEvent::Started { id, spec } => {
+            let every = show_duration(Duration::from_nanos(spec.interval_ns));
+            (Level::Info, format!("probe {id} of {} begins, every {every}", spec.target))
+        }
+        ProbeEvent::Stopped { id } => (Level::Info, format!("probe {id} ends")),
+        ProbeEvent::Lost { id, k, .. } => {
+            let outcomes = &state.probes.get(id)?.outcomes;
+            let end = outcomes.partition_point(|o| o.k < *k);
+            // The run ending at this slot is now exactly as long as notable: one line a run.
+            let run = (1..=NOTABLE_LOSS)
+                .take_while(|back| {
+                    end.checked_sub(*back)
+                        .and_then(|i| outcomes.get(i))
+                        .is_some_and(|o| o.class == Class::Lost && o.k + *back as u64 == *k)
+                })
+                .count();
+            if run + 1 != NOTABLE_LOSS {
+                return None;
+            }
+            (Level::Warn, format!("probe {id}: the guest does not answer since slot {}", k + 1 - NOTABLE_LOSS as u64))
+        }
+        ProbeEvent::Error { id, k, what } => {
+            let outcomes = &state.probes.get(id)?.outcomes;
+            if outcomes.back().is_some_and(|o| o.class == Class::Error) {
+                return None;
+            }
+            (Level::Warn, format!("probe {id}, slot {k}: {what}"))
+        }
+        _ => return None,
+    })
+}
+
+fn hypervisor(state: &State, ev: &HvEvent) -> Option<(Level, String, String)> {
+    let host_line = |level, host: &String, text: String| Some((level, format!("host {host}"), text));
+    match ev {
+        HvEvent::HostUp { host, version, .. } => host_line(Level::Info, host, format!("is up: {version}")),
+        HvEvent::HostLost { host, why } => host_line(Level::Error, host, format!("is lost: {why}")),
+        HvEvent::Stopped { host, .. } => host_line(Level::Info, host, "the guest stands still".to_owned()),
+        HvEvent::Resumed { host, .. } => host_line(Level::Info, host, "the guest runs".to_owned()),
+        HvEvent::Phase { phase, raw } => {
+            let same = state
+                .unsettled()
+                .and_then(|m| m.phases.last())
+                .is_some_and(|last| last.phase == *phase && last.raw == *raw);
+            if same {
+                return None;
+            }
+            let text =
+                if raw == phase.word() { format!("phase {raw}") } else { format!("phase {} ({raw})", phase.word()) };
+            let level = if *phase == crate::event::Phase::Failed { Level::Error } else { Level::Info };
+            Some((level, "migration".to_owned(), text))
+        }
+        HvEvent::Round { round, .. } => Some((Level::Info, "migration".to_owned(), format!("round {round}"))),
+        HvEvent::Raw { .. } | HvEvent::Sample { .. } => None,
+    }
+}
+
+fn migration(ev: &MigrationEvent) -> (Level, String) {
+    match ev {
+        MigrationEvent::Began { n, from, to, settings } => {
+            (Level::Info, format!("#{n} from {from} to {to} begins, policy {}", settings.policy.name))
+        }
+        MigrationEvent::Ruled { n, rule, then } => {
+            (Level::Info, format!("#{n} {}: {}", rule_words(rule), then_words(*then)))
+        }
+        MigrationEvent::Ended { n, end } => match end {
+            MigrationEnd::Done => (Level::Info, format!("#{n} is done")),
+            MigrationEnd::Failed { why } => (Level::Error, format!("#{n} failed: {why}")),
+            MigrationEnd::Cancelled { by } => (Level::Warn, format!("#{n} was cancelled by {by}")),
+        },
+        MigrationEvent::Settled { n } => (Level::Info, format!("#{n} is settled: its result is final")),
+    }
+}
+
+fn rule_words(rule: &StopRule) -> String {
+    match rule {
+        StopRule::RemainingPages { limit, seen } => format!("{seen} pages remain, fewer than {limit}"),
+        StopRule::Rounds { limit } => format!("{limit} rounds are over"),
+        StopRule::RamFactor { limit, sent_bytes } => {
+            format!("{} sent, {limit:.1} x RAM", show_bytes(*sent_bytes))
+        }
+        StopRule::Time { limit_ns } => format!("{} are over", show_duration(Duration::from_nanos(*limit_ns))),
+        StopRule::Operator => "the operator asks".to_owned(),
+    }
+}
+
+fn then_words(then: Then) -> &'static str {
+    match then {
+        Then::StopAndCopy => "the source is stopped",
+        Then::PostCopy => "it goes on as post-copy",
+        Then::Cancel => "it is cancelled",
+        Then::AutoConverge => "the guest is throttled",
+    }
+}
+
+fn lab(ev: &LabEvent) -> String {
+    match ev {
+        LabEvent::Step { what } => what.clone(),
+        LabEvent::Accel { chosen, why } => format!("accelerator {chosen}: {why}"),
+        LabEvent::Ready { guest, .. } => format!("the guest is ready at {guest}"),
+    }
+}
+
+fn session(ev: &SessionEvent) -> (Level, String) {
+    match ev {
+        SessionEvent::Environment { key, value } => (Level::Info, format!("{key}: {value}")),
+        SessionEvent::Overflow { queue, lost } => {
+            (Level::Error, format!("the queue '{queue}' overflowed: {} events are lost", show_count(*lost)))
+        }
+        SessionEvent::RecorderTrouble { why } => (Level::Error, format!("the capture cannot be written: {why}")),
+        SessionEvent::RecorderRecovered { kept } => {
+            (Level::Warn, format!("the capture is written again, {} events were held back", show_count(*kept)))
+        }
+        SessionEvent::Ended { why } => (Level::Info, format!("the session ends: {why}")),
+    }
+}

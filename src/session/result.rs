@@ -1,0 +1,209 @@
+//! The result of a session: the rows of its table out of the state.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::place;
+use super::state::{Migration, State};
+use crate::analysis::table::{PhaseTime, Row};
+use crate::event::{Header, MigrationEnd, Nanos, Phase, StopRule, Then};
+use crate::units::{show_bytes, show_duration};
+
+/// The result of a session, for programs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SessionResult {
+    /// Header of the capture.
+    pub header: Option<Header>,
+    /// Facts learned later: guest kernel, accelerator, …
+    pub environment: std::collections::BTreeMap<String, String>,
+    /// Length of the session, ms.
+    pub length_ms: f64,
+    /// Events folded in.
+    pub events: u64,
+    /// Events lost on the way.
+    pub lost_events: u64,
+    /// Whether the capture could not be written at some time.
+    pub recorder_troubled: bool,
+    /// Why the session ended; null if it did not in good order.
+    pub ended: Option<String>,
+    /// One row for each migration.
+    pub migrations: Vec<Row>,
+}
+
+/// The result of a session.
+#[must_use]
+pub fn result(state: &State) -> SessionResult {
+    SessionResult {
+        header: state.header.clone(),
+        environment: state.environment.clone(),
+        length_ms: millis(state.now),
+        events: state.events,
+        lost_events: state.health.lost_events,
+        recorder_troubled: state.health.recorder_ever_troubled,
+        ended: state.ended.clone(),
+        migrations: state.migrations.iter().map(|m| row(m, state.now)).collect(),
+    }
+}
+
+fn millis(ns: Nanos) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// The row of one migration; `now` closes what lasts.
+#[must_use]
+pub fn row(m: &Migration, now: Nanos) -> Row {
+    let mut phases: Vec<PhaseTime> = Vec::new();
+    for span in m.phases.iter().filter(|s| !s.phase.is_over()) {
+        let ms = millis(span.to.unwrap_or(now).saturating_sub(span.from));
+        match phases.iter_mut().find(|p| p.phase == span.phase.word()) {
+            Some(known) => known.ms += ms,
+            None => phases.push(PhaseTime { phase: span.phase.word(), ms }),
+        }
+    }
+    let mut row = Row {
+        n: m.n,
+        from: m.from.clone(),
+        to: m.to.clone(),
+        rate_pages_per_s: m.load.map(|l| l.dirty.rate_pages_per_s()),
+        wset_bytes: m.load.map(|l| l.wset_bytes),
+        cpu_load_pct: m.load.map(|l| l.cpu_load_pct),
+        bandwidth_bytes_per_s: m.settings.bandwidth_bytes_per_s,
+        policy: m.settings.policy.name.clone(),
+        rounds: rounds(m),
+        migration_ms: m.ended.as_ref().map(|(t, _)| millis(t.saturating_sub(m.began))),
+        sent_bytes: m.samples.iter().rev().find_map(|(_, s)| s.transferred_bytes),
+        phases,
+        downtimes: Vec::new(),
+        gaps: None,
+        gaps_total_ms: None,
+        outcome: match &m.ended {
+            Some((_, MigrationEnd::Done)) => "done",
+            Some((_, MigrationEnd::Failed { .. })) => "failed",
+            Some((_, MigrationEnd::Cancelled { .. })) => "cancelled",
+            None => "unfinished",
+        },
+        rule: m.ruled.last().map(|(_, rule, then)| format!("{}, {}", after(m, rule), then.word())),
+        verdict: verdict(m),
+        settled: m.settled.is_some(),
+    };
+    row.set_downtimes(m.downtime.as_ref());
+    row
+}
+
+/// Pre-copy rounds: by the newest round event or sample, whichever knows more. What was synced
+/// while the guest stood still is no round of pre-copy.
+fn rounds(m: &Migration) -> Option<u64> {
+    let stopped = m.stopped.as_ref().map_or(Nanos::MAX, |(t, _, _)| *t);
+    let told = m.rounds.iter().filter(|(t, _)| *t <= stopped).map(|(_, n)| *n).max();
+    let sampled = m.samples.iter().filter(|(t, _)| *t <= stopped).filter_map(|(_, s)| s.round).max();
+    told.max(sampled)
+}
+
+/// How far pre-copy came when a rule ended it.
+fn after(m: &Migration, rule: &StopRule) -> String {
+    match rule {
+        StopRule::RemainingPages { limit, seen } => format!("with {seen} pages left (limit {limit})"),
+        StopRule::Rounds { limit } => format!("after {limit} rounds"),
+        StopRule::RamFactor { limit, sent_bytes } => {
+            let ram = m.samples.iter().rev().find_map(|(_, s)| s.total_bytes).filter(|b| *b > 0);
+            match ram {
+                Some(ram) => format!("after {:.1} x RAM", *sent_bytes as f64 / ram as f64),
+                None => format!("after {} (limit {limit:.1} x RAM)", show_bytes(*sent_bytes)),
+            }
+        }
+        StopRule::Time { limit_ns } => format!("after {}", show_duration(Duration::from_nanos(*limit_ns))),
+        StopRule::Operator => match m.ruled.last() {
+            Some((t, ..)) => format!("after {}", show_duration(Duration::from_nanos(t.saturating_sub(m.began)))),
+            None => "at once".to_owned(),
+        },
+    }
+}
+
+/// What happened, in words.
+fn verdict(m: &Migration) -> String {
+    let course = course(m);
+    if m.settled.is_some() && m.unanswered.is_some() {
+        return format!("{course}; the guest has not answered since");
+    }
+    course
+}
+
+/// How it went, whether or not the guest is there afterwards.
+fn course(m: &Migration) -> String {
+    let rounds_words = || match rounds(m) {
+        Some(1) => " after 1 round".to_owned(),
+        Some(n) => format!(" after {n} rounds"),
+        None => String::new(),
+    };
+    match &m.ended {
+        None if m.phases.last().is_some_and(|p| p.phase == Phase::Done) => {
+            "done by the hypervisor, but its end was not recorded".to_owned()
+        }
+        None => "has not ended in this capture".to_owned(),
+        Some((_, MigrationEnd::Failed { why })) => format!("failed: {why}"),
+        Some((_, MigrationEnd::Cancelled { by })) => format!("cancelled by {by}{}", rounds_words()),
+        Some((_, MigrationEnd::Done)) => match m.ruled.last() {
+            None => format!("converged{}", rounds_words()),
+            Some((_, rule @ StopRule::RemainingPages { .. }, _)) => {
+                format!("converged: ended by policy {} {}", m.settings.policy.name, after(m, rule))
+            }
+            Some((_, rule, then)) => {
+                let how = match then {
+                    Then::StopAndCopy => "stopped",
+                    Then::PostCopy => "switched to post-copy",
+                    Then::Cancel => "cancelled",
+                    Then::AutoConverge => "throttled",
+                };
+                let by = match rule {
+                    StopRule::Operator => "by hand".to_owned(),
+                    _ => format!("by policy {}", m.settings.policy.name),
+                };
+                let lead = if *then == Then::AutoConverge { "converged only when" } else { "did not converge:" };
+                format!("{lead} {how} {by} {}", after(m, rule))
+            }
+        },
+    }
+}
+
+/// The head of a result for the terminal: what was measured, where, with what.
+#[must_use]
+pub fn head(state: &State) -> String {
+    let mut lines = Vec::new();
+    if let Some(header) = &state.header {
+        let known = |fact: &Option<String>, key: &str| {
+            fact.clone().or_else(|| state.environment.get(key).cloned()).unwrap_or_else(|| "unknown".to_owned())
+        };
+        let versions = &header.versions;
+        lines.push(format!(
+            "session      {}, {}{}",
+            header.name,
+            place::utc_words(header.wall_origin_unix_ns / 1_000_000_000),
+            if header.simulated { ", SIMULATED" } else { "" }
+        ));
+        lines.push(format!("blackout     {}", versions.blackout));
+        lines.push(format!(
+            "hypervisor   {}, {}",
+            known(&versions.hypervisor, "hypervisor"),
+            known(&versions.accelerator, "accelerator")
+        ));
+        lines.push(format!("guest        Linux {}", known(&versions.guest_kernel, "guest_kernel")));
+        lines.push(format!(
+            "machine      {}, {} CPUs, {}, Linux {}",
+            header.host.cpu,
+            header.host.cpus,
+            show_bytes(header.host.ram_bytes),
+            header.host.kernel
+        ));
+    }
+    let length = show_duration(Duration::from_nanos(state.now));
+    let end = state.ended.as_deref().unwrap_or("without an orderly end");
+    lines.push(format!("length       {length}, {} events; {end}", state.events));
+    if state.health.lost_events > 0 {
+        lines.push(format!("LOST         {} events were lost to full queues", state.health.lost_events));
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests;

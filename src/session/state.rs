@@ -1,0 +1,218 @@
+//! What a session looks like after so many events. Built only by `State::apply`: a pure fold, so
+//! a replayed capture gives the very state of the live run that wrote it.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+
+pub use crate::analysis::downtime::Outcome;
+use crate::event::{
+    Class, ForeignTime, Header, Level, LoadReport, LoadSettings, MigrationEnd, MigrationSettings, Nanos, Phase,
+    ProbeSpec, Sample, StopRule, Then,
+};
+
+/// The state of a session.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct State {
+    /// Header of the capture, once known.
+    pub header: Option<Header>,
+    /// Later facts about the environment (guest kernel, accelerator, …).
+    pub environment: BTreeMap<String, String>,
+    /// Time of the newest event, ns.
+    pub now: Nanos,
+    /// Events folded in so far.
+    pub events: u64,
+    /// The load: requested, set, achieved.
+    pub load: LoadState,
+    /// The guest agent.
+    pub agent: AgentState,
+    /// Probes by id. Probe 0 is the one downtime is measured with.
+    pub probes: BTreeMap<u16, ProbeState>,
+    /// Heartbeats: (received ns of the session clock, sequence, guest ns).
+    pub heartbeats: VecDeque<(Nanos, u64, u64)>,
+    /// Hypervisor hosts by name.
+    pub hosts: BTreeMap<String, HostState>,
+    /// Settings for the next migration, once chosen.
+    pub next: Option<MigrationSettings>,
+    /// All migrations of the session, oldest first.
+    pub migrations: Vec<Migration>,
+    /// Recent load reports: (received ns, report).
+    pub reports: VecDeque<(Nanos, LoadReport)>,
+    /// Host CPU: (ns, % of all CPUs).
+    pub host_cpu: VecDeque<(Nanos, f64)>,
+    /// Marks: (ns, note).
+    pub marks: Vec<(Nanos, String)>,
+    /// The event log for people, oldest first.
+    pub log: VecDeque<LogLine>,
+    /// Lines of the event log so far, also those no longer kept.
+    pub log_total: u64,
+    /// The lab: what it does or did last, accelerator, how to enter.
+    pub lab: LabState,
+    /// Health of the stream and the capture.
+    pub health: Health,
+    /// Why the session ended, if it did in good order.
+    pub ended: Option<String>,
+}
+
+/// The load: requested, set, achieved.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LoadState {
+    /// The newest request: its id, its settings, when.
+    pub requested: Option<(u64, LoadSettings, Nanos)>,
+    /// What the agent acknowledged last: id, settings, when.
+    pub set: Option<(u64, LoadSettings, Nanos)>,
+    /// The newest refusal: id, why, when.
+    pub refused: Option<(u64, String, Nanos)>,
+    /// The newest report and when it came.
+    pub achieved: Option<(Nanos, LoadReport)>,
+}
+
+/// The guest agent.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AgentState {
+    /// Whether the connection stands.
+    pub connected: bool,
+    /// Since when it stands or is lost, ns.
+    pub since: Nanos,
+    /// Version, kernel and so on, as last reported.
+    pub version: String,
+    /// Guest kernel.
+    pub kernel: String,
+    /// Guest CPUs.
+    pub cpus: u32,
+    /// Guest RAM, bytes.
+    pub ram_bytes: u64,
+    /// The largest WSET it accepts, bytes.
+    pub wset_limit_bytes: u64,
+    /// Transport.
+    pub transport: String,
+    /// Why it is not connected.
+    pub why: String,
+}
+
+/// One probe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeState {
+    /// Its schedule and limits.
+    pub spec: ProbeSpec,
+    /// Outcomes in slot order, newest last, bounded.
+    pub outcomes: VecDeque<Outcome>,
+    /// How many ended in each class (a revised slot counts once; duplicates count apart).
+    pub counts: BTreeMap<Class, u64>,
+    /// When it stopped, if it did.
+    pub stopped: Option<Nanos>,
+}
+
+/// A hypervisor host.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostState {
+    /// Product and version.
+    pub version: String,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Why it is gone, if it is.
+    pub lost: Option<String>,
+    /// Whether the guest runs here, if known.
+    pub running: Option<bool>,
+    /// CPU of its process, % of one CPU, as last seen.
+    pub cpu_pct: Option<f64>,
+}
+
+/// A stretch of one phase.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhaseSpan {
+    /// The phase.
+    pub phase: Phase,
+    /// The product's own word.
+    pub raw: String,
+    /// From, ns.
+    pub from: Nanos,
+    /// To, ns; None while it lasts.
+    pub to: Option<Nanos>,
+}
+
+/// One migration of the session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Migration {
+    /// Its number, from 1.
+    pub n: u32,
+    /// Source host.
+    pub from: String,
+    /// Destination host.
+    pub to: String,
+    /// What it was asked to be.
+    pub settings: MigrationSettings,
+    /// The load set when it began.
+    pub load: Option<LoadSettings>,
+    /// Began, ns.
+    pub began: Nanos,
+    /// Ended, ns, and how.
+    pub ended: Option<(Nanos, MigrationEnd)>,
+    /// Its result is final since, ns.
+    pub settled: Option<Nanos>,
+    /// Its phases in order.
+    pub phases: Vec<PhaseSpan>,
+    /// Rounds: (ns, number).
+    pub rounds: Vec<(Nanos, u64)>,
+    /// Samples in order.
+    pub samples: Vec<(Nanos, Sample)>,
+    /// Rules that fired: (ns, rule, what was done).
+    pub ruled: Vec<(Nanos, StopRule, Then)>,
+    /// Guest stopped: (ns of our clock, by the product's clock, host).
+    pub stopped: Option<(Nanos, Option<ForeignTime>, String)>,
+    /// Guest running again: (ns of our clock, by the product's clock, host).
+    pub resumed: Option<(Nanos, Option<ForeignTime>, String)>,
+    /// The first answer to a probe since then, ns: until here it is `recovery`.
+    pub answered: Option<Nanos>,
+    /// The hypervisor is done (its word), but the guest has not answered yet; or, once settled, not
+    /// at all.
+    pub unanswered: Option<String>,
+    /// The five downtimes, as computed when it settled.
+    pub downtime: Option<crate::analysis::Downtimes>,
+}
+
+/// A line of the event log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogLine {
+    /// When, ns.
+    pub t: Nanos,
+    /// How much it matters.
+    pub level: Level,
+    /// Source.
+    pub from: String,
+    /// Text.
+    pub text: String,
+}
+
+/// The lab.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LabState {
+    /// What it does now or did last.
+    pub step: String,
+    /// Accelerator and why.
+    pub accel: Option<(String, String)>,
+    /// Guest address, once ready.
+    pub guest: Option<String>,
+    /// A command that enters the lab's network.
+    pub enter: Option<String>,
+}
+
+/// Health of the stream and the capture.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Health {
+    /// Events lost to full queues.
+    pub lost_events: u64,
+    /// Why the capture cannot be written now.
+    pub recorder_trouble: Option<String>,
+    /// Whether it ever could not be.
+    pub recorder_ever_troubled: bool,
+    /// Probe outcomes that could not be folded in because their probe was never announced.
+    pub orphan_outcomes: u64,
+}
+
+impl Migration {
+    /// The five downtimes once they are final: late probes may still change them before.
+    #[must_use]
+    pub fn final_downtime(&self) -> Option<&crate::analysis::Downtimes> {
+        self.downtime.as_ref().filter(|_| self.settled.is_some())
+    }
+}

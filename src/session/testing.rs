@@ -1,0 +1,285 @@
+//! What the tests of this room share.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::event::{
+    AgentEvent, Body, Class, DirtyCycle, Engine, Event, ForeignTime, Header, HostEvent, HostFacts, HvEvent, LabEvent,
+    Level, LoadReport, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, OperatorEvent,
+    Pattern, Phase, ProbeEvent, ProbeKind, ProbeSpec, Sample, SessionEvent, StopPolicy, StopRule, Then, Versions,
+};
+
+pub(crate) fn header() -> Header {
+    Header {
+        schema_major: crate::event::SCHEMA_MAJOR,
+        schema_minor: crate::event::SCHEMA_MINOR,
+        name: "test".to_owned(),
+        wall_origin_unix_ns: 1_795_376_700_000_000_000,
+        versions: Versions { blackout: "0.0".to_owned(), ..Versions::default() },
+        host: HostFacts { cpu: "a CPU".to_owned(), cpus: 2, ram_bytes: 8 << 30, kernel: "6.1".to_owned() },
+        settings: json!({"bandwidth": 32_000_000, "ratio": 0.1}),
+        seed: u64::MAX,
+        simulated: false,
+    }
+}
+
+pub(crate) fn log(t: Nanos, text: &str) -> Event {
+    let ev = Body::Log(LogEvent { level: Level::Info, from: "test".to_owned(), text: text.to_owned() });
+    Event { t, ev }
+}
+
+/// A capture as text.
+pub(crate) fn capture(header: &Header, events: &[Event]) -> String {
+    let mut text = serde_json::to_string(header).unwrap() + "\n";
+    for event in events {
+        text += &serde_json::to_string(event).unwrap();
+        text.push('\n');
+    }
+    text
+}
+
+/// Any event of the vocabulary, with hostile numbers and texts, in no sensible order.
+pub(crate) fn any_event() -> BoxedStrategy<Event> {
+    (any::<u32>(), body()).prop_map(|(t, ev)| Event { t: u64::from(t), ev }).boxed()
+}
+
+fn text() -> BoxedStrategy<String> {
+    prop_oneof![Just("a".to_owned()), Just("b".to_owned()), ".{0,12}"].boxed()
+}
+
+fn number() -> BoxedStrategy<f64> {
+    any::<f64>().prop_filter("finite", |n| n.is_finite()).boxed()
+}
+
+fn at() -> BoxedStrategy<Option<ForeignTime>> {
+    proptest::option::of((any::<i64>(), any::<i64>()).prop_map(|(secs, micros)| ForeignTime { secs, micros })).boxed()
+}
+
+fn value() -> BoxedStrategy<Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        number().prop_map(Value::from),
+        text().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            proptest::collection::btree_map(text(), inner, 0..3)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+    .boxed()
+}
+
+fn load() -> BoxedStrategy<LoadSettings> {
+    let pattern = prop_oneof![Just(Pattern::Cyclic), Just(Pattern::Random), Just(Pattern::Hotspot)];
+    (number(), any::<u64>(), any::<u64>(), any::<u64>(), number(), pattern)
+        .prop_map(|(cpu_load_pct, wset_bytes, bpc_pages, period_ns, fill_pct, pattern)| LoadSettings {
+            cpu_load_pct,
+            wset_bytes,
+            dirty: DirtyCycle { bpc_pages, period_ns },
+            fill_pct,
+            pattern,
+        })
+        .boxed()
+}
+
+fn then() -> BoxedStrategy<Then> {
+    prop_oneof![Just(Then::StopAndCopy), Just(Then::PostCopy), Just(Then::Cancel), Just(Then::AutoConverge)].boxed()
+}
+
+fn policy() -> BoxedStrategy<StopPolicy> {
+    let some = || proptest::option::of(any::<u64>());
+    (text(), some(), some(), proptest::option::of(number()), some(), then())
+        .prop_map(|(name, remaining_pages_below, rounds, ram_factor, after_ns, then)| StopPolicy {
+            name,
+            remaining_pages_below,
+            rounds,
+            ram_factor,
+            after_ns,
+            then,
+        })
+        .boxed()
+}
+
+fn settings() -> BoxedStrategy<MigrationSettings> {
+    let some = || proptest::option::of(any::<u64>());
+    (some(), some(), policy(), any::<bool>(), any::<bool>(), proptest::collection::btree_map(text(), value(), 0..2))
+        .prop_map(|(bandwidth_bytes_per_s, downtime_limit_ms, policy, post_copy, auto_converge, extra)| {
+            MigrationSettings { bandwidth_bytes_per_s, downtime_limit_ms, policy, post_copy, auto_converge, extra }
+        })
+        .boxed()
+}
+
+fn sample() -> BoxedStrategy<Sample> {
+    let some = || proptest::option::of(any::<u64>());
+    let part = || proptest::option::of(number());
+    ((some(), some(), some(), some()), (part(), part(), part(), part(), part(), part(), part()))
+        .prop_map(
+            |(
+                (transferred_bytes, remaining_bytes, total_bytes, round),
+                (
+                    dirty_pages_per_s,
+                    throughput_bytes_per_s,
+                    throttle_pct,
+                    expected_downtime_ms,
+                    downtime_ms,
+                    total_time_ms,
+                    setup_time_ms,
+                ),
+            )| Sample {
+                transferred_bytes,
+                remaining_bytes,
+                total_bytes,
+                round,
+                dirty_pages_per_s,
+                throughput_bytes_per_s,
+                throttle_pct,
+                expected_downtime_ms,
+                downtime_ms,
+                total_time_ms,
+                setup_time_ms,
+            },
+        )
+        .boxed()
+}
+
+fn probe() -> BoxedStrategy<ProbeEvent> {
+    let spec = (1_u64..100_000_000, 0_u64..5_000_000_000, any::<u32>(), any::<bool>()).prop_map(
+        |(interval_ns, deadline_ns, t0, v6)| ProbeSpec {
+            target: if v6 { "fe80::1".parse().unwrap() } else { "10.0.0.2".parse().unwrap() },
+            kind: ProbeKind::Udp,
+            engine: Engine::SurgePing,
+            interval_ns,
+            deadline_ns,
+            t0: u64::from(t0),
+            cannot_see: vec![Class::Duplicate, Class::Late],
+        },
+    );
+    let slot = || (0_u16..2, 0_u64..60, any::<u32>(), any::<u32>());
+    prop_oneof![
+        2 => (0_u16..2, spec).prop_map(|(id, spec)| ProbeEvent::Started { id, spec }),
+        9 => slot().prop_map(|(id, k, s, r)| ProbeEvent::Ok { id, k, sent: s.into(), rtt: r.into() }),
+        3 => slot().prop_map(|(id, k, s, r)| ProbeEvent::Late { id, k, sent: s.into(), rtt: r.into() }),
+        5 => slot().prop_map(|(id, k, s, _)| ProbeEvent::Lost { id, k, sent: s.into() }),
+        1 => slot().prop_map(|(id, k, _, r)| ProbeEvent::Duplicate { id, k, rtt: r.into() }),
+        1 => slot().prop_map(|(id, k, ..)| ProbeEvent::NotSent { id, k }),
+        1 => (slot(), text()).prop_map(|((id, k, ..), what)| ProbeEvent::Error { id, k, what }),
+        1 => (0_u16..2).prop_map(|id| ProbeEvent::Stopped { id }),
+    ]
+    .boxed()
+}
+
+fn agent() -> BoxedStrategy<AgentEvent> {
+    let report = (any::<u64>(), load(), number(), number(), any::<bool>()).prop_map(
+        |(n, set, rate_pages_per_s, cpu_load_pct, saturated)| LoadReport {
+            guest_ns: n,
+            window_ns: n / 3,
+            set,
+            wset_bytes: n / 7,
+            rate_pages_per_s,
+            cpu_load_pct,
+            pages_total: n / 5,
+            saturated,
+        },
+    );
+    prop_oneof![
+        (text(), text(), any::<u64>(), any::<bool>()).prop_map(|(version, kernel, n, again)| {
+            let (cpus, transport) = (n as u32, "stdio".to_owned());
+            AgentEvent::Connected { version, kernel, cpus, ram_bytes: n, wset_limit_bytes: n / 2, transport, again }
+        }),
+        text().prop_map(|why| AgentEvent::Disconnected { why }),
+        (any::<u64>(), load()).prop_map(|(id, set)| AgentEvent::Ack { id, set }),
+        (any::<u64>(), text()).prop_map(|(id, why)| AgentEvent::Refused { id, why }),
+        report.prop_map(AgentEvent::Report),
+        (any::<u64>(), any::<u64>()).prop_map(|(seq, guest_ns)| AgentEvent::Heartbeat { seq, guest_ns }),
+        (any::<u64>(), any::<u32>()).prop_map(|(seq, ns)| AgentEvent::Heartbeat { seq, guest_ns: ns.into() }),
+    ]
+    .boxed()
+}
+
+fn hypervisor() -> BoxedStrategy<HvEvent> {
+    let phase = prop_oneof![
+        Just(Phase::Setup),
+        Just(Phase::PreCopy),
+        Just(Phase::StopAndCopy),
+        Just(Phase::Recovery),
+        Just(Phase::Done),
+        Just(Phase::Unknown)
+    ];
+    prop_oneof![
+        (text(), text(), any::<Option<u32>>()).prop_map(|(host, version, pid)| HvEvent::HostUp { host, version, pid }),
+        (text(), text()).prop_map(|(host, why)| HvEvent::HostLost { host, why }),
+        (text(), text(), at(), value()).prop_map(|(host, name, at, data)| HvEvent::Raw { host, name, at, data }),
+        (text(), at()).prop_map(|(host, at)| HvEvent::Stopped { host, at }),
+        (text(), at()).prop_map(|(host, at)| HvEvent::Resumed { host, at }),
+        (phase, text()).prop_map(|(phase, raw)| HvEvent::Phase { phase, raw }),
+        (any::<u64>(), at()).prop_map(|(round, at)| HvEvent::Round { round, at }),
+        (sample(), value()).prop_map(|(sample, raw)| HvEvent::Sample { sample, raw }),
+    ]
+    .boxed()
+}
+
+fn migration() -> BoxedStrategy<MigrationEvent> {
+    let rule = prop_oneof![
+        (any::<u64>(), any::<u64>()).prop_map(|(limit, seen)| StopRule::RemainingPages { limit, seen }),
+        any::<u64>().prop_map(|limit| StopRule::Rounds { limit }),
+        (number(), any::<u64>()).prop_map(|(limit, sent_bytes)| StopRule::RamFactor { limit, sent_bytes }),
+        any::<u64>().prop_map(|limit_ns| StopRule::Time { limit_ns }),
+        Just(StopRule::Operator),
+    ];
+    let end = prop_oneof![
+        Just(MigrationEnd::Done),
+        text().prop_map(|why| MigrationEnd::Failed { why }),
+        text().prop_map(|by| MigrationEnd::Cancelled { by }),
+    ];
+    prop_oneof![
+        (1_u32..4, text(), text(), settings()).prop_map(|(n, from, to, settings)| MigrationEvent::Began {
+            n,
+            from,
+            to,
+            settings
+        }),
+        (1_u32..4, rule, then()).prop_map(|(n, rule, then)| MigrationEvent::Ruled { n, rule, then }),
+        (1_u32..4, end).prop_map(|(n, end)| MigrationEvent::Ended { n, end }),
+        (1_u32..4).prop_map(|n| MigrationEvent::Settled { n }),
+    ]
+    .boxed()
+}
+
+fn body() -> BoxedStrategy<Body> {
+    let operator = prop_oneof![
+        (any::<u64>(), load()).prop_map(|(id, to)| OperatorEvent::SetLoad { id, to }),
+        settings().prop_map(|to| OperatorEvent::SetMigration { to }),
+        policy().prop_map(|to| OperatorEvent::SetPolicy { to }),
+        text().prop_map(|note| OperatorEvent::Mark { note }),
+        Just(OperatorEvent::Migrate),
+        Just(OperatorEvent::Quit),
+    ];
+    let session = prop_oneof![
+        (text(), text()).prop_map(|(key, value)| SessionEvent::Environment { key, value }),
+        (text(), any::<u32>()).prop_map(|(queue, lost)| SessionEvent::Overflow { queue, lost: lost.into() }),
+        text().prop_map(|why| SessionEvent::RecorderTrouble { why }),
+        any::<u64>().prop_map(|kept| SessionEvent::RecorderRecovered { kept }),
+    ];
+    let lab = prop_oneof![
+        text().prop_map(|what| LabEvent::Step { what }),
+        (text(), text()).prop_map(|(chosen, why)| LabEvent::Accel { chosen, why }),
+        (text(), text()).prop_map(|(guest, enter)| LabEvent::Ready { guest, enter }),
+    ];
+    prop_oneof![
+        2 => operator.prop_map(Body::Operator),
+        3 => agent().prop_map(Body::Agent),
+        8 => probe().prop_map(Body::Probe),
+        4 => hypervisor().prop_map(Body::Hypervisor),
+        3 => migration().prop_map(Body::Migration),
+        1 => (number(), proptest::collection::vec((text(), number()), 0..3))
+            .prop_map(|(cpu_pct, hypervisors)| Body::Host(HostEvent { cpu_pct, hypervisors })),
+        1 => lab.prop_map(Body::Lab),
+        1 => session.prop_map(Body::Session),
+        1 => text().prop_map(|text| log(0, &text).ev),
+    ]
+    .boxed()
+}
