@@ -8,6 +8,7 @@ pub mod agent;
 pub mod analysis;
 pub mod event;
 pub mod hypervisor;
+pub mod lab;
 pub mod load;
 pub mod probe;
 pub mod session;
