@@ -14,4 +14,5 @@ pub mod probe;
 pub mod session;
 #[cfg(test)]
 mod testing;
+pub mod tui;
 pub mod units;

@@ -1,0 +1,32 @@
+//! The screen: pure drawing of a session's state, and keys that become intents.
+//!
+//! The screen never talks to a socket. It reads a [`Feed`] (a live session or a replay) and emits
+//! [`OperatorEvent`](crate::event::OperatorEvent)s; the controller acts on them.
+
+mod axis;
+pub mod draw;
+pub mod edit;
+pub mod feed;
+pub mod input;
+pub mod keys;
+mod panel;
+mod pen;
+pub mod run;
+mod screen;
+pub mod sentence;
+mod series;
+pub mod svg;
+pub mod theme;
+pub mod view;
+
+pub use draw::{Extra, Mode, draw};
+pub use feed::{Feed, RecorderInfo, ReplayControl, ReplayInfo};
+pub use run::{ExitReason, ExitSummary, Markers, ThemeChoice, TuiOptions, run};
+pub use view::View;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod pty_tests;
+#[cfg(test)]
+mod tests;

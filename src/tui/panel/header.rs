@@ -1,0 +1,148 @@
+//! Who and what, what goes on in one sentence, and the phase as a badge.
+
+use std::time::Duration;
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+
+use crate::event::Phase;
+use crate::tui::axis::{clock, phase_now};
+use crate::tui::draw::Ctx;
+use crate::tui::pen::{Pen, shorten, width, wrap};
+use crate::tui::sentence::{Tone, sentence};
+use crate::tui::theme::Role;
+use crate::units::show_duration;
+
+/// Columns of the badge: the longest phase and a margin.
+const BADGE: u16 = 17;
+
+pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
+    let mut pen = Pen::new(buf, area);
+    let badge = if area.width >= 110 { BADGE + 7 } else { BADGE };
+    let left = area.width.saturating_sub(badge);
+    identity(ctx, &mut pen, left);
+    let (tone, text) = sentence(ctx.state, ctx.extra.now);
+    let style = tone_style(ctx, tone);
+    // Where there is little room the badge is two rows high and the sentence runs on below it.
+    let rows = if area.width >= 110 { 3 } else { 2 };
+    let lines = wrap(&text, left.saturating_sub(3));
+    let rest = lines[1..].join(" ");
+    let room = if rows == 3 { left } else { area.width }.saturating_sub(2);
+    pen.text(1, 1, &lines[0], style);
+    pen.text(1, 2, &shorten(&rest, room, ctx.glyphs), style);
+    draw_badge(ctx, &mut pen, left, badge, rows);
+}
+
+/// The style of a sentence.
+pub(crate) fn tone_style(ctx: &Ctx<'_>, tone: Tone) -> Style {
+    ctx.style(match tone {
+        Tone::Calm => Role::Text,
+        Tone::Good => Role::Good,
+        Tone::Warn => Role::Warn,
+        Tone::Bad => Role::Error,
+    })
+}
+
+/// The phase in words, the round, and how long: the badge's three lines.
+pub(crate) fn badge_lines(ctx: &Ctx<'_>) -> (Phase, [String; 3]) {
+    let phase = phase_now(ctx.state);
+    let migration = ctx.state.migrations.last();
+    let now = ctx.extra.now;
+    let round = migration
+        .filter(|m| m.ended.is_none() && phase == Phase::PreCopy)
+        .and_then(|m| m.rounds.last())
+        .map_or(String::new(), |(_, n)| format!("round {n}"));
+    let elapsed = match migration {
+        Some(m) => {
+            let end = m.ended.as_ref().map_or(now, |(t, _)| *t);
+            let s = Duration::from_nanos(end.saturating_sub(m.began));
+            if s.as_secs() < 120 { format!("{:.1} s", s.as_secs_f64()) } else { show_duration(s) }
+        }
+        None => clock(now, 1_000_000_000),
+    };
+    let second = match (migration, round.is_empty()) {
+        (Some(m), true) if m.ended.is_some() => format!("migration {}", m.n),
+        (Some(_), true) if phase == Phase::StopAndCopy => "guest stopped".into(),
+        _ => round,
+    };
+    (phase, [phase.word().to_uppercase(), second, elapsed])
+}
+
+fn draw_badge(ctx: &Ctx<'_>, pen: &mut Pen<'_>, from: u16, wide: u16, rows: u16) {
+    let (phase, [word, second, elapsed]) = badge_lines(ctx);
+    let lines = match rows {
+        3 => vec![word, second, elapsed],
+        _ if second.starts_with("round") => vec![word, format!("{second}  {elapsed}")],
+        _ => vec![word, elapsed],
+    };
+    let plain = ctx.phase(phase);
+    let style = plain.add_modifier(Modifier::REVERSED | Modifier::BOLD);
+    for (y, line) in lines.iter().enumerate() {
+        pen.fill(from, from + wide, y as u16, " ", style);
+        let x = from + wide.saturating_sub(width(line)) / 2;
+        pen.text(x, y as u16, line, style);
+    }
+}
+
+fn identity(ctx: &Ctx<'_>, pen: &mut Pen<'_>, end: u16) {
+    let muted = ctx.style(Role::Muted);
+    let state = ctx.state;
+    let end = end.saturating_sub(1);
+    let mut x = pen.text_to(1, 0, end, "blackout", ctx.style(Role::Title));
+    if state.header.as_ref().is_some_and(|h| h.simulated) {
+        x = pen.text_to(x + 1, 0, end, " SIMULATED ", ctx.style(Role::Simulated));
+    }
+    if ctx.replay().is_some() {
+        x = pen.text_to(x + 1, 0, end, " REPLAY ", ctx.style(Role::Simulated));
+    }
+    let mut item = |text: &str, style: Style| {
+        // Whole items or none: half a word tells nothing.
+        let fits = x + 2 + width(text) <= end;
+        if fits {
+            x = pen.text_to(x + 2, 0, end, text, style);
+        }
+        fits
+    };
+    if let Some((from, to)) = route(ctx) {
+        item(&format!("{from} {} {to}", ctx.glyphs.arrow), ctx.style(Role::Value));
+    }
+    agent(ctx, &mut item);
+    if let Some((accel, why)) = &state.lab.accel {
+        let long = format!("{accel}: {why}");
+        if !item(&long, muted) {
+            item(accel, muted);
+        }
+    } else if let Some(accel) = state.header.as_ref().and_then(|h| h.versions.accelerator.as_ref()) {
+        item(accel, muted);
+    }
+    if let Some(header) = &state.header {
+        item(&header.name, muted);
+        if let Some(hypervisor) = &header.versions.hypervisor {
+            item(hypervisor, muted);
+        }
+    }
+}
+
+/// Where a migration goes, or would go.
+fn route(ctx: &Ctx<'_>) -> Option<(String, String)> {
+    let state = ctx.state;
+    if let Some(m) = state.migrations.last().filter(|m| m.ended.is_none()) {
+        return Some((m.from.clone(), m.to.clone()));
+    }
+    let from = state.hosts.iter().find(|(_, h)| h.running == Some(true) && h.lost.is_none())?.0;
+    let to = state.hosts.iter().find(|(name, h)| *name != from && h.lost.is_none()).map_or("?", |(n, _)| n);
+    Some((from.clone(), to.to_string()))
+}
+
+fn agent(ctx: &Ctx<'_>, item: &mut dyn FnMut(&str, Style) -> bool) {
+    let agent = &ctx.state.agent;
+    let _ = if agent.connected {
+        item(&format!("{} agent connected", ctx.glyphs.dot), ctx.style(Role::Good))
+    } else if agent.since > 0 {
+        let since = ctx.extra.now.saturating_sub(agent.since) / 1_000_000_000;
+        item(&format!("{} agent gone {since} s", ctx.glyphs.ring), ctx.style(Role::Warn))
+    } else {
+        item(&format!("{} no agent yet", ctx.glyphs.ring), ctx.style(Role::Muted))
+    };
+}

@@ -1,0 +1,19 @@
+//! The panels: one a file, one `render` each.
+
+pub(crate) mod banner;
+pub(crate) mod clock;
+pub(crate) mod dialog;
+pub(crate) mod dirty;
+pub(crate) mod footer;
+pub(crate) mod header;
+pub(crate) mod help;
+pub(crate) mod history;
+pub(crate) mod load;
+pub(crate) mod log;
+pub(crate) mod migration;
+pub(crate) mod phases;
+pub(crate) mod ping;
+pub(crate) mod remaining;
+pub(crate) mod result;
+pub(crate) mod tiny;
+pub(crate) mod tracks;

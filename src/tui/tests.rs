@@ -1,0 +1,284 @@
+//! Whole frames, in snapshots; and drawing that must survive anything.
+
+use proptest::prelude::*;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::style::Color;
+
+use super::draw::{Extra, Mode, draw};
+use super::edit::{Control, type_load};
+use super::feed::RecorderInfo;
+use super::fixture::*;
+use super::run::{Markers, ThemeChoice, TuiOptions, run};
+use super::theme::Theme;
+use super::view::{Confirm, Entry, Page, View};
+use crate::event::{Class, Phase, Sample};
+use crate::session::State;
+use crate::session::state::{Outcome, PhaseSpan};
+
+fn fresh() -> View {
+    View::default()
+}
+
+fn screen(view: &View, state: &State, extra: &Extra, width: u16, height: u16) -> TestBackend {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| draw(view, state, extra, frame)).unwrap();
+    terminal.backend().clone()
+}
+
+fn live(now: u64) -> Extra {
+    Extra { now, recorder: Some(recorder()), mode: Mode::Live }
+}
+
+const SIZES: [(u16, u16); 4] = [(40, 12), (80, 24), (120, 40), (200, 50)];
+
+fn snapshots(name: &str, view: &View, state: &State, extra: &Extra) {
+    for (width, height) in SIZES {
+        insta::assert_snapshot!(format!("{name}_{width}x{height}"), screen(view, state, extra, width, height));
+    }
+}
+
+#[test]
+fn idle_screen() {
+    let now = 7_500 * MS;
+    snapshots("idle", &View::default(), &idle(now), &live(now));
+}
+
+#[test]
+fn pre_copy_over_the_jump() {
+    let now = BEGAN + 11 * S;
+    snapshots("pre_copy", &View::default(), &migrating(now), &live(now));
+}
+
+#[test]
+fn blackout_screen() {
+    let now = STOPPED + 2 * S;
+    snapshots("blackout", &View::default(), &migrating(now), &live(now));
+}
+
+#[test]
+fn result_screen() {
+    let view = View { page: Page::Result, ..fresh() };
+    let state = result();
+    snapshots("result", &view, &state, &live(SETTLED + 2 * S));
+}
+
+#[test]
+fn replay_screen() {
+    let now = RESUMED + S;
+    let extra = Extra { now, recorder: None, mode: Mode::Replay(replay_info(now)) };
+    snapshots("replay", &View::default(), &migrating(now), &extra);
+}
+
+#[test]
+fn overlays_screen() {
+    let now = BEGAN + 11 * S;
+    let (state, extra) = (migrating(now), live(now));
+    let mut view = View { help: true, ..fresh() };
+    insta::assert_snapshot!("help_80x24", screen(&view, &state, &extra, 80, 24));
+    view.help = false;
+    view.confirm = Some(Confirm::StopAndCopy);
+    insta::assert_snapshot!("confirm_80x24", screen(&view, &state, &extra, 80, 24));
+    view.confirm = None;
+    view.entry = Some(Entry {
+        control: Control::Rate,
+        text: "9k/s".into(),
+        error: type_load(&view.load(&state), Control::Rate, "9k/s", None).err(),
+    });
+    insta::assert_snapshot!("entry_80x24", screen(&view, &state, &extra, 80, 24));
+}
+
+#[test]
+fn pages_at_80x24() {
+    for (page, name) in [(Page::History, "history"), (Page::Log, "log")] {
+        let view = View { page, ..fresh() };
+        insta::assert_snapshot!(format!("{name}_80x24"), screen(&view, &result(), &live(SETTLED + 2 * S), 80, 24));
+    }
+}
+
+#[test]
+fn trouble_with_the_capture_is_loud_at_every_size() {
+    let now = BEGAN + 11 * S;
+    let mut extra = live(now);
+    extra.recorder =
+        Some(RecorderInfo { trouble: Some("No space left on device".into()), backlog: 1204, ..recorder() });
+    for (width, height) in SIZES {
+        let text = screen(&fresh(), &migrating(now), &extra, width, height).to_string();
+        assert!(text.contains("CAPTURE IS NOT BEING WRITTEN"), "{width}x{height}:\n{text}");
+    }
+    // Trouble the fold knows of (a replay of such a session) shows as well.
+    let mut state = migrating(now);
+    state.health.recorder_trouble = Some("EIO".into());
+    assert!(screen(&fresh(), &state, &live(now), 80, 24).to_string().contains("WRITTEN: EIO"));
+}
+
+#[test]
+fn a_simulated_hypervisor_says_so() {
+    let mut state = idle(3 * S);
+    state.header.as_mut().unwrap().simulated = true;
+    assert!(screen(&fresh(), &state, &live(3 * S), 80, 24).to_string().contains(" SIMULATED "));
+}
+
+#[test]
+fn too_small_says_so() {
+    let text = screen(&fresh(), &idle(S), &live(S), 29, 7).to_string();
+    assert!(text.contains("too small: 29x7"), "{text}");
+}
+
+#[test]
+fn one_lost_probe_is_visible_at_every_zoom() {
+    // All is well for 50 s but for one probe.
+    let now = 50 * S;
+    let mut state = idle(now);
+    let probe = state.probes.get_mut(&0).unwrap();
+    for o in &mut probe.outcomes {
+        (o.class, o.rtt) = (Class::Ok, 400_000);
+    }
+    let middle = probe.outcomes.len() - 30;
+    probe.outcomes[middle].class = Class::Lost;
+    for zoom in -12..1 {
+        let view = View { zoom, ..fresh() };
+        let buffer = screen(&view, &state, &live(now), 80, 24).buffer().clone();
+        let fate_row: String = (12..80).map(|x| buffer[(x, 7)].symbol().to_string()).collect();
+        assert_eq!(fate_row.matches('×').count(), 1, "zoom {zoom}: {fate_row}");
+    }
+}
+
+#[test]
+fn without_colour_the_screen_reads_the_same() {
+    let now = STOPPED + 2 * S;
+    let plain = View { theme: Theme::mono(), ..fresh() };
+    let (a, b) =
+        (screen(&fresh(), &migrating(now), &live(now), 120, 40), screen(&plain, &migrating(now), &live(now), 120, 40));
+    assert_eq!(a.to_string(), b.to_string());
+    for cell in b.buffer().content() {
+        assert!(matches!(cell.fg, Color::Reset) && matches!(cell.bg, Color::Reset));
+    }
+}
+
+#[test]
+fn ascii_is_ascii() {
+    let view = View { markers: Markers::Ascii, ..fresh() };
+    for (width, height) in SIZES {
+        let text = screen(&view, &result(), &live(SETTLED), width, height).to_string();
+        assert!(text.chars().all(|c| c.is_ascii() || c == 'µ'), "{text}");
+    }
+}
+
+fn any_class() -> impl Strategy<Value = Class> {
+    prop_oneof![
+        Just(Class::Ok),
+        Just(Class::Late),
+        Just(Class::Lost),
+        Just(Class::Duplicate),
+        Just(Class::NotSent),
+        Just(Class::Error)
+    ]
+}
+
+fn any_phase() -> impl Strategy<Value = Phase> {
+    prop_oneof![
+        Just(Phase::Setup),
+        Just(Phase::PreCopy),
+        Just(Phase::StopAndCopy),
+        Just(Phase::Recovery),
+        Just(Phase::Unknown),
+        Just(Phase::Failed)
+    ]
+}
+
+prop_compose! {
+    /// The fixture, torn: numbers from nowhere, texts from hell.
+    fn any_state()(
+        base in 0u64..40 * S,
+        outcomes in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u64>(), any_class()), 0..20),
+        spec in (any::<u64>(), any::<u64>()),
+        rates in prop::collection::vec((any::<u64>(), any::<f64>(), any::<u64>()), 0..6),
+        phases in prop::collection::vec((any_phase(), any::<u64>(), any::<Option<u64>>()), 0..5),
+        rounds in prop::collection::vec((any::<u64>(), any::<u64>()), 0..5),
+        samples in prop::collection::vec((any::<u64>(), any::<Option<u64>>(), any::<Option<f64>>(), any::<Option<u64>>()), 0..5),
+        bandwidth in any::<Option<u64>>(),
+        text in "\\PC{0,60}",
+        torn: bool,
+    ) -> State {
+        let mut s = if base < 20 * S { result() } else { migrating(base) };
+        if !torn {
+            return s;
+        }
+        let probe = s.probes.get_mut(&0).unwrap();
+        (probe.spec.interval_ns, probe.spec.t0) = spec;
+        probe.outcomes = outcomes.into_iter().map(|(k, sent, rtt, class)| Outcome { k, sent, rtt, class }).collect();
+        for ((t, rate, window), slot) in rates.into_iter().zip(s.reports.iter_mut()) {
+            slot.0 = t;
+            (slot.1.rate_pages_per_s, slot.1.window_ns, slot.1.set.dirty.bpc_pages) = (rate, window, t);
+        }
+        s.lab.step.clone_from(&text);
+        for line in &mut s.log {
+            line.text.clone_from(&text);
+            line.from.clone_from(&text);
+        }
+        if let Some(m) = s.migrations.last_mut() {
+            m.settings.bandwidth_bytes_per_s = bandwidth;
+            m.rounds = rounds;
+            m.phases = phases.into_iter().map(|(phase, from, to)| PhaseSpan { phase, raw: text.clone(), from, to }).collect();
+            m.samples = samples
+                .into_iter()
+                .map(|(t, left, rate, round)| {
+                    (t, Sample { remaining_bytes: left, transferred_bytes: left, total_bytes: left, round, dirty_pages_per_s: rate, throughput_bytes_per_s: rate, ..Sample::default() })
+                })
+                .collect();
+            m.to = text;
+        }
+        s.next = s.migrations.last().map(|m| m.settings.clone());
+        s
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn drawing_survives_anything(
+        state in any_state(),
+        now in prop_oneof![0u64..60 * S, any::<u64>()],
+        width in 0u16..220,
+        height in 0u16..60,
+        page in 0usize..4,
+        zoom in -20i32..20,
+        overlay in 0u8..5,
+        back: usize,
+        replay: bool,
+    ) {
+        let mut view = fresh();
+        (view.page, view.zoom, view.log_back) = (Page::ALL[page], zoom, back);
+        match overlay {
+            1 => view.help = true,
+            2 => view.confirm = Some(Confirm::Quit),
+            3 => view.entry = Some(Entry { control: Control::Rate, text: "日本語".into(), error: Some("x".repeat(200)) }),
+            _ => {}
+        }
+        let mode = if replay { Mode::Replay(replay_info(now)) } else { Mode::Live };
+        let extra = Extra { now, recorder: (!replay).then(recorder), mode };
+        view.observe(&state, now);
+        screen(&view, &state, &extra, width, height);
+    }
+}
+
+#[test]
+#[ignore = "opens the screen on this terminal, to be looked at"]
+fn look_at_it() {
+    let from = std::env::var("FROM_S").ok().and_then(|s| s.parse::<f64>().ok()).unwrap_or(3.0);
+    let mut feed = FakeFeed::new((from * 1e9) as u64);
+    feed.panics = std::env::var_os("PANIC").is_some();
+    if std::env::var_os("REPLAY").is_some() {
+        feed.replay.set(Some(((from * 1e9) as u64, false, 1.0)));
+    }
+    let (tx, _rx) = tokio::sync::mpsc::unbounded_channel();
+    let options = TuiOptions {
+        theme: if std::env::var_os("LIGHT").is_some() { ThemeChoice::Light } else { ThemeChoice::Dark },
+        markers: if std::env::var_os("ASCII").is_some() { Markers::Ascii } else { Markers::Unicode },
+        ..TuiOptions::default()
+    };
+    let summary = run(&feed, Some(tx), options).unwrap();
+    println!("{summary:?}");
+}

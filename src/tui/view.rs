@@ -1,0 +1,222 @@
+//! What the screen remembers by itself: selection, pages, zoom, an entry being typed, and requests
+//! on their way to the controller. Everything else is in the session's state.
+
+use super::edit::{Control, default_migration};
+use super::run::Markers;
+use super::theme::{DARK, Theme};
+use crate::event::{LoadSettings, MigrationSettings, Nanos, OperatorEvent};
+use crate::session::State;
+
+/// How long a notice stays, ns.
+const NOTICE_NS: Nanos = 4_000_000_000;
+/// How long a migration setting is shown as asked before the controller's word counts again, ns.
+const ASKED_NS: Nanos = 2_000_000_000;
+
+/// What is in front where not everything fits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Page {
+    /// Load and migration controls.
+    #[default]
+    Controls,
+    /// The newest migration's result.
+    Result,
+    /// All migrations of the session.
+    History,
+    /// The event log.
+    Log,
+}
+
+impl Page {
+    /// All pages, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Controls, Self::Result, Self::History, Self::Log];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Controls => "controls",
+            Self::Result => "result",
+            Self::History => "history",
+            Self::Log => "log",
+        }
+    }
+}
+
+/// A value being typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// For which control.
+    pub control: Control,
+    /// What has been typed.
+    pub text: String,
+    /// What is wrong with it.
+    pub error: Option<String>,
+}
+
+/// Something that is asked about before it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirm {
+    /// Cancel the running migration.
+    Cancel,
+    /// Stop the guest and copy the rest.
+    StopAndCopy,
+    /// Switch to post-copy.
+    PostCopy,
+    /// Leave while a migration runs.
+    Quit,
+}
+
+/// What the screen remembers by itself.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Styles.
+    pub theme: Theme,
+    /// Characters.
+    pub markers: Markers,
+    /// The page in front.
+    pub page: Page,
+    /// The selected control.
+    pub selected: Control,
+    /// A value being typed.
+    pub entry: Option<Entry>,
+    /// A question being asked.
+    pub confirm: Option<Confirm>,
+    /// Whether the help is shown.
+    pub help: bool,
+    /// Steps of zoom from the automatic one; positive is nearer.
+    pub zoom: i32,
+    /// Log lines scrolled back.
+    pub log_back: usize,
+    /// A passing remark and until when it stays, ns.
+    pub notice: Option<(Nanos, String)>,
+    pub(super) asked_load: Option<(u64, LoadSettings)>,
+    pub(super) asked_migration: Option<(Nanos, MigrationSettings)>,
+    pub(super) intents: Vec<OperatorEvent>,
+    pub(super) seen_settled: usize,
+    pub(super) seen_begun: usize,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        // The built-in theme is valid (tested); were it not, the screen would do without colour.
+        Self::new(Theme::parse("dark", DARK).unwrap_or_else(|_| Theme::mono()), Markers::Unicode)
+    }
+}
+
+impl View {
+    /// A fresh view.
+    #[must_use]
+    pub fn new(theme: Theme, markers: Markers) -> Self {
+        Self {
+            theme,
+            markers,
+            page: Page::Controls,
+            selected: Control::Rate,
+            entry: None,
+            confirm: None,
+            help: false,
+            zoom: 0,
+            log_back: 0,
+            notice: None,
+            asked_load: None,
+            asked_migration: None,
+            intents: Vec::new(),
+            seen_settled: 0,
+            seen_begun: 0,
+        }
+    }
+
+    /// Takes notice of what has happened: a result brings its page to the front, a migration that
+    /// begins brings back the controls.
+    pub fn observe(&mut self, state: &State, now: Nanos) {
+        let settled = state.migrations.iter().filter(|m| m.final_downtime().is_some()).count();
+        let begun = state.migrations.len();
+        if begun > self.seen_begun && self.page == Page::Result {
+            self.page = Page::Controls;
+        }
+        if settled > self.seen_settled && self.page == Page::Controls && self.entry.is_none() {
+            self.page = Page::Result;
+        }
+        (self.seen_settled, self.seen_begun) = (settled, begun);
+        if self.notice.as_ref().is_some_and(|(until, _)| *until <= now) {
+            self.notice = None;
+        }
+        if self.asked_load.as_ref().is_some_and(|(id, _)| state.load.requested.as_ref().is_some_and(|r| r.0 >= *id)) {
+            self.asked_load = None;
+        }
+        let answered = |(at, to): &(Nanos, MigrationSettings)| {
+            state.next.as_ref() == Some(to) || now.saturating_sub(*at) > ASKED_NS
+        };
+        if self.asked_migration.as_ref().is_some_and(answered) {
+            self.asked_migration = None;
+        }
+    }
+
+    /// The load as requested: what is on its way, else what the session knows.
+    #[must_use]
+    pub fn load(&self, state: &State) -> LoadSettings {
+        let load = &state.load;
+        let asked = self.asked_load.as_ref().map(|(_, l)| *l);
+        asked
+            .or(load.requested.as_ref().map(|(_, l, _)| *l))
+            .or(load.set.as_ref().map(|(_, l, _)| *l))
+            .or(load.achieved.as_ref().map(|(_, r)| r.set))
+            .unwrap_or_default()
+    }
+
+    /// Whether the newest request has not been acknowledged yet.
+    #[must_use]
+    pub fn load_pending(&self, state: &State) -> bool {
+        let requested = state.load.requested.as_ref().map_or(0, |r| r.0);
+        let answered = state.load.set.as_ref().map_or(0, |s| s.0).max(state.load.refused.as_ref().map_or(0, |r| r.0));
+        self.asked_load.is_some() || requested > answered
+    }
+
+    /// The settings for the next migration (or the running one): what is on its way, else what the
+    /// session knows.
+    #[must_use]
+    pub fn migration(&self, state: &State) -> MigrationSettings {
+        let asked = self.asked_migration.as_ref().map(|(_, m)| m.clone());
+        asked
+            .or_else(|| state.next.clone())
+            .or_else(|| state.migrations.last().map(|m| m.settings.clone()))
+            .unwrap_or_else(default_migration)
+    }
+
+    /// Asks for a load. Requests not yet handed over are replaced, so a held key floods nobody.
+    pub fn ask_load(&mut self, state: &State, to: LoadSettings) {
+        if let Some(OperatorEvent::SetLoad { id, to: waiting }) = self.intents.last_mut() {
+            *waiting = to;
+            self.asked_load = Some((*id, to));
+            return;
+        }
+        let last = self.asked_load.as_ref().map_or(0, |a| a.0).max(state.load.requested.as_ref().map_or(0, |r| r.0));
+        self.asked_load = Some((last + 1, to));
+        self.intents.push(OperatorEvent::SetLoad { id: last + 1, to });
+    }
+
+    /// Asks for migration settings.
+    pub fn ask_migration(&mut self, now: Nanos, to: MigrationSettings) {
+        self.asked_migration = Some((now, to.clone()));
+        if let Some(OperatorEvent::SetMigration { to: waiting }) = self.intents.last_mut() {
+            *waiting = to;
+        } else {
+            self.intents.push(OperatorEvent::SetMigration { to });
+        }
+    }
+
+    /// Asks for something else.
+    pub fn ask(&mut self, intent: OperatorEvent) {
+        self.intents.push(intent);
+    }
+
+    /// Hands over what has been asked for since the last call.
+    pub fn take_intents(&mut self) -> Vec<OperatorEvent> {
+        std::mem::take(&mut self.intents)
+    }
+
+    /// Shows a passing remark.
+    pub fn notify(&mut self, now: Nanos, text: impl Into<String>) {
+        self.notice = Some((now.saturating_add(NOTICE_NS), text.into()));
+    }
+}
