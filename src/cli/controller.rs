@@ -1,0 +1,300 @@
+//! The controller: records what the operator asks for, and does it.
+//!
+//! The screen and the headless front end both talk to it through [`OperatorEvent`]s only, so what
+//! a session did can be read from its capture whoever drove it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel};
+use tokio::task::{JoinError, JoinHandle};
+
+use super::stage::Stage;
+use crate::agent::client::Client;
+use crate::event::{Body, EventSink, Level, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, OperatorEvent};
+use crate::hypervisor::{RunCommand, run_migration};
+use crate::session::Shared;
+
+/// A guest that has not answered so long after a migration is reported as not answering.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How long a quit waits for a running migration to be cancelled.
+const CANCEL_WITHIN: Duration = Duration::from_secs(20);
+/// How long after its deadline the last probe's class may take to reach the state.
+const TAIL: Duration = Duration::from_millis(200);
+/// Commands that may wait for a migration that is busy with its hypervisor.
+const COMMANDS: usize = 256;
+
+pub(super) struct Controller {
+    sink: EventSink,
+    shared: Shared,
+    /// None while it is made ready for the next migration.
+    stage: Option<Box<dyn Stage>>,
+    agent: Option<Client>,
+    next: MigrationSettings,
+    probe_deadline: Duration,
+    migrations: u32,
+    running: Option<Running>,
+    renewing: Option<Renewing>,
+    /// A migration was asked for while the stage was made ready.
+    wanted: bool,
+}
+
+struct Running {
+    commands: Sender<RunCommand>,
+    task: JoinHandle<MigrationEnd>,
+}
+
+/// Making the stage ready. A task of its own, so that the operator is served meanwhile.
+type Renewing = JoinHandle<(Box<dyn Stage>, Result<()>)>;
+
+impl Controller {
+    pub(super) fn new(
+        sink: EventSink,
+        shared: Shared,
+        stage: Box<dyn Stage>,
+        agent: Option<Client>,
+        next: MigrationSettings,
+        probe_deadline: Duration,
+    ) -> Self {
+        Self {
+            sink,
+            shared,
+            stage: Some(stage),
+            agent,
+            next,
+            probe_deadline,
+            migrations: 0,
+            running: None,
+            renewing: None,
+            wanted: false,
+        }
+    }
+
+    /// Serves the operator until it says quit (or is gone), then ends what was started.
+    pub(super) async fn serve(mut self, mut intents: UnboundedReceiver<OperatorEvent>) {
+        loop {
+            tokio::select! {
+                biased;
+                end = outcome(self.running.as_mut().map(|r| &mut r.task)) => self.after(end),
+                made = outcome(self.renewing.as_mut()) => self.renewed(made).await,
+                intent = intents.recv() => match intent {
+                    None => break,
+                    Some(intent) => {
+                        // Recorded as it comes, whatever else is going on.
+                        self.sink.emit(Body::Operator(intent.clone()));
+                        if intent == OperatorEvent::Quit {
+                            break;
+                        }
+                        self.act(intent).await;
+                    }
+                },
+            }
+        }
+        self.close().await;
+    }
+
+    /// Does what the operator asked for; that it was asked for is recorded already.
+    pub(super) async fn act(&mut self, intent: OperatorEvent) {
+        match intent {
+            OperatorEvent::SetLoad { id, to } => match &self.agent {
+                Some(agent) => agent.set(id, to),
+                None => self.say(Level::Warn, "no agent is connected, so the load stays as it is"),
+            },
+            OperatorEvent::SetMigration { to } => {
+                self.next = to.clone();
+                self.pass_on(RunCommand::SetMigration(to), None);
+            }
+            OperatorEvent::SetPolicy { to } => {
+                self.next.policy = to.clone();
+                self.pass_on(RunCommand::SetPolicy(to), None);
+            }
+            OperatorEvent::Migrate => self.fire().await,
+            OperatorEvent::Cancel => self.pass_on(RunCommand::Cancel, Some("cancel")),
+            OperatorEvent::StopAndCopy => self.pass_on(RunCommand::StopAndCopy, Some("stop-and-copy")),
+            OperatorEvent::PostCopy => self.pass_on(RunCommand::PostCopy, Some("post-copy")),
+            OperatorEvent::Mark { .. } | OperatorEvent::Quit => {}
+        }
+    }
+
+    /// Passes a command to the running migration. `named` is said when there is none.
+    fn pass_on(&mut self, command: RunCommand, named: Option<&str>) {
+        match (&self.running, named) {
+            // A migration that ends this instant takes no more commands; its end is reported.
+            (Some(running), _) => {
+                if let Err(TrySendError::Full(_)) = running.commands.try_send(command) {
+                    self.say(Level::Warn, "the hypervisor has not answered earlier commands, so this one is not given");
+                }
+            }
+            (None, Some(named)) => {
+                self.say(Level::Warn, &format!("no migration is running, so there is nothing to {named}"))
+            }
+            (None, None) => {}
+        }
+    }
+
+    async fn fire(&mut self) {
+        if self.running.is_some() {
+            self.say(Level::Warn, "a migration is already running");
+            return;
+        }
+        if self.renewing.is_some() {
+            self.say(Level::Info, "the next host is not ready yet: the migration begins when it is");
+            self.wanted = true;
+            return;
+        }
+        let cast = match &mut self.stage {
+            Some(stage) => stage.cast(&self.sink).await,
+            None => Err(anyhow::anyhow!("making ready for this migration has failed")),
+        };
+        match cast {
+            Ok(cast) => {
+                self.migrations += 1;
+                let (commands, rx) = channel(COMMANDS);
+                let (n, settings, sink) = (self.migrations, self.next.clone(), self.sink.clone());
+                let (shared, probe_deadline) = (self.shared.clone(), self.probe_deadline);
+                let task = tokio::spawn(async move {
+                    let end = run_migration(&*cast.driver, n, &cast.from, &cast.to, settings, sink.clone(), rx).await;
+                    settle(&sink, &shared, n, probe_deadline).await;
+                    end
+                });
+                self.running = Some(Running { commands, task });
+            }
+            Err(e) => self.refuse(&e),
+        }
+    }
+
+    /// A migration that could not even begin has its row all the same.
+    fn refuse(&mut self, e: &anyhow::Error) {
+        self.migrations += 1;
+        let n = self.migrations;
+        let why = format!("{e:#}");
+        self.sink.emit(Body::Migration(MigrationEvent::Began {
+            n,
+            from: "?".into(),
+            to: "?".into(),
+            settings: self.next.clone(),
+        }));
+        self.sink.emit(Body::Migration(MigrationEvent::Ended { n, end: MigrationEnd::Failed { why } }));
+        self.sink.emit(Body::Migration(MigrationEvent::Settled { n }));
+    }
+
+    /// A migration is over: makes ready for the next one.
+    fn after(&mut self, end: Result<MigrationEnd, JoinError>) {
+        self.running = None;
+        let end = end.unwrap_or_else(|e| MigrationEnd::Failed { why: format!("the task that drove it is gone: {e}") });
+        if let Some(mut stage) = self.stage.take() {
+            let sink = self.sink.clone();
+            self.renewing = Some(tokio::spawn(async move {
+                let result = stage.after(&end, &sink).await;
+                (stage, result)
+            }));
+        }
+    }
+
+    async fn renewed(&mut self, made: Result<(Box<dyn Stage>, Result<()>), JoinError>) {
+        self.take_back(made);
+        if std::mem::take(&mut self.wanted) {
+            self.fire().await;
+        }
+    }
+
+    fn take_back(&mut self, made: Result<(Box<dyn Stage>, Result<()>), JoinError>) {
+        self.renewing = None;
+        let result = match made {
+            Ok((stage, result)) => {
+                self.stage = Some(stage);
+                result
+            }
+            Err(e) => Err(e.into()),
+        };
+        if let Err(e) = result {
+            self.say(Level::Error, &format!("making ready for the next migration: {e:#}"));
+        }
+    }
+
+    /// Whether the newest migration has ended (it may not be settled yet).
+    fn has_ended(&self) -> bool {
+        let n = self.migrations;
+        self.shared.with_state(|state| state.migrations.iter().any(|m| m.n == n && m.ended.is_some()))
+    }
+
+    async fn close(mut self) {
+        if let Some(running) = self.running.take() {
+            // One that has ended needs no cancelling, only its last probes.
+            let cancel = !self.has_ended();
+            let patience = if cancel { CANCEL_WITHIN } else { CANCEL_WITHIN.min(self.probe_deadline + TAIL * 2) };
+            if cancel {
+                self.say(Level::Warn, "quitting while a migration runs: cancelling it first");
+            }
+            let over = async {
+                if cancel {
+                    let _ = running.commands.send(RunCommand::Cancel).await;
+                }
+                let _ = running.task.await;
+            };
+            if tokio::time::timeout(patience, over).await.is_err() {
+                let (level, text) = match self.has_ended() {
+                    true => (Level::Warn, "quitting before the last migration's result was settled"),
+                    false => (Level::Error, "the migration could not be cancelled in time"),
+                };
+                self.say(level, text);
+            }
+        }
+        if let Some(agent) = self.agent.take() {
+            // Blocks until the agent has heard it, or cannot any more.
+            let _ = tokio::task::spawn_blocking(move || agent.close(false)).await;
+        }
+        if let Some(renewing) = self.renewing.take() {
+            let made = renewing.await;
+            self.take_back(made);
+        }
+        if let Some(stage) = self.stage {
+            stage.close().await;
+        }
+    }
+
+    fn say(&self, level: Level, text: &str) {
+        self.sink.emit(Body::Log(LogEvent { level, from: "controller".into(), text: text.into() }));
+    }
+}
+
+/// What a task came to; never, if there is none. One that came to something is not to be asked again.
+async fn outcome<T>(task: Option<&mut JoinHandle<T>>) -> Result<T, JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the guest answers again and the last probes of the blackout have found their class.
+async fn settle(sink: &EventSink, shared: &Shared, n: u32, probe_deadline: Duration) {
+    let ended = sink.clock().now();
+    let answered = async {
+        let mut changes = shared.subscribe();
+        while !shared.with_state(|state| {
+            state.probes.get(&0).is_none_or(|probe| {
+                probe.stopped.is_some()
+                    || probe.outcomes.iter().rev().take(64).any(|o| o.rtt != u64::MAX && o.sent > ended)
+            })
+        }) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(ANSWER_WITHIN, answered).await.is_err() {
+        sink.emit(Body::Log(LogEvent {
+            level: Level::Error,
+            from: "probe".into(),
+            text: format!("the guest has not answered for {} s after the migration", ANSWER_WITHIN.as_secs()),
+        }));
+    }
+    tokio::time::sleep(probe_deadline + TAIL).await;
+    sink.emit(Body::Migration(MigrationEvent::Settled { n }));
+}
+
+/// Emits the settings the session starts with, so that the capture and the screen know them.
+pub(super) fn announce(sink: &EventSink, settings: &MigrationSettings) {
+    sink.emit(Body::Operator(OperatorEvent::SetMigration { to: settings.clone() }));
+}

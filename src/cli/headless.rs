@@ -1,0 +1,158 @@
+//! The front end without a screen: fires what was asked for, tells progress on stderr.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+
+use crate::event::{Level, LoadSettings, MigrationEnd, Nanos, OperatorEvent};
+use crate::session::{Shared, State};
+use crate::units::{show_bandwidth, show_bytes, show_duration};
+
+/// What to do without a person.
+pub(super) struct Plan {
+    pub load: LoadSettings,
+    /// Whether there is an agent to wait for.
+    pub agent: bool,
+    pub migrations: u32,
+    pub warm_up: Duration,
+    pub give_up_after: Duration,
+}
+
+/// How long the agent may take to fill and lock a WSET.
+const ACK_WITHIN: Duration = Duration::from_secs(120);
+/// How long the agent may take to answer again after a blackout.
+const AGAIN_WITHIN: Duration = Duration::from_secs(30);
+/// How long it may take until a line of the event log is told.
+pub(super) const TOLD_WITHIN: Duration = Duration::from_millis(150);
+/// How often a running migration is told of.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// Drives the session through `intents` and returns whether every migration ended as asked.
+///
+/// # Errors
+/// When the load is refused or never acknowledged.
+pub(super) async fn drive(shared: &Shared, intents: &UnboundedSender<OperatorEvent>, plan: &Plan) -> Result<bool> {
+    let send = |intent| {
+        // A controller that is gone shows in the state; there is nobody else to tell.
+        let _ = intents.send(intent);
+    };
+    if plan.agent {
+        wait(shared, |s| s.agent.connected).await;
+    }
+    if plan.load != LoadSettings::default() {
+        send(OperatorEvent::SetLoad { id: 1, to: plan.load });
+        set_load(shared).await?;
+    }
+    let mut as_asked = true;
+    for i in 0..plan.migrations {
+        tokio::time::sleep(plan.warm_up).await;
+        send(OperatorEvent::Migrate);
+        let index = i as usize;
+        let settled = wait(shared, move |s: &State| s.migrations.get(index).is_some_and(|m| m.settled.is_some()));
+        if tokio::time::timeout(plan.give_up_after, settled).await.is_err() {
+            tell!("migration {}: not over after {}: cancelling it", i + 1, show_duration(plan.give_up_after));
+            send(OperatorEvent::Cancel);
+            as_asked = false;
+            let settled = wait(shared, move |s: &State| s.migrations.get(index).is_some_and(|m| m.settled.is_some()));
+            if tokio::time::timeout(Duration::from_secs(90), settled).await.is_err() {
+                bail!("migration {} can be neither finished nor cancelled", i + 1);
+            }
+        }
+        as_asked &= shared.with_state(|s| {
+            s.migrations
+                .get(index)
+                .is_some_and(|m| matches!(&m.ended, Some((_, MigrationEnd::Done))) && m.unanswered.is_none())
+        });
+        if plan.agent {
+            // A connection that did not live through the blackout is made anew.
+            let _ = tokio::time::timeout(AGAIN_WITHIN, wait(shared, |s| s.agent.connected)).await;
+        }
+    }
+    Ok(as_asked)
+}
+
+async fn set_load(shared: &Shared) -> Result<()> {
+    let decided = wait(shared, |s| {
+        s.load.set.as_ref().is_some_and(|set| set.0 == 1) || s.load.refused.as_ref().is_some_and(|r| r.0 == 1)
+    });
+    if tokio::time::timeout(ACK_WITHIN, decided).await.is_err() {
+        bail!("the agent has not acknowledged the load within {} s", ACK_WITHIN.as_secs());
+    }
+    if let Some(why) = shared.with_state(|s| s.load.refused.as_ref().map(|r| r.1.clone())) {
+        bail!("the agent refuses the load: {why}");
+    }
+    Ok(())
+}
+
+/// Waits until the state is as asked.
+pub(super) async fn wait(shared: &Shared, mut as_asked: impl FnMut(&State) -> bool) {
+    let mut changes: watch::Receiver<u64> = shared.subscribe();
+    loop {
+        if shared.with_state(&mut as_asked) {
+            return;
+        }
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Tells the event log and the course of each migration on stderr, for ever.
+pub(super) async fn tell(shared: Shared) {
+    let mut told = 0u64;
+    let mut next_course = tokio::time::Instant::now() + TELL_EVERY;
+    loop {
+        let (lines, course, total) = shared.with_state(|s| {
+            let fresh = (s.log_total - told).min(s.log.len() as u64) as usize;
+            let lines: Vec<String> = s
+                .log
+                .iter()
+                .skip(s.log.len() - fresh)
+                .map(|l| format!("{} {} {}: {}", stamp(l.t), letter(l.level), l.from, l.text))
+                .collect();
+            (lines, course(s), s.log_total)
+        });
+        told = total;
+        for line in lines {
+            tell!("{line}");
+        }
+        if tokio::time::Instant::now() >= next_course {
+            next_course += TELL_EVERY;
+            if let Some(course) = course {
+                tell!("{course}");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn letter(level: Level) -> char {
+    match level {
+        Level::Info => ' ',
+        Level::Warn => '!',
+        Level::Error => 'E',
+    }
+}
+
+fn stamp(t: Nanos) -> String {
+    format!("{:>9.3}", t as f64 / 1e9)
+}
+
+/// One line on the running migration.
+fn course(state: &State) -> Option<String> {
+    let m = state.migrations.last().filter(|m| m.ended.is_none())?;
+    let (_, sample) = m.samples.last()?;
+    let phase = m.phases.last().map_or("setup", |p| p.phase.word());
+    let part = |name: &str, text: Option<String>| text.map(|t| format!(", {name} {t}")).unwrap_or_default();
+    Some(format!(
+        "{}   migration {}: {phase}, round {}{}{}{}",
+        stamp(state.now),
+        m.n,
+        sample.round.map_or_else(|| "?".into(), |r| r.to_string()),
+        part("sent", sample.transferred_bytes.map(show_bytes)),
+        part("remaining", sample.remaining_bytes.map(show_bytes)),
+        part("at", sample.throughput_bytes_per_s.map(show_bandwidth)),
+    ))
+}

@@ -1,0 +1,93 @@
+//! `blackout lab`: two QEMU hosts on this machine and a guest that moves between them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use super::args::{ProbeArgs, SessionArgs};
+use super::run::{Ready, SessionPlan, session};
+use super::stage::LabStage;
+use crate::agent::client::{Client, ClientOptions, Transport};
+use crate::event::EventSink;
+use crate::lab::kernel::{Places, find};
+use crate::lab::{AccelChoice, AgentConfig, Lab, LabOptions, Network};
+use crate::probe;
+use crate::units::parse_bytes;
+
+/// How long the agent may take to answer once the guest is up.
+const AGENT_WITHIN: Duration = Duration::from_secs(60);
+
+/// Boots a guest in one of two QEMU hosts on this machine, loads it, migrates it, and watches.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(after_help = "EXAMPLES:
+  blackout lab                                          open the screen; ? lists every key
+  blackout lab --wset 96M --rate 20000                  the same, with the load already on
+  blackout lab --headless --wset 96M --rate 9000 --bandwidth 32M --policy xen-3.4 --migrations 2")]
+pub struct Args {
+    /// The guest's RAM
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "256M", help_heading = "Guest")]
+    memory: u64,
+    /// The guest's CPUs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), help_heading = "Guest")]
+    cpus: u32,
+    /// Kernel for the guest [default: the best of this machine's]
+    #[arg(long, value_name = "FILE", help_heading = "Guest")]
+    kernel: Option<PathBuf>,
+    /// auto, kvm or tcg; auto tries KVM and falls back to TCG, and remembers what worked
+    #[arg(long, value_name = "ACCEL", default_value = "auto", help_heading = "Guest")]
+    accel: AccelChoice,
+    #[command(flatten)]
+    session: SessionArgs,
+}
+
+/// Runs the command. Must be called before any thread exists: it moves the process into a network
+/// namespace of its own.
+///
+/// # Errors
+/// When the lab cannot be started, the load is refused, or the output is no terminal.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let load = args.session.load.settings()?;
+    args.session.check()?;
+    // What would fail later is told before anything is started.
+    let kernel = find(args.kernel.as_deref(), &Places::default())?;
+    let network = crate::lab::enter()?;
+    let options = LabOptions {
+        memory_bytes: args.memory,
+        cpus: args.cpus,
+        kernel: args.kernel.clone(),
+        accel: args.accel,
+        agent: AgentConfig::default(),
+        ..LabOptions::default()
+    };
+    let plan = SessionPlan {
+        command: "lab",
+        load,
+        agent: true,
+        own: json!({
+            "memory_bytes": args.memory,
+            "cpus": args.cpus,
+            "kernel": kernel.path,
+            "accel": args.accel,
+        }),
+        hypervisor: crate::lab::qemu::version(&options.qemu).ok(),
+        guest_kernel: Some(kernel.release),
+        args: args.session,
+    };
+    let probe = plan.args.probe.clone();
+    session(plan, move |sink| prepare(network, options, probe, sink))
+}
+
+async fn prepare(network: Network, options: LabOptions, args: ProbeArgs, sink: EventSink) -> Result<Ready> {
+    let lab = Lab::start(&network, options, sink.clone()).await?;
+    let probe = probe::start(&args.options(SocketAddr::new(lab.guest_addr(), 0)), &sink)?;
+    let transport = Transport::Tcp { addr: lab.agent_addr().to_string(), psk: lab.psk() };
+    let agent = Client::connect(transport, ClientOptions::default(), sink.clone())?;
+    agent.connected(AGENT_WITHIN).await.context("the agent in the guest does not answer")?;
+    let stage = LabStage::new(lab, &sink).await?;
+    Ok(Ready { stage: Box::new(stage), agent: Some(agent), probe: Some(probe) })
+}

@@ -1,0 +1,104 @@
+//! Arguments, configuration and wiring: everything a command needs is put together here.
+
+/// Says something on stderr. That nobody may be there to read it is no reason to stop, as it would
+/// be for `eprintln!`: a session goes on when its terminal is gone.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
+pub mod agent;
+mod args;
+mod controller;
+pub mod doctor;
+mod feed;
+mod headless;
+pub mod internal_guardian;
+pub mod lab;
+pub mod load;
+pub mod migrate;
+pub mod ping;
+pub mod replay;
+mod run;
+pub mod show;
+mod stage;
+mod welcome;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Everything worked, and what was asked for happened.
+pub const EXIT_OK: u8 = 0;
+/// Something was measured, but not everything ended as asked.
+pub const EXIT_NOT_AS_ASKED: u8 = 1;
+/// The command could not do its work: bad input, a missing program, a refused permission.
+pub const EXIT_TROUBLE: u8 = 2;
+/// It worked, but the capture is not whole.
+pub const EXIT_CAPTURE: u8 = 3;
+
+/// A terminal instrument for VM live migration: load a guest, fire a migration, see what it costs.
+#[derive(Debug, Parser)]
+#[command(name = "blackout", version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, once")]
+enum Command {
+    Lab(lab::Args),
+    Migrate(migrate::Args),
+    Replay(replay::Args),
+    Show(show::Args),
+    Ping(ping::Args),
+    Load(load::Args),
+    Agent(agent::Args),
+    Doctor(doctor::Args),
+    #[command(hide = true)]
+    InternalGuardian(internal_guardian::Args),
+}
+
+/// Runs the command line.
+///
+/// Inside a lab's guest this very program is process 1; then there is no command line to read.
+#[must_use]
+pub fn main() -> ExitCode {
+    if crate::lab::guest_init::is_guest_init() {
+        crate::lab::guest_init::run();
+    }
+    let result = match Cli::parse().command {
+        None => {
+            use std::io::Write as _;
+            let text = welcome::text(crate::lab::doctor::lab_ready());
+            std::io::stdout().write_all(text.as_bytes()).map(|()| ExitCode::from(EXIT_OK)).map_err(Into::into)
+        }
+        Some(Command::Lab(args)) => lab::run(args),
+        Some(Command::Migrate(args)) => migrate::run(args),
+        Some(Command::Replay(args)) => replay::run(&args),
+        Some(Command::Show(args)) => show::run(args),
+        Some(Command::Ping(args)) => ping::run(args),
+        Some(Command::Load(args)) => load::run(args),
+        Some(Command::Agent(args)) => agent::run(args),
+        Some(Command::Doctor(args)) => doctor::run(args),
+        Some(Command::InternalGuardian(args)) => internal_guardian::run(args),
+    };
+    result.unwrap_or_else(|e| {
+        // Whoever was to read our output has read enough, as in `blackout doctor | head`.
+        let unread = e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
+        if !unread {
+            tell!("blackout: {e:#}");
+        }
+        ExitCode::from(EXIT_TROUBLE)
+    })
+}
+
+/// Columns for tables on standard output: the terminal's, or 120.
+fn width() -> usize {
+    use std::io::IsTerminal;
+    let terminal = std::io::stdout().is_terminal().then(crossterm::terminal::size).and_then(Result::ok);
+    terminal.map(|(columns, _)| usize::from(columns)).filter(|columns| *columns >= 40).unwrap_or(120)
+}

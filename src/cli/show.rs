@@ -1,0 +1,77 @@
+//! `blackout show`: the result table of a capture.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+
+use super::{EXIT_CAPTURE, EXIT_TROUBLE};
+use crate::analysis::table;
+use crate::session::{Reader, result};
+
+/// At most so many corrupt records are named one by one.
+const NAMED: u64 = 20;
+
+/// Prints what was measured and the result of each migration.
+///
+/// Exit code: 0 if the capture is sound (a last line torn by a kill is), 2 if it cannot be read,
+/// 3 if some of its records are corrupt.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Args {
+    /// The capture, or the folder of its session.
+    pub capture: PathBuf,
+    /// As JSON, for programs.
+    #[arg(long)]
+    pub json: bool,
+    /// Columns the tables may use; by default the terminal's, or 120.
+    #[arg(long, value_name = "COLUMNS")]
+    pub width: Option<usize>,
+}
+
+/// Runs `blackout show`.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut reader = match Reader::open(&args.capture) {
+        Ok(reader) => reader,
+        Err(e) => {
+            tell!("blackout: {e}");
+            return Ok(ExitCode::from(EXIT_TROUBLE));
+        }
+    };
+    let mut corrupt = 0_u64;
+    let state = reader.read_state(|e| {
+        corrupt += 1;
+        if corrupt <= NAMED {
+            tell!("blackout: {e}");
+        }
+    });
+    if corrupt > NAMED {
+        tell!("blackout: and {} more corrupt records", corrupt - NAMED);
+    }
+    if let Some(bytes) = reader.torn() {
+        tell!(
+            "blackout: {}: the last line is torn ({bytes} bytes): the writer was killed; all before it is whole",
+            reader.path().display()
+        );
+    }
+    if reader.skipped() > 0 {
+        tell!("blackout: {}: {} records of a newer schema were skipped", reader.path().display(), reader.skipped());
+    }
+
+    let results = result::result(&state);
+    let text = if args.json {
+        serde_json::to_string_pretty(&results)? + "\n"
+    } else {
+        let width = args.width.unwrap_or_else(super::width);
+        format!("{}\n{}", result::head(&state), table::text(&results.migrations, width))
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // `blackout show … | head` is no failure.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
+        other => other?,
+    }
+    Ok(if corrupt > 0 { ExitCode::from(EXIT_CAPTURE) } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,164 @@
+//! Where a migration takes place: the lab's own hosts, or hypervisors that somebody else started.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+
+use crate::event::{EventSink, MigrationEnd};
+use crate::hypervisor::Driver;
+use crate::hypervisor::qmp::{Endpoint, HostSpec, QmpDriver, QmpHost, QmpOptions};
+use crate::lab::{HostInfo, Lab};
+
+/// A driver for one migration, and the names of its two ends.
+pub(super) struct Cast {
+    pub driver: Arc<dyn Driver>,
+    pub from: String,
+    pub to: String,
+}
+
+/// A source, a destination, and what becomes of them after each migration.
+#[async_trait]
+pub(super) trait Stage: Send {
+    /// A driver for the next migration.
+    async fn cast(&mut self, sink: &EventSink) -> Result<Cast>;
+    /// A migration has ended so: makes ready for the next one.
+    async fn after(&mut self, end: &MigrationEnd, sink: &EventSink) -> Result<()>;
+    /// Ends whatever the stage itself has started.
+    async fn close(self: Box<Self>);
+}
+
+/// The lab: after each migration the destination is the new source, and a fresh destination waits.
+pub(super) struct LabStage {
+    lab: Lab,
+    /// Connections by generation of the host, so that its events come in between migrations too.
+    hosts: Vec<(u32, Arc<QmpHost>)>,
+}
+
+impl LabStage {
+    /// Connects to both hosts of a lab that is up.
+    pub(super) async fn new(lab: Lab, sink: &EventSink) -> Result<Self> {
+        let mut stage = Self { lab, hosts: Vec::new() };
+        stage.connect(sink).await?;
+        Ok(stage)
+    }
+
+    /// Connects to the hosts there are now, and lets go of those that are gone.
+    async fn connect(&mut self, sink: &EventSink) -> Result<()> {
+        let present: Vec<HostInfo> =
+            [self.lab.source(), self.lab.destination()].into_iter().flatten().cloned().collect();
+        self.hosts.retain(|(generation, host)| {
+            present.iter().any(|info| info.generation == *generation) && host.view().borrow().lost.is_none()
+        });
+        for info in present {
+            if !self.hosts.iter().any(|(generation, _)| *generation == info.generation) {
+                let host = QmpHost::connect(spec(&info), sink.clone()).await?;
+                self.hosts.push((info.generation, Arc::new(host)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is no destination that lives: it ended by itself, or could not be started.
+    fn lacks_destination(&self) -> bool {
+        let Some(info) = self.lab.destination() else { return true };
+        let connected = self.hosts.iter().find(|(generation, _)| *generation == info.generation);
+        connected.is_none_or(|(_, host)| host.view().borrow().lost.is_some())
+    }
+
+    fn host(&self, info: Option<&HostInfo>) -> Option<Arc<QmpHost>> {
+        let generation = info?.generation;
+        self.hosts.iter().find(|(g, _)| *g == generation).map(|(_, host)| Arc::clone(host))
+    }
+}
+
+fn spec(info: &HostInfo) -> HostSpec {
+    HostSpec {
+        name: info.name.clone(),
+        control: Endpoint::Unix(info.qmp_commands.clone()),
+        events: Some(Endpoint::Unix(info.qmp_events.clone())),
+        guardian: Some(Endpoint::Unix(info.qmp_guardian.clone())),
+        pid: Some(info.pid),
+    }
+}
+
+#[async_trait]
+impl Stage for LabStage {
+    async fn cast(&mut self, sink: &EventSink) -> Result<Cast> {
+        if self.lacks_destination() {
+            self.lab.replace_destination().await.context("a fresh destination cannot be started")?;
+        }
+        self.connect(sink).await?;
+        let source = self.host(self.lab.source()).context("the guest's host is gone, and the guest with it")?;
+        let destination = self.host(self.lab.destination()).context("no destination is ready")?;
+        let uri = self.lab.destination().map(|info| info.incoming_uri.clone()).unwrap_or_default();
+        let (from, to) = (source.name().to_owned(), destination.name().to_owned());
+        let driver = QmpDriver::new(source, destination, QmpOptions::to(uri), sink.clone());
+        Ok(Cast { driver: Arc::new(driver), from, to })
+    }
+
+    async fn after(&mut self, end: &MigrationEnd, sink: &EventSink) -> Result<()> {
+        // The host that is about to be shut down is let go first: its end is no loss.
+        let leaving = if *end == MigrationEnd::Done { self.lab.source() } else { self.lab.destination() };
+        let leaving = leaving.map(|info| info.generation);
+        self.hosts.retain(|(generation, _)| Some(*generation) != leaving);
+        match end {
+            MigrationEnd::Done => self.lab.flip().await?,
+            MigrationEnd::Failed { .. } | MigrationEnd::Cancelled { .. } => self.lab.replace_destination().await?,
+        }
+        self.connect(sink).await
+    }
+
+    async fn close(mut self: Box<Self>) {
+        self.hosts.clear();
+        self.lab.stop().await;
+    }
+}
+
+/// Hypervisors that somebody else started: one destination, good for one successful migration.
+pub(super) struct AttachedStage {
+    source: Arc<QmpHost>,
+    destination: Arc<QmpHost>,
+    options: QmpOptions,
+    used: bool,
+}
+
+impl AttachedStage {
+    /// Connects to both.
+    pub(super) async fn new(
+        source: HostSpec,
+        destination: HostSpec,
+        options: QmpOptions,
+        sink: &EventSink,
+    ) -> Result<Self> {
+        let source = Arc::new(QmpHost::connect(source, sink.clone()).await?);
+        let destination = Arc::new(QmpHost::connect(destination, sink.clone()).await?);
+        Ok(Self { source, destination, options, used: false })
+    }
+}
+
+#[async_trait]
+impl Stage for AttachedStage {
+    async fn cast(&mut self, sink: &EventSink) -> Result<Cast> {
+        if self.used {
+            bail!(
+                "the guest has moved to {0}, and no destination waits there for it to move on: start one with \
+                 -incoming, and run 'blackout migrate' with {0} as its source",
+                self.destination.spec().control
+            );
+        }
+        let (from, to) = (self.source.name().to_owned(), self.destination.name().to_owned());
+        let (source, destination) = (Arc::clone(&self.source), Arc::clone(&self.destination));
+        let driver = QmpDriver::new(source, destination, self.options.clone(), sink.clone());
+        Ok(Cast { driver: Arc::new(driver), from, to })
+    }
+
+    async fn after(&mut self, end: &MigrationEnd, _sink: &EventSink) -> Result<()> {
+        if *end == MigrationEnd::Done {
+            self.used = true;
+        }
+        Ok(())
+    }
+
+    async fn close(self: Box<Self>) {}
+}

@@ -1,0 +1,320 @@
+//! Migrations between pretended QEMUs: what a real one does too seldom to test with.
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
+
+mod server;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use blackout::event::{
+    Body, Event, Hub, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, SessionClock, StopRule,
+};
+use blackout::hypervisor::qmp::client::{Client, QmpError};
+use blackout::hypervisor::qmp::{Endpoint, QmpDriver, QmpHost, QmpOptions};
+use blackout::hypervisor::{RunCommand, run_migration};
+use serde_json::{Value, json};
+use server::Fake;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+
+/// Ends a test that hangs; nothing is timed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn ram(round: u64, remaining_pages: u64) -> Option<Value> {
+    Some(json!({"total": 1 << 28, "transferred": 1 << 20, "remaining": remaining_pages * 4096,
+        "dirty-sync-count": round, "mbps": 8.0, "dirty-pages-rate": 100, "page-size": 4096}))
+}
+
+/// Runs a migration between two pretended QEMUs; `script` plays their part from `migrate` on.
+async fn play<F>(
+    policy: &str,
+    commands: Vec<RunCommand>,
+    script: impl FnOnce(Fake, Fake) -> F,
+) -> (MigrationEnd, Vec<Event>, Fake, Fake)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (Fake::open(dir.path(), "a", "running"), Fake::open(dir.path(), "b", "inmigrate"));
+    let (sink, hub) = Hub::new(SessionClock::start(), 100_000);
+    let source = Arc::new(QmpHost::connect(a.spec(), sink.clone()).await.unwrap());
+    let destination = Arc::new(QmpHost::connect(b.spec(), sink.clone()).await.unwrap());
+    let options = QmpOptions { guardian: None, ..QmpOptions::to("tcp:127.0.0.1:1") };
+    let driver = QmpDriver::new(source, destination, options, sink.clone());
+    let played = script(a.clone(), b.clone());
+    let first = a.clone();
+    let (tx, rx) = mpsc::channel(8);
+    let player = tokio::spawn(async move {
+        first.given("migrate").await;
+        for c in commands {
+            tx.send(c).await.unwrap();
+        }
+        played.await;
+    });
+    let settings = MigrationSettings { policy: policy.parse().unwrap(), ..MigrationSettings::default() };
+    let run = run_migration(&driver, 1, "a", "b", settings, sink, rx);
+    let end = tokio::time::timeout(PATIENCE, run).await.expect("the migration hangs");
+    player.await.unwrap();
+    (end, hub.rx.try_iter().collect(), a, b)
+}
+
+fn phases(events: &[Event]) -> Vec<(Phase, String)> {
+    let phase = |e: &Event| match &e.ev {
+        Body::Hypervisor(HvEvent::Phase { phase, raw }) => Some((*phase, raw.clone())),
+        _ => None,
+    };
+    events.iter().filter_map(phase).collect()
+}
+
+/// The last part of every migration that ends well by itself.
+fn arrive(a: &Fake, b: &Fake, last: Option<Value>) {
+    a.guest("postmigrate");
+    a.migration("device", ram(3, 0));
+    b.guest("running");
+    a.migration("completed", last);
+}
+
+#[tokio::test]
+async fn a_last_answer_without_memory_figures_is_ordinary() {
+    let (end, events, a, b) = play("none", vec![], async |a: Fake, b: Fake| {
+        a.migration("setup", None);
+        a.migration("active", ram(1, 5000));
+        a.looked(3).await;
+        arrive(&a, &b, None);
+    })
+    .await;
+    assert_eq!(end, MigrationEnd::Done);
+    let last = events.iter().rev().find_map(|e| match &e.ev {
+        Body::Hypervisor(HvEvent::Sample { sample, raw }) => Some((sample.clone(), raw.clone())),
+        _ => None,
+    });
+    let (sample, raw) = last.unwrap();
+    assert_eq!((sample.downtime_ms, sample.transferred_bytes), (Some(6.0), None), "what was not said is not made up");
+    assert_eq!(raw["total-time"], 10, "all fields are kept");
+    assert!(!a.orders().contains(&"stop".to_owned()) && !b.orders().contains(&"cont".to_owned()));
+}
+
+#[tokio::test]
+async fn an_unknown_status_is_shown_as_itself_and_is_still_running() {
+    let (end, events, ..) = play("none", vec![], async |a: Fake, b: Fake| {
+        a.migration("active", ram(1, 5000));
+        a.migration("levitating", ram(1, 5000));
+        a.looked(3).await;
+        a.migration("active", ram(2, 5000));
+        arrive(&a, &b, ram(3, 0));
+    })
+    .await;
+    assert_eq!(end, MigrationEnd::Done);
+    assert!(phases(&events).contains(&(Phase::Unknown, "levitating".into())));
+}
+
+#[tokio::test]
+async fn remaining_may_jump_up_and_only_a_rounds_beginning_counts() {
+    // 40 pages at the end of round 2 end nothing; 40 pages at the beginning of round 4 do.
+    let (end, events, ..) = play("remaining=50", vec![], async |a: Fake, b: Fake| {
+        for (round, pages) in [(1, 9000), (2, 9000), (2, 40), (3, 8000), (3, 30), (4, 40)] {
+            a.answer(json!({"status": "active", "ram": ram(round, pages)}));
+            if round == 1 {
+                a.event("MIGRATION", json!({"status": "active"}));
+            }
+            a.event("MIGRATION_PASS", json!({"pass": round}));
+            a.looked(3).await;
+        }
+        a.given("stop").await;
+        a.migration("completed", ram(4, 0));
+        b.status("paused");
+    })
+    .await;
+    assert_eq!(end, MigrationEnd::Done);
+    let ruled: Vec<_> = events
+        .iter()
+        .filter_map(|e| match &e.ev {
+            Body::Migration(MigrationEvent::Ruled { rule, .. }) => Some(rule.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ruled, [StopRule::RemainingPages { limit: 50, seen: 40 }]);
+    let rounds: Vec<_> = events
+        .iter()
+        .filter_map(|e| match &e.ev {
+            Body::Hypervisor(HvEvent::Round { round, at: Some(_) }) => Some(*round),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(rounds, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn what_was_refused_is_not_told_as_done() {
+    // Post-copy was not prepared, so asking for it ends nothing.
+    let (end, events, ..) = play("none", vec![RunCommand::PostCopy], async |a: Fake, b: Fake| {
+        a.migration("active", ram(1, 5000));
+        a.looked(3).await;
+        arrive(&a, &b, ram(2, 0));
+    })
+    .await;
+    assert_eq!(end, MigrationEnd::Done);
+    assert!(!events.iter().any(|e| matches!(e.ev, Body::Migration(MigrationEvent::Ruled { .. }))));
+    assert!(events.iter().any(|e| matches!(&e.ev, Body::Log(l) if l.text.contains("not prepared"))));
+}
+
+#[tokio::test]
+async fn a_stopped_guest_is_resumed_only_once_everything_has_arrived() {
+    let (end, events, a, b) = play("none", vec![RunCommand::StopAndCopy], async |a: Fake, b: Fake| {
+        a.migration("active", ram(1, 5000));
+        a.given("stop").await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!b.orders().contains(&"cont".to_owned()), "resumed before the source had handed over");
+        a.migration("completed", ram(1, 0));
+        // The destination still loads: `cont` now would be lost.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!b.orders().contains(&"cont".to_owned()));
+        b.status("paused");
+    })
+    .await;
+    assert_eq!(end, MigrationEnd::Done);
+    assert!(b.orders().contains(&"cont".to_owned()) && !a.orders().contains(&"cont".to_owned()));
+    let words: Vec<Phase> = phases(&events).into_iter().map(|p| p.0).collect();
+    assert_eq!(words[words.len() - 3..], [Phase::StopAndCopy, Phase::Recovery, Phase::Done]);
+}
+
+#[tokio::test]
+async fn events_that_come_late_change_nothing_that_is_over() {
+    let (end, events, ..) = play("none", vec![], async |a: Fake, b: Fake| {
+        a.migration("active", ram(1, 5000));
+        // The answers are ahead of the events here.
+        a.status("postmigrate");
+        a.answer(json!({"status": "completed", "downtime": 6}));
+        a.looked(3).await;
+        a.event("STOP", Value::Null);
+        a.event("MIGRATION", json!({"status": "device"}));
+        b.guest("running");
+        a.event("MIGRATION", json!({"status": "completed"}));
+    })
+    .await;
+    assert_eq!(end, MigrationEnd::Done);
+    assert!(phases(&events).iter().all(|(_, raw)| raw != "device"), "{:?}", phases(&events));
+}
+
+#[tokio::test]
+async fn a_failure_after_the_stop_resumes_the_source_and_keeps_the_reason() {
+    let (end, events, a, b) = play("none", vec![RunCommand::StopAndCopy], async |a: Fake, _| {
+        a.migration("active", ram(1, 5000));
+        a.given("stop").await;
+        a.answer(json!({"status": "failed", "error-desc": "the wire was cut"}));
+        a.event("MIGRATION", json!({"status": "failed"}));
+    })
+    .await;
+    assert_eq!(end, MigrationEnd::Failed { why: "the wire was cut".into() });
+    assert!(a.orders().contains(&"cont".to_owned()) && !b.orders().contains(&"cont".to_owned()));
+    assert_eq!(phases(&events).last().unwrap().0, Phase::Failed);
+}
+
+#[tokio::test]
+async fn a_destination_dead_before_it_ran_gives_the_guest_back_to_the_source() {
+    let (end, _, a, _) = play("none", vec![RunCommand::StopAndCopy], async |a: Fake, b: Fake| {
+        a.migration("active", ram(1, 5000));
+        a.given("stop").await;
+        b.die();
+        a.migration("completed", ram(1, 0));
+    })
+    .await;
+    let MigrationEnd::Failed { why } = end else { panic!("{end:?}") };
+    assert!(why.contains("destination is gone"), "{why}");
+    assert!(a.orders().contains(&"cont".to_owned()));
+}
+
+#[tokio::test]
+async fn a_dropped_connection_or_garbage_is_a_failure_with_its_reason() {
+    for garbage in [None, Some("\u{1}\u{2} hello"), Some("{\"event\": }"), Some("{\"return\": {}}}")] {
+        let (end, events, ..) = play("none", vec![], async move |a: Fake, _| {
+            a.migration("active", ram(1, 5000));
+            a.looked(2).await;
+            match garbage {
+                None => a.die(),
+                Some(text) => a.say(text),
+            }
+        })
+        .await;
+        let MigrationEnd::Failed { why } = end else { panic!("{end:?}") };
+        let want = match garbage {
+            None => "closed the connection",
+            Some(t) if t.starts_with("{\"event") => "broken JSON",
+            Some(_) => "no longer speaks QMP",
+        };
+        assert!(why.contains("source 'a' is gone") && why.contains(want), "{garbage:?}: {why}");
+        let lost = |e: &Event| matches!(&e.ev, Body::Hypervisor(HvEvent::HostLost { host, .. }) if host == "a");
+        assert!(events.iter().any(lost));
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_carried_out_cancels_and_fails() {
+    let (end, ..) = play("after=100ms", vec![], async |a: Fake, _| {
+        a.refuse("stop", "not today");
+        a.migration("active", ram(1, 5000));
+        a.given("migrate_cancel").await;
+        a.migration("cancelled", None);
+    })
+    .await;
+    let MigrationEnd::Failed { why } = end else { panic!("{end:?}") };
+    assert!(why.contains("100 ms have passed") && why.contains("not today"), "{why}");
+}
+
+#[tokio::test]
+async fn a_refused_migration_fails_before_anything_is_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (Fake::open(dir.path(), "a", "running"), Fake::open(dir.path(), "b", "running"));
+    let (sink, _hub) = Hub::new(SessionClock::start(), 1000);
+    let source = Arc::new(QmpHost::connect(a.spec(), sink.clone()).await.unwrap());
+    let destination = Arc::new(QmpHost::connect(b.spec(), sink.clone()).await.unwrap());
+    let options = QmpOptions { guardian: None, ..QmpOptions::to("tcp:127.0.0.1:1") };
+    let driver = QmpDriver::new(source, destination, options, sink.clone());
+    let rx = mpsc::channel(1).1;
+    let end = run_migration(&driver, 1, "a", "b", MigrationSettings::default(), sink, rx).await;
+    let MigrationEnd::Failed { why } = end else { panic!("{end:?}") };
+    assert!(why.contains("-incoming defer"), "{why}");
+    assert!(!a.orders().contains(&"migrate".to_owned()));
+}
+
+async fn greet(path: &Path, said: Option<&'static [u8]>) -> QmpError {
+    let listener = UnixListener::bind(path).unwrap();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        match said {
+            Some(bytes) => stream.write_all(bytes).await.unwrap(),
+            None => std::future::pending().await,
+        }
+        // Held open until the client has judged.
+        tokio::time::sleep(PATIENCE).await;
+    });
+    let patience = Duration::from_millis(300);
+    let e = Client::connect(&Endpoint::Unix(path.into()), patience, false).await.unwrap_err();
+    server.abort();
+    e
+}
+
+#[tokio::test]
+async fn a_stranger_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    for (i, (said, want)) in [
+        (Some(&b"SSH-2.0-OpenSSH_9.2\r\n"[..]), "this socket is not QMP: it said 'SSH-2.0-OpenSSH_9.2'"),
+        (Some(b"{\"hello\": 1}\n"), "this socket is not QMP: it said '{\"hello\": 1}'"),
+        (Some(b"{\"QMP\": {\"version"), "and no more"),
+        (None, "sent no QMP greeting within 300 ms"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let e = greet(&dir.path().join(format!("s{i}")), said).await.to_string();
+        assert!(e.contains(want), "{e}");
+    }
+    let nobody = Endpoint::Unix(dir.path().join("nobody"));
+    let e = Client::connect(&nobody, PATIENCE, false).await.unwrap_err().to_string();
+    assert!(e.contains("nobody") && e.contains("is the QEMU running"), "{e}");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let e = Client::connect(&Endpoint::Tcp("127.0.0.1".into(), port), PATIENCE, false).await.unwrap_err().to_string();
+    assert!(e.contains("nobody listens there"), "{e}");
+}
