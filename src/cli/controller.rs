@@ -168,7 +168,7 @@ impl Controller {
     fn refuse(&mut self, e: &anyhow::Error) {
         self.migrations += 1;
         let n = self.migrations;
-        let why = format!("{e:#}");
+        let why = super::in_full(e);
         self.sink.emit(Body::Migration(MigrationEvent::Began {
             n,
             from: "?".into(),
@@ -209,7 +209,7 @@ impl Controller {
             Err(e) => Err(e.into()),
         };
         if let Err(e) = result {
-            self.say(Level::Error, &format!("making ready for the next migration: {e:#}"));
+            self.say(Level::Error, &format!("making ready for the next migration: {}", super::in_full(&e)));
         }
     }
 

@@ -90,7 +90,7 @@ pub fn main() -> ExitCode {
         // Whoever was to read our output has read enough, as in `blackout doctor | head`.
         let unread = e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
         if !unread {
-            tell!("blackout: {e:#}");
+            tell!("blackout: {}", in_full(&e));
         }
         ExitCode::from(EXIT_TROUBLE)
     })
@@ -101,4 +101,30 @@ fn width() -> usize {
     use std::io::IsTerminal;
     let terminal = std::io::stdout().is_terminal().then(crossterm::terminal::size).and_then(Result::ok);
     terminal.map(|(columns, _)| usize::from(columns)).filter(|columns| *columns >= 40).unwrap_or(120)
+}
+
+/// An error with its causes, each told once: many a message has its cause's words in it already.
+fn in_full(e: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in e.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        let e = Err::<(), _>(anyhow!("File exists")).context("cannot make x: File exists").context("the lab");
+        assert_eq!(in_full(&e.unwrap_err()), "the lab: cannot make x: File exists");
+    }
 }

@@ -93,7 +93,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             ExitCode::from(TROUBLE)
         }
         Err(e) => {
-            tell!("blackout ping: {e:#}");
+            tell!("blackout ping: {}", super::in_full(&e));
             ExitCode::from(TROUBLE)
         }
     })

@@ -106,7 +106,7 @@ where
         Ok(Err(e)) => Err(anyhow!("the controller is gone: {e}")),
         Err(_) => Err(anyhow!("the controller did not end within {} s", CLOSE_WITHIN.as_secs())),
     };
-    let why = worked.as_ref().map_or_else(|e| format!("{e:#}"), |_| "quit".into());
+    let why = worked.as_ref().map_or_else(super::in_full, |_| "quit".into());
     let report = live.finish(&why);
     drop(inside);
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -179,7 +179,7 @@ async fn control(
         }
     };
     let ready = ready.inspect_err(|e| {
-        let text = format!("{e:#}");
+        let text = super::in_full(e);
         sink.emit(Body::Log(LogEvent { level: Level::Error, from: "blackout".into(), text }));
     })?;
     let mut controller = Controller::new(sink, shared, ready.stage, ready.agent, next, probe_deadline);
