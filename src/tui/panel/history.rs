@@ -49,6 +49,12 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
+/// A host's name in a column that has room for one or two letters of it.
+fn brief(name: &str) -> &str {
+    let end = if name.chars().count() > 2 { 1 } else { 2 };
+    name.char_indices().nth(end).map_or(name, |(i, _)| &name[..i])
+}
+
 fn cells(ctx: &Ctx<'_>, m: &Migration) -> [String; 8] {
     let unknown = || "-".to_string();
     let time = |d: Option<Duration>| d.map_or_else(unknown, show_duration);
@@ -58,7 +64,7 @@ fn cells(ctx: &Ctx<'_>, m: &Migration) -> [String; 8] {
     };
     [
         m.n.to_string(),
-        format!("{} {} {}", m.from, ctx.glyphs.arrow, m.to),
+        format!("{} {} {}", brief(&m.from), ctx.glyphs.arrow, brief(&m.to)),
         m.load
             .map_or_else(unknown, |l| format!("{}/s", show_count(l.dirty.rate_pages_per_s().round().max(0.0) as u64))),
         m.load.map_or_else(unknown, |l| show_bytes(l.wset_bytes)),

@@ -116,7 +116,7 @@ fn facts(ctx: &Ctx<'_>, pen: &mut Pen<'_>, after: u16, m: &Migration) {
         Some((format!("{} {} {}", m.from, ctx.glyphs.arrow, m.to), ctx.style(Role::Value))),
         Some((end, style)),
         took.map(|t| (format!("took {}", show_duration(t)), ctx.style(Role::Text))),
-        rounds.map(|n| (format!("{n} rounds"), ctx.style(Role::Text))),
+        rounds.map(|n| (format!("{n} round{}", if n == 1 { "" } else { "s" }), ctx.style(Role::Text))),
         sent.map(|b| (format!("{} sent", show_bytes(b)), ctx.style(Role::Text))),
         rule.map(|r| (r, ctx.style(Role::Muted))),
     ];
