@@ -1,7 +1,8 @@
 //! Migrations between real QEMUs that run nothing but their firmware.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
-use std::io::Write;
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -13,17 +14,13 @@ use blackout::event::{
 };
 use blackout::hypervisor::qmp::{Endpoint, GuardianCommand, HostSpec, QmpDriver, QmpHost, QmpOptions, guardian};
 use blackout::hypervisor::{Driver, RunCommand, run_migration};
+use common::skipped;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 const QEMU: &str = "qemu-system-x86_64";
 /// Generous: nothing here is timed, this only ends a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Says that a test is skipped, past the test runner, which keeps what a passing test prints.
-fn skipped(why: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "skipped: {why}");
-}
 
 /// Whether to run; says so if not. `BLACKOUT_REQUIRE_QEMU=1` makes a missing QEMU a failure.
 fn qemu_is_here() -> bool {

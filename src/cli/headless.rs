@@ -22,6 +22,8 @@ pub(super) struct Plan {
 
 /// How long the agent may take to fill and lock a WSET.
 const ACK_WITHIN: Duration = Duration::from_secs(120);
+/// How long a cancelled migration may take to be over and settled.
+const CANCELLED_WITHIN: Duration = Duration::from_secs(90);
 /// How long the agent may take to answer again after a blackout.
 const AGAIN_WITHIN: Duration = Duration::from_secs(30);
 /// How long it may take until a line of the event log is told.
@@ -50,13 +52,12 @@ pub(super) async fn drive(shared: &Shared, intents: &UnboundedSender<OperatorEve
         tokio::time::sleep(plan.warm_up).await;
         send(OperatorEvent::Migrate);
         let index = i as usize;
-        let settled = wait(shared, move |s: &State| s.migrations.get(index).is_some_and(|m| m.settled.is_some()));
-        if tokio::time::timeout(plan.give_up_after, settled).await.is_err() {
+        let settled = || wait(shared, move |s: &State| s.migrations.get(index).is_some_and(|m| m.settled.is_some()));
+        if tokio::time::timeout(plan.give_up_after, settled()).await.is_err() {
             tell!("migration {}: not over after {}: cancelling it", i + 1, show_duration(plan.give_up_after));
             send(OperatorEvent::Cancel);
             as_asked = false;
-            let settled = wait(shared, move |s: &State| s.migrations.get(index).is_some_and(|m| m.settled.is_some()));
-            if tokio::time::timeout(Duration::from_secs(90), settled).await.is_err() {
+            if tokio::time::timeout(CANCELLED_WITHIN, settled()).await.is_err() {
                 bail!("migration {} can be neither finished nor cancelled", i + 1);
             }
         }

@@ -294,12 +294,6 @@ impl Lab {
         &self.qemu_version
     }
 
-    /// The folder with the lab's sockets and the guest's serial lines.
-    #[must_use]
-    pub fn run_dir(&self) -> &Path {
-        self.works.dir.path()
-    }
-
     /// A command that runs a shell in the lab's network, from another terminal.
     #[must_use]
     pub fn enter_command(&self) -> &str {
