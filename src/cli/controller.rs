@@ -113,6 +113,7 @@ impl Controller {
             OperatorEvent::Cancel => self.pass_on(RunCommand::Cancel, Some("cancel")),
             OperatorEvent::StopAndCopy => self.pass_on(RunCommand::StopAndCopy, Some("stop-and-copy")),
             OperatorEvent::PostCopy => self.pass_on(RunCommand::PostCopy, Some("post-copy")),
+            OperatorEvent::Ramp { .. } | OperatorEvent::RampEnd => self.say(Level::Warn, "ramps are not driven yet"),
             OperatorEvent::Mark { .. } | OperatorEvent::Quit => {}
         }
     }

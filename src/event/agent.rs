@@ -23,6 +23,10 @@ pub struct LoadReport {
     pub pages_total: u64,
     /// The guest cannot keep up with what is set.
     pub saturated: bool,
+    /// Busy share of the whole guest in the window by its own kernel (`/proc/stat`), % of all its
+    /// CPUs together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_cpu_pct: Option<f64>,
 }
 
 /// Something the guest agent said, or its connection did.

@@ -186,6 +186,44 @@ pub struct Sample {
     pub setup_time_ms: Option<f64>,
 }
 
+/// A parameter a migration can be tuned with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// The product's own name.
+    pub name: String,
+    /// Its value when it was asked for.
+    pub value: Value,
+    /// Its unit (`bytes/s`, `ms`, `%`, …); empty where it has none or we do not know it.
+    pub unit: String,
+    /// Whether it may be changed while a migration runs.
+    pub live: bool,
+}
+
+/// What a hypervisor offers.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Product and version.
+    pub product: String,
+    /// Parameters with their present values.
+    pub parameters: Vec<Parameter>,
+    /// The guest can be run at the destination before its memory is there.
+    pub post_copy: bool,
+    /// The guest can be throttled until pre-copy converges.
+    pub auto_converge: bool,
+    /// The source can be stopped from outside to end pre-copy.
+    pub stop_and_copy: bool,
+    /// A running migration can be cancelled.
+    pub cancel: bool,
+}
+
+impl Capabilities {
+    /// The parameter of this name.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|p| p.name == name)
+    }
+}
+
 /// Something a hypervisor said. `host` is our name for it: `a`, `b`, … in the lab.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -198,6 +236,13 @@ pub enum HvEvent {
         version: String,
         /// Its process, if it is on this machine.
         pid: Option<u32>,
+    },
+    /// What a hypervisor offers, with the present values; again whenever a value has changed.
+    Offers {
+        /// Our name for it.
+        host: String,
+        /// What it offers.
+        offers: Capabilities,
     },
     /// A hypervisor is gone.
     HostLost {

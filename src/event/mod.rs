@@ -21,7 +21,8 @@ pub use agent::{AgentEvent, LoadReport};
 pub use header::{Header, HostFacts, Versions};
 pub use load::{DirtyCycle, LoadSettings, Pattern};
 pub use migration::{
-    ForeignTime, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, Sample, StopPolicy, StopRule, Then,
+    Capabilities, ForeignTime, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Parameter, Phase, Sample,
+    StopPolicy, StopRule, Then,
 };
 pub use operator::OperatorEvent;
 pub use probe::{Class, Engine, ProbeEvent, ProbeKind, ProbeSpec};
@@ -30,7 +31,7 @@ pub use sink::{EventSink, Hub, SessionClock};
 /// Major version of the capture schema: a reader refuses a newer one.
 pub const SCHEMA_MAJOR: u32 = 1;
 /// Minor version of the capture schema: a reader skips what it does not know.
-pub const SCHEMA_MINOR: u32 = 0;
+pub const SCHEMA_MINOR: u32 = 1;
 
 /// Nanoseconds of the session clock.
 pub type Nanos = u64;

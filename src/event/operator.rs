@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LoadSettings, MigrationSettings, StopPolicy};
+use super::{LoadSettings, MigrationSettings, Nanos, StopPolicy};
 
 /// Something the person did (or, headless, asked for on the command line).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,10 +33,25 @@ pub enum OperatorEvent {
         /// The new policy.
         to: StopPolicy,
     },
-    /// Marks this instant.
+    /// Lets RATE go from one value to another by itself; PERIOD is held. The steps are `SetLoad`s of
+    /// their own. Any other change of RATE, BPC or PERIOD ends it.
+    Ramp {
+        /// RATE at the beginning, pages/s.
+        from_pages_per_s: f64,
+        /// RATE at the end, pages/s.
+        to_pages_per_s: f64,
+        /// How long it takes, ns.
+        over_ns: u64,
+    },
+    /// Ends a ramp where it is.
+    RampEnd,
+    /// Marks an instant.
     Mark {
         /// A note.
         note: String,
+        /// The instant, ns of the session clock; without one, now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Nanos>,
     },
     /// Ends the session.
     Quit,

@@ -19,6 +19,8 @@ use tokio::sync::watch;
 pub use observe::{Observation, Observer, Side};
 pub use run::{RunCommand, run_migration};
 
+pub use crate::event::{Capabilities, Parameter};
+
 use crate::event::MigrationSettings;
 
 /// Why a hypervisor did not do what it was asked.
@@ -92,44 +94,6 @@ pub enum HvError {
         /// What would be right.
         hint: String,
     },
-}
-
-/// A parameter a migration can be tuned with.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Parameter {
-    /// The product's own name.
-    pub name: String,
-    /// Its value when it was asked for.
-    pub value: Value,
-    /// Its unit (`bytes/s`, `ms`, `%`, …); empty where it has none or we do not know it.
-    pub unit: &'static str,
-    /// Whether it may be changed while a migration runs.
-    pub live: bool,
-}
-
-/// What a hypervisor offers.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Capabilities {
-    /// Product and version.
-    pub product: String,
-    /// Parameters with their present values.
-    pub parameters: Vec<Parameter>,
-    /// The guest can be run at the destination before its memory is there.
-    pub post_copy: bool,
-    /// The guest can be throttled until pre-copy converges.
-    pub auto_converge: bool,
-    /// The source can be stopped from outside to end pre-copy.
-    pub stop_and_copy: bool,
-    /// A running migration can be cancelled.
-    pub cancel: bool,
-}
-
-impl Capabilities {
-    /// The parameter of this name.
-    #[must_use]
-    pub fn parameter(&self, name: &str) -> Option<&Parameter> {
-        self.parameters.iter().find(|p| p.name == name)
-    }
 }
 
 /// One migration from a source to a destination, driven through one product.

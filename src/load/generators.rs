@@ -135,6 +135,7 @@ impl Generators {
             pages_total: progress.pages,
             // Once is a pause; again and again, or still, is more than the machine can do.
             saturated: works && (progress.lagging || dropped >= 2),
+            guest_cpu_pct: None,
         };
         window.t_ns = now;
         window.dropped = progress.dropped;

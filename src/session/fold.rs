@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::remark;
-use super::state::{HostState, Migration, Outcome, PhaseSpan, ProbeState, State};
+use super::state::{HostState, Migration, Outcome, PhaseSpan, ProbeState, Ramp, State};
 use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn};
 use crate::event::{
     AgentEvent, Body, Class, Event, Header, HvEvent, LabEvent, MigrationEnd, MigrationEvent, Nanos, OperatorEvent,
@@ -53,7 +53,7 @@ impl State {
             Body::Hypervisor(ev) => self.hypervisor(t, ev),
             Body::Migration(ev) => self.migration(t, ev),
             Body::Host(ev) => {
-                push_bounded(&mut self.host_cpu, (t, ev.cpu_pct), REPORTS);
+                push_bounded(&mut self.host_cpu, (t, ev.clone()), REPORTS);
                 for (host, pct) in &ev.hypervisors {
                     self.host(host).cpu_pct = Some(*pct);
                 }
@@ -92,7 +92,22 @@ impl State {
 
     fn operator(&mut self, t: Nanos, ev: &OperatorEvent) {
         match ev {
-            OperatorEvent::SetLoad { id, to } => self.load.requested = Some((*id, *to, t)),
+            OperatorEvent::SetLoad { id, to } => {
+                self.load.requested = Some((*id, *to, t));
+                push_bounded(&mut self.requests, (t, *to), REPORTS);
+                if self.load.ramp.is_some_and(|r| t >= r.began.saturating_add(r.over_ns)) {
+                    self.load.ramp = None;
+                }
+            }
+            OperatorEvent::Ramp { from_pages_per_s, to_pages_per_s, over_ns } => {
+                self.load.ramp = Some(Ramp {
+                    from_pages_per_s: *from_pages_per_s,
+                    to_pages_per_s: *to_pages_per_s,
+                    began: t,
+                    over_ns: *over_ns,
+                });
+            }
+            OperatorEvent::RampEnd => self.load.ramp = None,
             OperatorEvent::SetMigration { to } => self.next = Some(to.clone()),
             OperatorEvent::SetPolicy { to } => {
                 if let Some(next) = &mut self.next {
@@ -102,11 +117,13 @@ impl State {
                     running.settings.policy = to.clone();
                 }
             }
-            OperatorEvent::Mark { note } => {
+            OperatorEvent::Mark { note, at } => {
                 if self.marks.len() >= MARKS {
                     self.marks.remove(0);
                 }
-                self.marks.push((t, note.clone()));
+                let t = at.unwrap_or(t);
+                let place = self.marks.partition_point(|(other, _)| *other <= t);
+                self.marks.insert(place, (t, note.clone()));
             }
             OperatorEvent::Migrate
             | OperatorEvent::Cancel
@@ -199,6 +216,7 @@ impl State {
             HvEvent::HostUp { host, version, pid } => {
                 *self.host(host) = HostState { version: version.clone(), pid: *pid, ..HostState::default() };
             }
+            HvEvent::Offers { host, offers } => self.host(host).offers = Some(offers.clone()),
             HvEvent::HostLost { host, why } => {
                 let state = self.host(host);
                 state.lost = Some(why.clone());

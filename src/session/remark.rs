@@ -61,7 +61,15 @@ fn operator(ev: &OperatorEvent) -> String {
         OperatorEvent::StopAndCopy => "stops the source to let the migration finish".to_owned(),
         OperatorEvent::PostCopy => "switches to post-copy".to_owned(),
         OperatorEvent::SetPolicy { to } => format!("sets the stop policy {}", to.name),
-        OperatorEvent::Mark { note } => format!("mark: {note}"),
+        OperatorEvent::Mark { note, .. } if note.is_empty() => "mark".to_owned(),
+        OperatorEvent::Mark { note, .. } => format!("mark: {note}"),
+        OperatorEvent::Ramp { from_pages_per_s, to_pages_per_s, over_ns } => format!(
+            "ramps RATE from {} to {} pages/s in {}",
+            show_count(from_pages_per_s.round() as u64),
+            show_count(to_pages_per_s.round() as u64),
+            show_duration(Duration::from_nanos(*over_ns))
+        ),
+        OperatorEvent::RampEnd => "ends the ramp".to_owned(),
         OperatorEvent::Quit => "ends the session".to_owned(),
     }
 }
@@ -146,7 +154,7 @@ fn hypervisor(state: &State, ev: &HvEvent) -> Option<(Level, String, String)> {
             Some((level, "migration".to_owned(), text))
         }
         HvEvent::Round { round, .. } => Some((Level::Info, "migration".to_owned(), format!("round {round}"))),
-        HvEvent::Raw { .. } | HvEvent::Sample { .. } => None,
+        HvEvent::Offers { .. } | HvEvent::Raw { .. } | HvEvent::Sample { .. } => None,
     }
 }
 

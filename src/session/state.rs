@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 
 pub use crate::analysis::downtime::Outcome;
 use crate::event::{
-    Class, ForeignTime, Header, Level, LoadReport, LoadSettings, MigrationEnd, MigrationSettings, Nanos, Phase,
-    ProbeSpec, Sample, StopRule, Then,
+    Capabilities, Class, ForeignTime, Header, HostEvent, Level, LoadReport, LoadSettings, MigrationEnd,
+    MigrationSettings, Nanos, Phase, ProbeSpec, Sample, StopRule, Then,
 };
 
 /// The state of a session.
@@ -35,11 +35,13 @@ pub struct State {
     pub next: Option<MigrationSettings>,
     /// All migrations of the session, oldest first.
     pub migrations: Vec<Migration>,
+    /// Loads asked for: (ns, settings), oldest first.
+    pub requests: VecDeque<(Nanos, LoadSettings)>,
     /// Recent load reports: (received ns, report).
     pub reports: VecDeque<(Nanos, LoadReport)>,
-    /// Host CPU: (ns, % of all CPUs).
-    pub host_cpu: VecDeque<(Nanos, f64)>,
-    /// Marks: (ns, note).
+    /// CPU of this machine and of the hypervisors on it, oldest first.
+    pub host_cpu: VecDeque<(Nanos, HostEvent)>,
+    /// Marks: (ns, note), in the order of time.
     pub marks: Vec<(Nanos, String)>,
     /// The event log for people, oldest first.
     pub log: VecDeque<LogLine>,
@@ -64,6 +66,21 @@ pub struct LoadState {
     pub refused: Option<(u64, String, Nanos)>,
     /// The newest report and when it came.
     pub achieved: Option<(Nanos, LoadReport)>,
+    /// The ramp that runs.
+    pub ramp: Option<Ramp>,
+}
+
+/// RATE going from one value to another by itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ramp {
+    /// RATE at the beginning, pages/s.
+    pub from_pages_per_s: f64,
+    /// RATE at the end, pages/s.
+    pub to_pages_per_s: f64,
+    /// Began, ns.
+    pub began: Nanos,
+    /// How long it takes, ns.
+    pub over_ns: Nanos,
 }
 
 /// The guest agent.
@@ -115,6 +132,8 @@ pub struct HostState {
     pub running: Option<bool>,
     /// CPU of its process, % of one CPU, as last seen.
     pub cpu_pct: Option<f64>,
+    /// What it offers, with the values as last seen.
+    pub offers: Option<Capabilities>,
 }
 
 /// A stretch of one phase.

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::event::{
-    AgentEvent, Body, Class, DirtyCycle, Engine, Event, ForeignTime, Header, HostEvent, HostFacts, HvEvent, LabEvent,
-    Level, LoadReport, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, OperatorEvent,
-    Pattern, Phase, ProbeEvent, ProbeKind, ProbeSpec, Sample, SessionEvent, StopPolicy, StopRule, Then, Versions,
+    AgentEvent, Body, Capabilities, Class, DirtyCycle, Engine, Event, ForeignTime, Header, HostEvent, HostFacts,
+    HvEvent, LabEvent, Level, LoadReport, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings,
+    Nanos, OperatorEvent, Parameter, Pattern, Phase, ProbeEvent, ProbeKind, ProbeSpec, Sample, SessionEvent,
+    StopPolicy, StopRule, Then, Versions,
 };
 
 pub(crate) fn header() -> Header {
@@ -183,6 +184,7 @@ fn agent() -> BoxedStrategy<AgentEvent> {
             cpu_load_pct,
             pages_total: n / 5,
             saturated,
+            guest_cpu_pct: saturated.then_some(cpu_load_pct),
         },
     );
     prop_oneof![
@@ -213,6 +215,15 @@ fn hypervisor() -> BoxedStrategy<HvEvent> {
         (text(), text(), any::<Option<u32>>()).prop_map(|(host, version, pid)| HvEvent::HostUp { host, version, pid }),
         (text(), text()).prop_map(|(host, why)| HvEvent::HostLost { host, why }),
         (text(), text(), at(), value()).prop_map(|(host, name, at, data)| HvEvent::Raw { host, name, at, data }),
+        (text(), text(), value(), any::<bool>()).prop_map(|(host, name, value, live)| HvEvent::Offers {
+            host,
+            offers: Capabilities {
+                product: name.clone(),
+                parameters: vec![Parameter { name, value, unit: "ms".into(), live }],
+                post_copy: live,
+                ..Capabilities::default()
+            },
+        }),
         (text(), at()).prop_map(|(host, at)| HvEvent::Stopped { host, at }),
         (text(), at()).prop_map(|(host, at)| HvEvent::Resumed { host, at }),
         (phase, text()).prop_map(|(phase, raw)| HvEvent::Phase { phase, raw }),
@@ -254,7 +265,11 @@ fn body() -> BoxedStrategy<Body> {
         (any::<u64>(), load()).prop_map(|(id, to)| OperatorEvent::SetLoad { id, to }),
         settings().prop_map(|to| OperatorEvent::SetMigration { to }),
         policy().prop_map(|to| OperatorEvent::SetPolicy { to }),
-        text().prop_map(|note| OperatorEvent::Mark { note }),
+        (text(), any::<Option<u64>>()).prop_map(|(note, at)| OperatorEvent::Mark { note, at }),
+        (0.0..1e6, 0.0..1e6, any::<u64>()).prop_map(|(from_pages_per_s, to_pages_per_s, over_ns)| {
+            OperatorEvent::Ramp { from_pages_per_s, to_pages_per_s, over_ns }
+        }),
+        Just(OperatorEvent::RampEnd),
         Just(OperatorEvent::Migrate),
         Just(OperatorEvent::Quit),
     ];

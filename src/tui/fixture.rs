@@ -112,6 +112,7 @@ fn reports(s: &mut State, from: Nanos, to: Nanos) {
             cpu_load_pct: 0.0,
             pages_total: 0,
             saturated: false,
+            guest_cpu_pct: None,
         };
         s.reports.push_back((t, report));
         t += 100 * MS;

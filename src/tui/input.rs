@@ -115,7 +115,7 @@ fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<Effect> {
         Action::Migrate if at.state.hosts.is_empty() => view.notify(at.now, "no hypervisor has reported yet"),
         Action::Migrate => view.ask(OperatorEvent::Migrate),
         Action::Mark => {
-            view.ask(OperatorEvent::Mark { note: String::new() });
+            view.ask(OperatorEvent::Mark { note: String::new(), at: None });
             view.notify(at.now, "marked");
         }
         Action::Cancel | Action::StopAndCopy | Action::PostCopy if !running => {

@@ -202,7 +202,7 @@ impl Driver for QmpDriver {
         let parameters = source.parameters.iter().map(|(name, value)| Parameter {
             name: name.clone(),
             value: value.clone(),
-            unit: unit_of(name),
+            unit: unit_of(name).to_owned(),
             live: is_live(name),
         });
         let both = |c: &str| source.capabilities.contains_key(c) && destination.capabilities.contains_key(c);
