@@ -2,6 +2,7 @@
 
 use crate::event::{Nanos, Phase};
 use crate::session::State;
+use crate::tui::time::TimeView;
 
 /// Lengths of time a column may stand for, ns.
 const COLUMN_NS: &[Nanos] = &[
@@ -48,9 +49,13 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// The axis for `columns` columns that ends now. `zoom` counts steps from the automatic
-    /// length: positive is nearer.
-    pub(crate) fn following(state: &State, now: Nanos, columns: u16, zoom: i32) -> Self {
+    /// The axis for `columns` columns.
+    pub(crate) fn of(state: &State, now: Nanos, columns: u16, time: &TimeView) -> Self {
+        Self::following(state, now, columns, time.zoom)
+    }
+
+    /// The axis that ends now. `zoom` counts steps from the automatic length: positive is nearer.
+    fn following(state: &State, now: Nanos, columns: u16, zoom: i32) -> Self {
         let span = automatic_span(state, now);
         let wide = u64::from(columns.max(1));
         let fitting = COLUMN_NS.iter().position(|c| c * wide >= span).unwrap_or(COLUMN_NS.len() - 1);

@@ -1,5 +1,7 @@
 //! One frame: which panels stand where, at every size.
 
+use std::cell::RefCell;
+
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -7,6 +9,8 @@ use ratatui::style::{Modifier, Style};
 
 use super::axis::Axis;
 use super::feed::{RecorderInfo, ReplayInfo};
+use super::hits::{Hit, Hits};
+use super::keys::{Action, Place};
 use super::panel;
 use super::pen::{Glyphs, Pen, wrap};
 use super::theme::Role;
@@ -47,9 +51,25 @@ pub(crate) struct Ctx<'a> {
     pub(crate) glyphs: &'static Glyphs,
     pub(crate) axis: Axis,
     pub(crate) gutter: u16,
+    hits: RefCell<Hits>,
 }
 
 impl Ctx<'_> {
+    /// Writes down what lies in `area`, for the mouse.
+    pub(crate) fn hit(&self, area: Rect, hit: Hit) {
+        self.hits.borrow_mut().add(area, hit);
+    }
+
+    /// The key of an action, for people.
+    pub(crate) fn key(&self, action: Action) -> String {
+        self.view.keymap.label_of(action, self.view.markers)
+    }
+
+    /// Where keys are pressed.
+    pub(crate) fn place(&self) -> Place {
+        Place { replay: self.replay().is_some(), page: self.view.page }
+    }
+
     pub(crate) fn style(&self, role: Role) -> Style {
         self.view.theme.style(role)
     }
@@ -89,8 +109,8 @@ impl Ctx<'_> {
 /// A panel: draws itself into an area.
 type Render = fn(&Ctx<'_>, Rect, &mut Buffer);
 
-/// Draws one frame: a pure function of what it is given.
-pub fn draw(view: &View, state: &State, extra: &Extra, frame: &mut Frame<'_>) {
+/// Draws one frame: a pure function of what it is given. Returns what lies where.
+pub fn draw(view: &View, state: &State, extra: &Extra, frame: &mut Frame<'_>) -> Hits {
     let area = frame.area();
     let buf = frame.buffer_mut();
     let layout = Layout::of(area);
@@ -104,8 +124,9 @@ pub fn draw(view: &View, state: &State, extra: &Extra, frame: &mut Frame<'_>) {
         state,
         extra,
         glyphs: Glyphs::of(view.markers),
-        axis: Axis::following(state, extra.now, chart_width, view.zoom),
+        axis: Axis::of(state, extra.now, chart_width, &view.time),
         gutter,
+        hits: RefCell::default(),
     };
     match layout {
         Layout::TooSmall => too_small(&ctx, area, buf),
@@ -115,6 +136,7 @@ pub fn draw(view: &View, state: &State, extra: &Extra, frame: &mut Frame<'_>) {
     if layout != Layout::TooSmall {
         overlays(&ctx, area, buf);
     }
+    ctx.hits.into_inner()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,10 +247,16 @@ fn side(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
 }
 
 fn overlays(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
+    let view = ctx.view;
+    if view.help || view.entry.is_some() || view.confirm.is_some() || view.menu.is_some() {
+        ctx.hits.borrow_mut().clear();
+    }
     if ctx.view.help {
         panel::help::render(ctx, area, buf);
     } else if ctx.view.entry.is_some() || ctx.view.confirm.is_some() {
         panel::dialog::render(ctx, area, buf);
+    } else if let Some(menu) = ctx.view.menu {
+        panel::menu::render(ctx, area, buf, menu);
     }
 }
 

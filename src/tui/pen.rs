@@ -27,6 +27,12 @@ impl<'a> Pen<'a> {
         self.area.height
     }
 
+    /// A part of a row, in columns of the whole screen.
+    pub(crate) fn rect(&self, x: u16, y: u16, width: u16) -> Rect {
+        let row = Rect { x: self.area.x.saturating_add(x), y: self.area.y.saturating_add(y), width, height: 1 };
+        row.intersection(self.area)
+    }
+
     /// Writes text and returns the column after it. Control characters are left out.
     pub(crate) fn text(&mut self, x: u16, y: u16, text: &str, style: Style) -> u16 {
         self.text_to(x, y, self.area.width, text, style)

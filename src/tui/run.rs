@@ -17,7 +17,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::draw::{Extra, Mode, draw};
 use super::feed::{Feed, RecorderInfo, ReplayInfo};
-use super::input::{Effect, Situation, paste, press};
+use super::hits::Hits;
+use super::input::{Effect, Situation, mouse, paste, press};
 use super::screen::{Screen, Signals};
 use super::theme::{DARK, Depth, LIGHT, Theme, ThemeError};
 use super::view::View;
@@ -125,7 +126,7 @@ pub fn run(
     let view = View::new(options.theme.theme()?.at_depth(Depth::from_env()), options.markers);
     let signals = Signals::listen(Arc::clone(&options.stop))?;
     let screen = Screen::open()?;
-    let mut session = Session { feed, intents, view, frames: 0 };
+    let mut session = Session { feed, intents, view, hits: Hits::default(), frames: 0 };
     let reason = session.drive(&options);
     drop(screen);
     drop(signals);
@@ -136,6 +137,8 @@ struct Session<'a> {
     feed: &'a dyn Feed,
     intents: Option<UnboundedSender<OperatorEvent>>,
     view: View,
+    /// What lies where in the newest frame.
+    hits: Hits,
     frames: u64,
 }
 
@@ -185,10 +188,10 @@ impl Session<'_> {
         let extra =
             Extra { now, recorder: self.feed.recorder(), mode: self.feed.replay().map_or(Mode::Live, Mode::Replay) };
         let mut result = Ok(());
-        let (feed, view) = (self.feed, &mut self.view);
+        let (feed, view, hits) = (self.feed, &mut self.view, &mut self.hits);
         feed.with_state(&mut |state| {
             view.observe(state, now);
-            result = terminal.draw(|frame| draw(view, state, &extra, frame)).map(|_| ());
+            result = terminal.draw(|frame| *hits = draw(view, state, &extra, frame)).map(|_| ());
         });
         result?;
         self.frames += 1;
@@ -205,6 +208,17 @@ impl Session<'_> {
                 feed.with_state(&mut |state| {
                     let situation = Situation { state, now, replay: replay.as_ref(), steerable };
                     effect = press(view, &key, situation);
+                });
+                effect
+            }
+            Event::Mouse(moved) => {
+                let (replay, now) = (self.feed.replay(), self.feed.now());
+                let steerable = self.intents.is_some();
+                let (feed, view, hits) = (self.feed, &mut self.view, &self.hits);
+                let mut effect = None;
+                feed.with_state(&mut |state| {
+                    let situation = Situation { state, now, replay: replay.as_ref(), steerable };
+                    effect = mouse(view, &moved, hits, situation);
                 });
                 effect
             }
@@ -231,7 +245,8 @@ impl Session<'_> {
             (Effect::Speed(speed), Some(c)) => c.set_speed(speed),
             (Effect::Step(events), Some(c)) => c.step(events),
             (Effect::Seek(to), Some(c)) => c.seek(to),
-            (_, None) => {}
+            // The loop learns these with the terminal's other manners.
+            (Effect::Suspend | Effect::NextTheme, _) | (_, None) => {}
         }
         Ok(false)
     }

@@ -40,7 +40,9 @@ impl Paper {
 #[must_use]
 pub fn picture(view: &View, state: &State, extra: &Extra, (columns, rows): (u16, u16), paper: Paper) -> String {
     let frame: Result<Buffer, Infallible> = Terminal::new(TestBackend::new(columns, rows)).and_then(|mut terminal| {
-        terminal.draw(|frame| draw(view, state, extra, frame))?;
+        terminal.draw(|frame| {
+            draw(view, state, extra, frame);
+        })?;
         Ok(terminal.backend().buffer().clone())
     });
     let Ok(frame) = frame;

@@ -11,7 +11,8 @@ use super::feed::RecorderInfo;
 use super::fixture::*;
 use super::run::{Markers, ThemeChoice, TuiOptions, run};
 use super::theme::Theme;
-use super::view::{Confirm, Entry, Page, View};
+use super::time::TimeView;
+use super::view::{Asked, Confirm, Entry, Page, View};
 use crate::event::{Class, Phase, Sample};
 use crate::session::State;
 use crate::session::state::{Outcome, PhaseSpan};
@@ -22,7 +23,11 @@ fn fresh() -> View {
 
 fn screen(view: &View, state: &State, extra: &Extra, width: u16, height: u16) -> TestBackend {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|frame| draw(view, state, extra, frame)).unwrap();
+    terminal
+        .draw(|frame| {
+            draw(view, state, extra, frame);
+        })
+        .unwrap();
     terminal.backend().clone()
 }
 
@@ -81,7 +86,7 @@ fn overlays_screen() {
     insta::assert_snapshot!("confirm_80x24", screen(&view, &state, &extra, 80, 24));
     view.confirm = None;
     view.entry = Some(Entry {
-        control: Control::Rate,
+        asked: Asked::Control(Control::Rate),
         text: "9k/s".into(),
         error: type_load(&view.load(&state), Control::Rate, "9k/s", None).err(),
     });
@@ -137,7 +142,7 @@ fn one_lost_probe_is_visible_at_every_zoom() {
     let middle = probe.outcomes.len() - 30;
     probe.outcomes[middle].class = Class::Lost;
     for zoom in -12..1 {
-        let view = View { zoom, ..fresh() };
+        let view = View { time: TimeView { zoom, ..TimeView::default() }, ..fresh() };
         let buffer = screen(&view, &state, &live(now), 80, 24).buffer().clone();
         let fate_row: String = (12..80).map(|x| buffer[(x, 7)].symbol().to_string()).collect();
         assert_eq!(fate_row.matches('×').count(), 1, "zoom {zoom}: {fate_row}");
@@ -250,11 +255,11 @@ proptest! {
         replay: bool,
     ) {
         let mut view = fresh();
-        (view.page, view.zoom, view.log_back) = (Page::ALL[page], zoom, back);
+        (view.page, view.time.zoom, view.log.back) = (Page::ALL[page], zoom, back);
         match overlay {
             1 => view.help = true,
             2 => view.confirm = Some(Confirm::Quit),
-            3 => view.entry = Some(Entry { control: Control::Rate, text: "日本語".into(), error: Some("x".repeat(200)) }),
+            3 => view.entry = Some(Entry { asked: Asked::Control(Control::Rate), text: "日本語".into(), error: Some("x".repeat(200)) }),
             _ => {}
         }
         let mode = if replay { Mode::Replay(replay_info(now)) } else { Mode::Live };

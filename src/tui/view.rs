@@ -1,9 +1,15 @@
 //! What the screen remembers by itself: selection, pages, zoom, an entry being typed, and requests
 //! on their way to the controller. Everything else is in the session's state.
 
+use std::sync::Arc;
+
 use super::edit::{Control, default_migration};
+use super::history::HistoryView;
+use super::keys::Keymap;
+use super::log::LogView;
 use super::run::Markers;
 use super::theme::{DARK, Theme};
+use super::time::TimeView;
 use crate::event::{LoadSettings, MigrationSettings, Nanos, OperatorEvent};
 use crate::session::State;
 
@@ -42,11 +48,26 @@ impl Page {
     }
 }
 
-/// A value being typed.
+/// What a text is typed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// The value of a control.
+    Control(Control),
+    /// A ramp of RATE.
+    Ramp,
+    /// The note of a mark at this instant, ns.
+    Mark(Nanos),
+    /// What to search the log for.
+    Search,
+    /// The value of a parameter by the hypervisor's own name.
+    Parameter(String),
+}
+
+/// A text being typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// For which control.
-    pub control: Control,
+    /// What for.
+    pub asked: Asked,
     /// What has been typed.
     pub text: String,
     /// What is wrong with it.
@@ -66,6 +87,17 @@ pub enum Confirm {
     Quit,
 }
 
+/// A list in front of everything else, and its selected row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Menu {
+    /// Loads to choose from.
+    Presets(usize),
+    /// The tracks: which, in which order, how high.
+    Tracks(usize),
+    /// The kinds of events the cursor jumps to.
+    Events(usize),
+}
+
 /// What the screen remembers by itself.
 #[derive(Debug, Clone)]
 pub struct View {
@@ -81,12 +113,18 @@ pub struct View {
     pub entry: Option<Entry>,
     /// A question being asked.
     pub confirm: Option<Confirm>,
+    /// A list in front.
+    pub menu: Option<Menu>,
     /// Whether the help is shown.
     pub help: bool,
-    /// Steps of zoom from the automatic one; positive is nearer.
-    pub zoom: i32,
-    /// Log lines scrolled back.
-    pub log_back: usize,
+    /// Which keys do what.
+    pub keymap: Arc<Keymap>,
+    /// The part of time in view, the cursor, the measure.
+    pub time: TimeView,
+    /// How the history is shown.
+    pub history: HistoryView,
+    /// How the log is shown.
+    pub log: LogView,
     /// A passing remark and until when it stays, ns.
     pub notice: Option<(Nanos, String)>,
     pub(super) asked_load: Option<(u64, LoadSettings)>,
@@ -114,9 +152,12 @@ impl View {
             selected: Control::Rate,
             entry: None,
             confirm: None,
+            menu: None,
             help: false,
-            zoom: 0,
-            log_back: 0,
+            keymap: Arc::default(),
+            time: TimeView::default(),
+            history: HistoryView::default(),
+            log: LogView::default(),
             notice: None,
             asked_load: None,
             asked_migration: None,

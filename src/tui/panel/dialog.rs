@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use crate::tui::draw::Ctx;
 use crate::tui::pen::{Pen, width, wrap};
 use crate::tui::theme::Role;
-use crate::tui::view::{Confirm, Entry};
+use crate::tui::view::{Asked, Confirm, Entry};
 use crate::units::show_bytes;
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
@@ -17,11 +17,22 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// A frame in the middle of `area` with room for `wide` x `high` inside; returns a pen for it.
-pub(crate) fn frame<'a>(ctx: &Ctx<'_>, area: Rect, buf: &'a mut Buffer, wide: u16, high: u16, title: &str) -> Pen<'a> {
+fn outer(area: Rect, wide: u16, high: u16) -> Rect {
     let w = (wide + 4).min(area.width);
     let h = (high + 2).min(area.height);
-    let outer = Rect { x: area.x + (area.width - w) / 2, y: area.y + (area.height - h) / 2, width: w, height: h };
+    Rect { x: area.x + (area.width - w) / 2, y: area.y + (area.height - h) / 2, width: w, height: h }
+}
+
+/// The inside of the frame that [`frame`] draws.
+pub(crate) fn inner(area: Rect, wide: u16, high: u16) -> Rect {
+    let o = outer(area, wide, high);
+    Rect { x: o.x + 2, y: o.y + 1, width: o.width.saturating_sub(4), height: o.height.saturating_sub(2) }
+}
+
+/// A frame in the middle of `area` with room for `wide` x `high` inside; returns a pen for it.
+pub(crate) fn frame<'a>(ctx: &Ctx<'_>, area: Rect, buf: &'a mut Buffer, wide: u16, high: u16, title: &str) -> Pen<'a> {
+    let outer = outer(area, wide, high);
+    let (w, h) = (outer.width, outer.height);
     let style = ctx.style(Role::Title);
     let [tl, tr, bl, br, across, down] = ctx.glyphs.corners;
     {
@@ -44,10 +55,10 @@ pub(crate) fn frame<'a>(ctx: &Ctx<'_>, area: Rect, buf: &'a mut Buffer, wide: u1
 
 fn typing(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer, entry: &Entry) {
     let wide = 62.min(area.width.saturating_sub(4));
-    let prompt = wrap(entry.control.prompt(), wide);
+    let prompt = wrap(prompt(&entry.asked), wide);
     let error = entry.error.as_ref().map(|e| wrap(e, wide)).unwrap_or_default();
     let high = prompt.len() + 1 + error.len().max(1);
-    let mut pen = frame(ctx, area, buf, wide, high as u16, entry.control.label());
+    let mut pen = frame(ctx, area, buf, wide, high as u16, title(&entry.asked));
     let mut y = 0;
     for line in &prompt {
         pen.text(0, y, line, ctx.style(Role::Muted));
@@ -63,6 +74,26 @@ fn typing(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer, entry: &Entry) {
     }
     if error.is_empty() {
         pen.text(0, y, "Enter takes it, Esc leaves it", ctx.style(Role::Muted));
+    }
+}
+
+fn title(asked: &Asked) -> &str {
+    match asked {
+        Asked::Control(control) => control.label(),
+        Asked::Ramp => "ramp RATE",
+        Asked::Mark(_) => "mark",
+        Asked::Search => "search the log",
+        Asked::Parameter(name) => name,
+    }
+}
+
+fn prompt(asked: &Asked) -> &'static str {
+    match asked {
+        Asked::Control(control) => control.prompt(),
+        Asked::Ramp => "from, to, and how long: for instance 2000 to 12000 in 20s",
+        Asked::Mark(_) => "a note, or nothing",
+        Asked::Search => "a part of the text, of any case",
+        Asked::Parameter(_) => "a value as the hypervisor writes it",
     }
 }
 

@@ -7,7 +7,8 @@ use ratatui::style::Style;
 use crate::tui::axis::clock;
 use crate::tui::draw::Ctx;
 use crate::tui::feed::ReplayInfo;
-use crate::tui::keys::{Action, BINDINGS, label};
+use crate::tui::hits::Hit;
+use crate::tui::keys::{Action, label};
 use crate::tui::pen::{Pen, shorten_path, width};
 use crate::tui::theme::Role;
 use crate::tui::view::Page;
@@ -89,14 +90,15 @@ fn keys(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16) {
     if paged {
         for (i, page) in Page::ALL.into_iter().enumerate() {
             let style = if page == ctx.view.page { ctx.style(Role::Selected) } else { ctx.style(Role::Muted) };
+            let from = x;
             x = pen.text(x, y, &format!("{} {}", i + 1, page.name()), style) + 2;
+            ctx.hit(pen.rect(from, y, x - from), Hit::Page(page));
         }
         x += 1;
     }
     let running = ctx.state.migrations.last().is_some_and(|m| m.ended.is_none());
-    let replay = ctx.replay().is_some();
-    for binding in BINDINGS.iter().filter(|b| b.scope.holds(replay)) {
-        let Some(hint) = binding.hint else { continue };
+    for (binding, keys) in ctx.view.keymap.bindings().filter(|(b, _)| b.scope.holds(ctx.place())) {
+        let (Some(hint), Some(key)) = (binding.hint, keys.first()) else { continue };
         let offered = match binding.action {
             Action::Migrate => !running,
             Action::Cancel | Action::StopAndCopy => running,
@@ -104,11 +106,13 @@ fn keys(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16) {
             Action::NextPage => !paged,
             _ => true,
         };
-        let key = hint_keys(ctx, binding.action, label(binding.keys[0], ctx.view.markers));
+        let key = hint_keys(ctx, binding.action, label(*key, ctx.view.markers));
         // The help key always keeps its place: who finds it finds all others.
         let reserve = if binding.action == Action::Help || binding.action == Action::Quit { 0 } else { 16 };
         if offered && x + width(&key) + 1 + width(hint) + reserve <= pen.width() {
+            let from = x;
             x = hint_at(pen, x, y, &key, hint, ctx.style(Role::Key), ctx.style(Role::Muted));
+            ctx.hit(pen.rect(from, y, x - from), Hit::Action(binding.action));
         }
     }
 }
@@ -118,15 +122,18 @@ fn hint_keys(ctx: &Ctx<'_>, action: Action, own: String) -> String {
     let other = match action {
         Action::More => {
             let all = [Action::Up, Action::Down, Action::Less, Action::More];
-            return all.map(|a| crate::tui::keys::label_of(a, ctx.view.markers)).concat();
+            return all.map(|a| ctx.key(a)).concat();
         }
         Action::StepForward => Action::StepBack,
         Action::SeekForward => Action::SeekBack,
         Action::Faster => Action::Slower,
         Action::ZoomIn => Action::ZoomOut,
+        Action::CursorOn => Action::CursorBack,
+        Action::PanOn => Action::PanBack,
+        Action::EventOn => Action::EventBack,
         _ => return own,
     };
-    format!("{}{own}", crate::tui::keys::label_of(other, ctx.view.markers))
+    format!("{}{own}", ctx.key(other))
 }
 
 fn hint_at(pen: &mut Pen<'_>, x: u16, y: u16, key: &str, hint: &str, a: Style, b: Style) -> u16 {

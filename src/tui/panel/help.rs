@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 
 use super::dialog::frame;
 use crate::tui::draw::Ctx;
-use crate::tui::keys::{BINDINGS, label};
+use crate::tui::keys::label;
 use crate::tui::pen::width;
 use crate::tui::theme::Role;
 
@@ -13,15 +13,15 @@ use crate::tui::theme::Role;
 const KEYS: u16 = 10;
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
-    let replay = ctx.replay().is_some();
     let mut lines: Vec<(String, &str, bool)> = Vec::new();
     let mut group = "";
-    for b in BINDINGS.iter().filter(|b| b.scope.holds(replay)) {
+    let replay = ctx.replay().is_some();
+    for (b, keys) in ctx.view.keymap.bindings().filter(|(b, _)| b.scope.concerns(replay)) {
         if b.group != group {
             group = b.group;
             lines.push((group.to_uppercase(), "", true));
         }
-        let keys: Vec<String> = b.keys.iter().map(|k| label(*k, ctx.view.markers)).collect();
+        let keys: Vec<String> = keys.iter().map(|k| label(*k, ctx.view.markers)).collect();
         lines.push((keys.join(" "), b.help, false));
     }
     let column = KEYS + 1 + lines.iter().map(|l| width(l.1)).max().unwrap_or(0) + 1;

@@ -17,7 +17,7 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let after = ctx.title(&mut pen, "LOG");
     let log = &ctx.state.log;
     let rows = usize::from(area.height.saturating_sub(1));
-    let back = ctx.view.log_back.min(log.len().saturating_sub(rows));
+    let back = ctx.view.log.back.min(log.len().saturating_sub(rows));
     if back > 0 {
         pen.text(after, 0, &format!(" {back} newer below "), ctx.style(Role::Warn));
     }

@@ -8,7 +8,7 @@ use crate::event::Phase;
 use crate::tui::axis::phase_now;
 use crate::tui::draw::Ctx;
 use crate::tui::edit::{Control, show_policy};
-use crate::tui::keys::{Action, label_of};
+use crate::tui::keys::Action;
 use crate::tui::pen::{Pen, shorten, width};
 use crate::tui::sentence::dirty_pages_per_s;
 use crate::tui::theme::Role;
@@ -113,7 +113,7 @@ fn keys(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, running: bool) {
     ];
     let mut x = 2;
     for (action, word, offered) in actions {
-        let key = label_of(*action, ctx.view.markers);
+        let key = ctx.key(*action);
         if *offered && x + 2 + width(&key) + width(word) <= pen.width() {
             x = pen.text(x, y, &key, ctx.style(Role::Key)) + 1;
             x = pen.text(x, y, word, ctx.style(Role::Text)) + 3;

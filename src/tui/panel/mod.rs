@@ -10,6 +10,7 @@ pub(crate) mod help;
 pub(crate) mod history;
 pub(crate) mod load;
 pub(crate) mod log;
+pub(crate) mod menu;
 pub(crate) mod migration;
 pub(crate) mod phases;
 pub(crate) mod ping;

@@ -1,19 +1,25 @@
 //! From key presses to changes of the view, intents for the controller and orders to a replay.
 
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+mod control;
+mod history;
+mod log;
+mod menu;
+mod mouse;
+mod replay;
+mod time;
+mod typing;
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
 use super::axis::phase_now;
-use super::edit::{self, Step};
 use super::feed::ReplayInfo;
-use super::keys::{self, Action};
-use super::view::{Confirm, Entry, Page, View};
+use super::keys::{Action, Place};
+use super::view::{Asked, Confirm, Entry, Page, View};
 use crate::event::{Nanos, OperatorEvent, Phase};
 use crate::session::State;
 
-/// Longest text that can be typed for a value.
-const ENTRY_CHARS: usize = 32;
-/// Speeds of a replay, times real time.
-const SPEEDS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 100.0];
+pub use mouse::mouse;
+pub use typing::paste;
 
 /// What a key press asks of the loop, beside the view and its intents.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,6 +28,10 @@ pub enum Effect {
     Quit,
     /// Draw everything anew.
     Redraw,
+    /// Give the terminal back and stop until the shell says go on.
+    Suspend,
+    /// Wear the next theme.
+    NextTheme,
     /// Play or pause the replay.
     Play(bool),
     /// Change the speed of the replay.
@@ -45,43 +55,56 @@ pub struct Situation<'a> {
     pub steerable: bool,
 }
 
+impl Situation<'_> {
+    /// Whether a migration runs.
+    fn running(&self) -> bool {
+        self.state.migrations.last().is_some_and(|m| m.ended.is_none())
+    }
+}
+
 /// Takes one key press.
 pub fn press(view: &mut View, key: &KeyEvent, at: Situation<'_>) -> Option<Effect> {
-    let action = keys::action(key, at.replay.is_some());
-    if action == Some(Action::QuitNow) {
-        view.ask(OperatorEvent::Quit);
-        return Some(Effect::Quit);
+    let place = Place { replay: at.replay.is_some(), page: view.page };
+    let action = view.keymap.action(key, place);
+    match action {
+        Some(Action::QuitNow) => {
+            view.ask(OperatorEvent::Quit);
+            return Some(Effect::Quit);
+        }
+        Some(Action::Suspend) => return Some(Effect::Suspend),
+        _ => {}
     }
     if view.entry.is_some() {
-        typing(view, key, at);
+        typing::typing(view, key, at);
         return None;
     }
     if let Some(confirm) = view.confirm {
-        return answer(view, key, confirm, at);
+        return match key.code {
+            KeyCode::Char('y' | 'Y') => answer(view, confirm, true, at),
+            KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc => answer(view, confirm, false, at),
+            _ => None,
+        };
     }
     if view.help {
         // Any key closes it, and does nothing else.
         view.help = false;
         return None;
     }
+    if let Some(menu) = view.menu {
+        menu::press(view, key, menu, at);
+        return None;
+    }
     act(view, action?, at)
 }
 
-/// Takes pasted text: into an entry, or nowhere.
-pub fn paste(view: &mut View, text: &str) {
-    if let Some(entry) = &mut view.entry {
-        let room = ENTRY_CHARS.saturating_sub(entry.text.chars().count());
-        entry.text.extend(text.chars().filter(|c| !c.is_control()).take(room));
-        entry.error = None;
-    }
-}
-
+/// Does what a key asks for; a click on a hint does the same.
 fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<Effect> {
-    let running = at.state.migrations.last().is_some_and(|m| m.ended.is_none());
     match action {
         Action::Help => view.help = true,
         Action::Redraw => return Some(Effect::Redraw),
-        Action::Quit if running && at.steerable => view.confirm = Some(Confirm::Quit),
+        Action::Suspend => return Some(Effect::Suspend),
+        Action::NextTheme => return Some(Effect::NextTheme),
+        Action::Quit if at.running() && at.steerable => view.confirm = Some(Confirm::Quit),
         Action::Quit | Action::QuitNow => {
             view.ask(OperatorEvent::Quit);
             return Some(Effect::Quit);
@@ -90,15 +113,8 @@ fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<Effect> {
         Action::PageResult => view.page = Page::Result,
         Action::PageHistory => view.page = Page::History,
         Action::PageLog => view.page = Page::Log,
-        Action::NextPage => {
-            let i = Page::ALL.iter().position(|p| *p == view.page).unwrap_or(0);
-            view.page = Page::ALL[(i + 1) % Page::ALL.len()];
-        }
-        Action::ZoomIn => view.zoom = (view.zoom + 1).min(12),
-        Action::ZoomOut => view.zoom = (view.zoom - 1).max(-12),
-        Action::ZoomAuto => view.zoom = 0,
-        Action::LogUp => view.log_back = (view.log_back + 5).min(at.state.log.len().saturating_sub(1)),
-        Action::LogDown => view.log_back = view.log_back.saturating_sub(5),
+        Action::NextPage => turn(view, 1),
+        Action::PreviousPage => turn(view, Page::ALL.len() - 1),
         Action::PlayPause
         | Action::Slower
         | Action::Faster
@@ -107,20 +123,58 @@ fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<Effect> {
         | Action::SeekBack
         | Action::SeekForward
         | Action::SeekFarBack
-        | Action::SeekFarForward
-        | Action::SeekStart
-        | Action::SeekEnd => return replay(action, at.replay?),
+        | Action::SeekFarForward => return replay::act(view, action, at),
+        Action::CursorBack
+        | Action::CursorOn
+        | Action::PanBack
+        | Action::PanOn
+        | Action::EventBack
+        | Action::EventOn
+        | Action::Events
+        | Action::Measure
+        | Action::Mark
+        | Action::Freeze
+        | Action::ZoomIn
+        | Action::ZoomOut
+        | Action::ZoomAuto
+        | Action::ZoomAll
+        | Action::TimeStart
+        | Action::TimeEnd
+        | Action::Back
+        | Action::Tracks => return time::act(view, action, at),
+        Action::Sort | Action::SortOrder | Action::Baseline | Action::Compare => history::act(view, action, at),
+        Action::Search | Action::Filter | Action::Errors => log::act(view, action, at),
+        Action::Up | Action::Down | Action::ScrollUp | Action::ScrollDown => match view.page {
+            Page::Controls if matches!(action, Action::Up | Action::Down) => control::act(view, action, at),
+            Page::Result | Page::History => history::act(view, action, at),
+            Page::Controls | Page::Log => log::act(view, action, at),
+        },
         _ if !at.steerable => view.notify(at.now, "nothing can be changed here: this screen only watches"),
+        Action::Migrate | Action::Cancel | Action::StopAndCopy | Action::PostCopy => migration(view, action, at),
+        Action::Less
+        | Action::More
+        | Action::MuchLess
+        | Action::MuchMore
+        | Action::Type
+        | Action::Ramp
+        | Action::Presets
+        | Action::Hold => control::act(view, action, at),
+    }
+    None
+}
+
+fn turn(view: &mut View, by: usize) {
+    let i = Page::ALL.iter().position(|p| *p == view.page).unwrap_or(0);
+    view.page = Page::ALL[(i + by) % Page::ALL.len()];
+}
+
+fn migration(view: &mut View, action: Action, at: Situation<'_>) {
+    let running = at.running();
+    match action {
         Action::Migrate if running => view.notify(at.now, "a migration is running already"),
         Action::Migrate if at.state.hosts.is_empty() => view.notify(at.now, "no hypervisor has reported yet"),
         Action::Migrate => view.ask(OperatorEvent::Migrate),
-        Action::Mark => {
-            view.ask(OperatorEvent::Mark { note: String::new(), at: None });
-            view.notify(at.now, "marked");
-        }
-        Action::Cancel | Action::StopAndCopy | Action::PostCopy if !running => {
-            view.notify(at.now, "no migration is running: m fires one");
-        }
+        _ if !running => view.notify(at.now, "no migration is running: m fires one"),
         Action::StopAndCopy if phase_now(at.state) == Phase::StopAndCopy => {
             view.notify(at.now, "the guest stands still already");
         }
@@ -130,106 +184,22 @@ fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<Effect> {
             view.notify(at.now, "post-copy was not prepared: switch it on before the migration");
         }
         Action::PostCopy => view.confirm = Some(Confirm::PostCopy),
-        Action::Up => select(view, -1),
-        Action::Down => select(view, 1),
-        Action::Less => nudge(view, false, Step::Fine, at),
-        Action::More => nudge(view, true, Step::Fine, at),
-        Action::MuchLess => nudge(view, false, Step::Coarse, at),
-        Action::MuchMore => nudge(view, true, Step::Coarse, at),
-        Action::Type => {
-            view.page = Page::Controls;
-            view.entry = Some(Entry { control: view.selected, text: String::new(), error: None });
-        }
-    }
-    None
-}
-
-fn select(view: &mut View, by: isize) {
-    // The first press on another page only brings the controls to the front.
-    if view.page == Page::Controls {
-        view.selected = view.selected.moved(by);
-    }
-    view.page = Page::Controls;
-}
-
-fn limit(state: &State) -> Option<u64> {
-    Some(state.agent.wset_limit_bytes).filter(|l| *l > 0)
-}
-
-fn nudge(view: &mut View, up: bool, step: Step, at: Situation<'_>) {
-    view.page = Page::Controls;
-    let control = view.selected;
-    if control.is_load() {
-        let from = view.load(at.state);
-        let to = edit::nudge_load(&from, control, up, step, limit(at.state));
-        if to != from {
-            view.ask_load(at.state, to);
-        }
-    } else {
-        let from = view.migration(at.state);
-        let to = edit::nudge_migration(&from, control, up, step);
-        if to != from {
-            view.ask_migration(at.now, to);
-        }
-    }
-}
-
-fn typing(view: &mut View, key: &KeyEvent, at: Situation<'_>) {
-    let Some(mut entry) = view.entry.take() else { return };
-    match key.code {
-        KeyCode::Esc => return,
-        KeyCode::Backspace => {
-            entry.text.pop();
-            entry.error = None;
-        }
-        KeyCode::Char('u') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-            entry.text.clear();
-            entry.error = None;
-        }
-        KeyCode::Char(c) if !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => {
-            if entry.text.chars().count() < ENTRY_CHARS {
-                entry.text.push(c);
-            }
-            entry.error = None;
-        }
-        KeyCode::Enter if entry.text.trim().is_empty() => return,
-        KeyCode::Enter => match submit(view, &entry, at) {
-            Ok(()) => return,
-            Err(why) => entry.error = Some(why),
-        },
         _ => {}
     }
-    view.entry = Some(entry);
 }
 
-fn submit(view: &mut View, entry: &Entry, at: Situation<'_>) -> Result<(), String> {
-    if entry.control.is_load() {
-        let to = edit::type_load(&view.load(at.state), entry.control, &entry.text, limit(at.state))?;
-        view.ask_load(at.state, to);
-    } else {
-        let to = edit::type_migration(&view.migration(at.state), entry.control, &entry.text)?;
-        view.ask_migration(at.now, to);
-    }
-    Ok(())
-}
-
-fn answer(view: &mut View, key: &KeyEvent, confirm: Confirm, at: Situation<'_>) -> Option<Effect> {
-    match key.code {
-        KeyCode::Char('y' | 'Y') => {}
-        KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc => {
-            view.confirm = None;
-            return None;
-        }
-        _ => return None,
-    }
+/// Takes the answer to a question.
+fn answer(view: &mut View, confirm: Confirm, yes: bool, at: Situation<'_>) -> Option<Effect> {
     view.confirm = None;
-    let running = at.state.migrations.last().is_some_and(|m| m.ended.is_none());
+    if !yes {
+        return None;
+    }
     match confirm {
         Confirm::Quit => {
             view.ask(OperatorEvent::Quit);
             return Some(Effect::Quit);
         }
-        _ if !running => view.notify(at.now, "the migration has ended meanwhile"),
+        _ if !at.running() => view.notify(at.now, "the migration has ended meanwhile"),
         Confirm::Cancel => view.ask(OperatorEvent::Cancel),
         Confirm::StopAndCopy => view.ask(OperatorEvent::StopAndCopy),
         Confirm::PostCopy => view.ask(OperatorEvent::PostCopy),
@@ -237,27 +207,15 @@ fn answer(view: &mut View, key: &KeyEvent, confirm: Confirm, at: Situation<'_>) 
     None
 }
 
-fn replay(action: Action, info: &ReplayInfo) -> Option<Effect> {
-    const SECOND: Nanos = 1_000_000_000;
-    let at = SPEEDS.iter().position(|s| *s >= info.speed).unwrap_or(SPEEDS.len() - 1);
-    Some(match action {
-        Action::PlayPause => Effect::Play(!info.playing),
-        Action::Slower => Effect::Speed(SPEEDS[at.saturating_sub(1)]),
-        Action::Faster => Effect::Speed(SPEEDS[(at + 1).min(SPEEDS.len() - 1)]),
-        Action::StepBack => Effect::Step(-1),
-        Action::StepForward => Effect::Step(1),
-        Action::SeekBack => Effect::Seek(info.position.saturating_sub(SECOND)),
-        Action::SeekForward => Effect::Seek(info.position.saturating_add(SECOND).min(info.length)),
-        Action::SeekFarBack => Effect::Seek(info.position.saturating_sub(10 * SECOND)),
-        Action::SeekFarForward => Effect::Seek(info.position.saturating_add(10 * SECOND).min(info.length)),
-        Action::SeekStart => Effect::Seek(0),
-        Action::SeekEnd => Effect::Seek(info.length),
-        _ => return None,
-    })
+/// Opens a line to type on.
+fn ask(view: &mut View, asked: Asked) {
+    view.entry = Some(Entry { asked, text: String::new(), error: None });
 }
 
 #[cfg(test)]
 mod tests {
+    use ratatui::crossterm::event::KeyModifiers;
+
     use super::*;
     use crate::tui::edit::Control;
     use crate::tui::fixture::{self, BEGAN, MS, S};
@@ -394,17 +352,16 @@ mod tests {
         };
         assert_eq!(go(KeyCode::Left), Some(Effect::Seek(0)));
         assert_eq!(go(KeyCode::End), Some(Effect::Seek(info.length)));
-        assert_eq!(go(KeyCode::Char('>')), Some(Effect::Speed(1.0)));
-        assert_eq!(go(KeyCode::Char('<')), Some(Effect::Speed(0.25)));
+        assert_eq!(go(KeyCode::Char(']')), Some(Effect::Speed(1.0)));
+        assert_eq!(go(KeyCode::Char('[')), Some(Effect::Speed(0.25)));
         assert_eq!(go(KeyCode::Char(' ')), Some(Effect::Play(true)));
-        assert_eq!(go(KeyCode::Char('.')), Some(Effect::Step(1)));
+        assert_eq!(go(KeyCode::Char(')')), Some(Effect::Step(1)));
     }
 
     #[test]
-    fn controls_come_to_the_front_before_they_move() {
+    fn a_change_brings_the_controls_to_the_front() {
         let mut d = Desk::idle();
-        d.keys("2");
-        d.keys("j");
+        d.keys("2l");
         assert_eq!((d.view.page, d.view.selected), (Page::Controls, Control::Rate));
         d.keys("j");
         assert_eq!(d.view.selected, Control::Bpc);

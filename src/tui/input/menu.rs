@@ -1,0 +1,13 @@
+//! Keys in the lists that come in front.
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent};
+
+use super::Situation;
+use crate::tui::view::{Menu, View};
+
+pub(super) fn press(view: &mut View, key: &KeyEvent, menu: Menu, _at: Situation<'_>) {
+    let (Menu::Presets(_) | Menu::Tracks(_) | Menu::Events(_)) = menu;
+    if key.code == KeyCode::Esc {
+        view.menu = None;
+    }
+}
