@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::event::{MigrationSettings, StopPolicy};
 use crate::hypervisor::policy::PolicyError;
-use crate::load::LoadArgs;
+use crate::load::{LoadArgs, RampSpec};
 use crate::probe::{ProbeError, ProbeOptions};
 use crate::tui::{Markers, ThemeChoice, TuiOptions};
 use crate::units::{parse_bandwidth, parse_duration};
@@ -116,6 +116,10 @@ pub(super) struct HeadlessArgs {
 pub(super) struct SessionArgs {
     #[command(flatten)]
     pub load: LoadArgs,
+    /// Let RATE go from one value to another by itself: 2000..12000/20s, or ..12000/20s from RATE on;
+    /// begins when the guest is ready (without a screen: with the first warm-up)
+    #[arg(long, value_name = "FROM..TO/TIME", value_parser = crate::load::ramp::parse, help_heading = "Load")]
+    pub ramp: Option<RampSpec>,
     #[command(flatten)]
     pub migration: MigrationArgs,
     #[command(flatten)]

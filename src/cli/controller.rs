@@ -3,16 +3,19 @@
 //! The screen and the headless front end both talk to it through [`OperatorEvent`]s only, so what
 //! a session did can be read from its capture whoever drove it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel};
 use tokio::task::{JoinError, JoinHandle};
 
+use super::requests::Requests;
 use super::stage::Stage;
 use crate::agent::client::Client;
-use crate::event::{Body, EventSink, Level, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, OperatorEvent};
+use crate::event::{
+    Body, EventSink, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, OperatorEvent,
+};
 use crate::hypervisor::{RunCommand, run_migration};
 use crate::session::Shared;
 
@@ -31,6 +34,7 @@ pub(super) struct Controller {
     /// None while it is made ready for the next migration.
     stage: Option<Box<dyn Stage>>,
     agent: Option<Client>,
+    requests: Requests,
     next: MigrationSettings,
     probe_deadline: Duration,
     migrations: u32,
@@ -54,6 +58,7 @@ impl Controller {
         shared: Shared,
         stage: Box<dyn Stage>,
         agent: Option<Client>,
+        requests: Requests,
         next: MigrationSettings,
         probe_deadline: Duration,
     ) -> Self {
@@ -62,6 +67,7 @@ impl Controller {
             shared,
             stage: Some(stage),
             agent,
+            requests,
             next,
             probe_deadline,
             migrations: 0,
@@ -80,27 +86,87 @@ impl Controller {
                 made = outcome(self.renewing.as_mut()) => self.renewed(made).await,
                 intent = intents.recv() => match intent {
                     None => break,
-                    Some(intent) => {
-                        // Recorded as it comes, whatever else is going on.
-                        self.sink.emit(Body::Operator(intent.clone()));
-                        if intent == OperatorEvent::Quit {
-                            break;
-                        }
-                        self.act(intent).await;
+                    Some(OperatorEvent::Quit) => {
+                        self.record(OperatorEvent::Quit);
+                        break;
                     }
+                    Some(intent) => self.take(intent).await,
                 },
+                () = until(self.requests.due()) => self.step(),
             }
         }
         self.close().await;
     }
 
+    fn record(&self, intent: OperatorEvent) {
+        self.sink.emit(Body::Operator(intent));
+    }
+
+    /// Records what the operator asks for as it comes, whatever else is going on, and does it.
+    pub(super) async fn take(&mut self, intent: OperatorEvent) {
+        match intent {
+            OperatorEvent::SetLoad { id, to } => {
+                let request = self.requests.take(id, to, Instant::now());
+                if request.ends_ramp {
+                    self.record(OperatorEvent::RampEnd);
+                }
+                self.record(OperatorEvent::SetLoad { id: request.id, to: request.to });
+                self.give(request.id, request.to, true);
+            }
+            OperatorEvent::Ramp { from_pages_per_s: from, to_pages_per_s: to, over_ns } => {
+                let over = Duration::from_nanos(over_ns);
+                match self.requests.begin(from, to, over, self.load_now(), Instant::now()) {
+                    _ if self.agent.is_none() => {
+                        self.requests.end();
+                        self.say(Level::Warn, "no agent is connected, so there is nothing to ramp");
+                    }
+                    Ok(()) => self.record(intent),
+                    Err(why) => self.say(Level::Warn, &why),
+                }
+            }
+            OperatorEvent::RampEnd => {
+                if self.requests.end() {
+                    self.record(OperatorEvent::RampEnd);
+                }
+            }
+            other => {
+                self.record(other.clone());
+                self.act(other).await;
+            }
+        }
+    }
+
+    /// The next step of the ramp.
+    fn step(&mut self) {
+        if let Some(step) = self.requests.step(Instant::now()) {
+            self.record(OperatorEvent::SetLoad { id: step.id, to: step.to });
+            self.give(step.id, step.to, false);
+            if step.ends_ramp {
+                self.record(OperatorEvent::RampEnd);
+            }
+        }
+    }
+
+    /// Gives a recorded request to the agent. One that is not `urgent` waits for its turn.
+    pub(super) fn give(&self, id: u64, to: LoadSettings, urgent: bool) {
+        match &self.agent {
+            Some(agent) if urgent => agent.set(id, to),
+            Some(agent) => agent.follow(id, to),
+            None => self.say(Level::Warn, "no agent is connected, so the load stays as it is"),
+        }
+    }
+
+    /// What the agent has set, as far as is known.
+    fn load_now(&self) -> LoadSettings {
+        self.shared.with_state(|s| {
+            let achieved = || s.load.achieved.as_ref().map(|(_, report)| report.set);
+            s.load.set.map(|set| set.1).or_else(achieved).unwrap_or_default()
+        })
+    }
+
     /// Does what the operator asked for; that it was asked for is recorded already.
     pub(super) async fn act(&mut self, intent: OperatorEvent) {
         match intent {
-            OperatorEvent::SetLoad { id, to } => match &self.agent {
-                Some(agent) => agent.set(id, to),
-                None => self.say(Level::Warn, "no agent is connected, so the load stays as it is"),
-            },
             OperatorEvent::SetMigration { to } => {
                 self.next = to.clone();
                 self.pass_on(RunCommand::SetMigration(to), None);
@@ -113,8 +179,12 @@ impl Controller {
             OperatorEvent::Cancel => self.pass_on(RunCommand::Cancel, Some("cancel")),
             OperatorEvent::StopAndCopy => self.pass_on(RunCommand::StopAndCopy, Some("stop-and-copy")),
             OperatorEvent::PostCopy => self.pass_on(RunCommand::PostCopy, Some("post-copy")),
-            OperatorEvent::Ramp { .. } | OperatorEvent::RampEnd => self.say(Level::Warn, "ramps are not driven yet"),
-            OperatorEvent::Mark { .. } | OperatorEvent::Quit => {}
+            // The load is dealt with where it is recorded; a mark is nothing but its record.
+            OperatorEvent::SetLoad { .. }
+            | OperatorEvent::Ramp { .. }
+            | OperatorEvent::RampEnd
+            | OperatorEvent::Mark { .. }
+            | OperatorEvent::Quit => {}
         }
     }
 
@@ -264,6 +334,14 @@ impl Controller {
 async fn outcome<T>(task: Option<&mut JoinHandle<T>>) -> Result<T, JoinError> {
     match task {
         Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until then; for ever, if there is no such time.
+async fn until(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then.into()).await,
         None => std::future::pending().await,
     }
 }

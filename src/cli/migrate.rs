@@ -66,7 +66,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let source = HostSpec::parse("source", &args.source).context("--source")?;
     let destination = HostSpec::parse("dest", &args.dest).context("--dest")?;
     let transport = args.agent.as_deref().map(|agent| transport(agent, args.psk_file.as_ref())).transpose()?;
-    if transport.is_none() && load != crate::event::LoadSettings::default() {
+    if transport.is_none() && (load != crate::event::LoadSettings::default() || args.session.ramp.is_some()) {
         bail!("a load is asked for, but no agent that could make it: add --agent HOST:PORT or --agent ssh:DESTINATION");
     }
     if args.session.headless.headless && args.session.headless.migrations > 1 {

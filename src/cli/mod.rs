@@ -21,6 +21,7 @@ pub mod load;
 pub mod migrate;
 pub mod ping;
 pub mod replay;
+mod requests;
 mod run;
 pub mod show;
 mod stage;

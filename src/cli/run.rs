@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use super::args::SessionArgs;
 use super::controller::{Controller, announce};
 use super::feed::LiveFeed;
 use super::headless::{self, Plan};
+use super::requests::{self, Requests};
 use super::stage::Stage;
 use super::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK};
 use crate::agent::client::Client;
@@ -161,6 +162,7 @@ async fn control(
     next: MigrationSettings,
     probe_deadline: Duration,
 ) -> Result<()> {
+    let mut requests = Requests::default();
     let mut early = Vec::new();
     tokio::pin!(preparing);
     let ready = loop {
@@ -168,7 +170,16 @@ async fn control(
             ready = &mut preparing => break ready,
             intent = inbox.recv() => match intent {
                 None => return Ok(()),
+                // A ramp is recorded when it begins.
+                Some(intent @ (OperatorEvent::Ramp { .. } | OperatorEvent::RampEnd)) => early.push(intent),
                 Some(intent) => {
+                    let intent = match intent {
+                        OperatorEvent::SetLoad { id, to } => {
+                            let request = requests.take(id, to, Instant::now());
+                            OperatorEvent::SetLoad { id: request.id, to: request.to }
+                        }
+                        other => other,
+                    };
                     sink.emit(Body::Operator(intent.clone()));
                     if intent == OperatorEvent::Quit {
                         return Ok(());
@@ -182,9 +193,13 @@ async fn control(
         let text = super::in_full(e);
         sink.emit(Body::Log(LogEvent { level: Level::Error, from: "blackout".into(), text }));
     })?;
-    let mut controller = Controller::new(sink, shared, ready.stage, ready.agent, next, probe_deadline);
+    let mut controller = Controller::new(sink, shared, ready.stage, ready.agent, requests, next, probe_deadline);
     for intent in early {
-        controller.act(intent).await;
+        match intent {
+            OperatorEvent::SetLoad { id, to } => controller.give(id, to, true),
+            OperatorEvent::Ramp { .. } | OperatorEvent::RampEnd => controller.take(intent).await,
+            other => controller.act(other).await,
+        }
     }
     controller.serve(inbox).await;
     if let Some(probe) = ready.probe {
@@ -201,6 +216,7 @@ async fn headless_front(
 ) -> Result<bool> {
     let work = Plan {
         load: plan.load,
+        ramp: ramp(plan),
         agent: plan.agent,
         migrations: plan.args.headless.migrations,
         warm_up: plan.args.headless.warm_up,
@@ -212,6 +228,11 @@ async fn headless_front(
         () = raised(over) => Ok(false),
         signal = ended_by_signal() => Err(anyhow!("ended by {signal}")),
     }
+}
+
+/// The ramp asked for on the command line.
+fn ramp(plan: &SessionPlan) -> Option<OperatorEvent> {
+    plan.args.ramp.as_ref().map(|ramp| requests::intent(ramp, plan.load.dirty.rate_pages_per_s()))
 }
 
 async fn raised(flag: &AtomicBool) {
@@ -237,6 +258,9 @@ async fn ended_by_signal() -> &'static str {
 fn screen(feed: &LiveFeed, intents: UnboundedSender<OperatorEvent>, plan: &SessionPlan) -> Result<bool> {
     if plan.load != LoadSettings::default() {
         let _ = intents.send(OperatorEvent::SetLoad { id: 1, to: plan.load });
+    }
+    if let Some(ramp) = ramp(plan) {
+        let _ = intents.send(ramp);
     }
     match tui::run(feed, Some(intents), plan.args.screen.options())?.reason {
         tui::ExitReason::Signal => bail!("ended by a signal"),
