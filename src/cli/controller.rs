@@ -27,6 +27,8 @@ const CANCEL_WITHIN: Duration = Duration::from_secs(20);
 const TAIL: Duration = Duration::from_millis(200);
 /// Commands that may wait for a migration that is busy with its hypervisor.
 const COMMANDS: usize = 256;
+/// How long a migration waits for settings that are just being put to its source.
+const TUNED_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) struct Controller {
     sink: EventSink,
@@ -40,6 +42,8 @@ pub(super) struct Controller {
     migrations: u32,
     running: Option<Running>,
     renewing: Option<Renewing>,
+    /// The next migration's settings are being put to its source.
+    tuning: Option<JoinHandle<()>>,
     /// A migration was asked for while the stage was made ready.
     wanted: bool,
 }
@@ -73,12 +77,14 @@ impl Controller {
             migrations: 0,
             running: None,
             renewing: None,
+            tuning: None,
             wanted: false,
         }
     }
 
     /// Serves the operator until it says quit (or is gone), then ends what was started.
     pub(super) async fn serve(mut self, mut intents: UnboundedReceiver<OperatorEvent>) {
+        self.tune();
         loop {
             tokio::select! {
                 biased;
@@ -170,6 +176,7 @@ impl Controller {
             OperatorEvent::SetMigration { to } => {
                 self.next = to.clone();
                 self.pass_on(RunCommand::SetMigration(to), None);
+                self.tune();
             }
             OperatorEvent::SetPolicy { to } => {
                 self.next.policy = to.clone();
@@ -186,6 +193,22 @@ impl Controller {
             | OperatorEvent::Mark { .. }
             | OperatorEvent::Quit => {}
         }
+    }
+
+    /// Puts the next migration's settings to its source already now, so that what it offers is told
+    /// with the values that count, and what it refuses is told before it matters.
+    fn tune(&mut self) {
+        let Some(stage) = self.stage.as_ref().filter(|_| self.running.is_none()) else { return };
+        let Some(work) = stage.tune(self.next.clone()) else { return };
+        let (before, sink) = (self.tuning.take(), self.sink.clone());
+        self.tuning = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            for text in work.await.unwrap_or_else(|e| vec![e.to_string()]) {
+                sink.emit(Body::Log(LogEvent { level: Level::Warn, from: "hypervisor".into(), text }));
+            }
+        }));
     }
 
     /// Passes a command to the running migration. `named` is said when there is none.
@@ -224,7 +247,11 @@ impl Controller {
                 let (commands, rx) = channel(COMMANDS);
                 let (n, settings, sink) = (self.migrations, self.next.clone(), self.sink.clone());
                 let (shared, probe_deadline) = (self.shared.clone(), self.probe_deadline);
+                let tuning = self.tuning.take();
                 let task = tokio::spawn(async move {
+                    if let Some(tuning) = tuning {
+                        let _ = tokio::time::timeout(TUNED_WITHIN, tuning).await;
+                    }
                     let end = run_migration(&*cast.driver, n, &cast.from, &cast.to, settings, sink.clone(), rx).await;
                     settle(&sink, &shared, n, probe_deadline).await;
                     end
@@ -265,6 +292,7 @@ impl Controller {
 
     async fn renewed(&mut self, made: Result<(Box<dyn Stage>, Result<()>), JoinError>) {
         self.take_back(made);
+        self.tune();
         if std::mem::take(&mut self.wanted) {
             self.fire().await;
         }

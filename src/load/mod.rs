@@ -17,6 +17,7 @@
 //! number every few hundred pages to learn that there is mail.
 
 pub mod args;
+mod busy;
 mod chunk;
 mod clock;
 mod cpu;
