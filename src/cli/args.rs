@@ -41,6 +41,21 @@ pub(super) struct MigrationArgs {
     pub params: Vec<(String, Value)>,
 }
 
+impl Default for MigrationArgs {
+    /// Nothing is asked for.
+    fn default() -> Self {
+        let MigrationSettings { policy, .. } = MigrationSettings::default();
+        Self {
+            bandwidth: 0,
+            downtime_limit: Duration::ZERO,
+            policy,
+            post_copy: false,
+            auto_converge: false,
+            params: Vec::new(),
+        }
+    }
+}
+
 impl MigrationArgs {
     pub(super) fn settings(&self) -> MigrationSettings {
         MigrationSettings {
@@ -91,7 +106,7 @@ impl ProbeArgs {
 }
 
 /// Screen or no screen.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Without a screen")]
 pub(super) struct HeadlessArgs {
     /// No screen: progress on stderr, result on stdout, exit code 0 only if all ended as asked
@@ -133,6 +148,12 @@ pub(super) struct SessionArgs {
 }
 
 impl SessionArgs {
+    /// A session in the screen without load and migrations of its own.
+    pub(super) fn watching(probe: ProbeArgs, capture: CaptureArgs, screen: ScreenArgs) -> Self {
+        let (load, migration, headless) = Default::default();
+        Self { load, ramp: None, migration, probe, capture, headless, screen }
+    }
+
     /// Tells what cannot work before anything is started for it.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         if !self.headless.headless && !std::io::stdout().is_terminal() {

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel};
 use tokio::task::{JoinError, JoinHandle};
 
+use super::closing::Waiting;
 use super::requests::Requests;
 use super::stage::Stage;
 use crate::agent::client::Client;
@@ -29,12 +30,16 @@ const TAIL: Duration = Duration::from_millis(200);
 const COMMANDS: usize = 256;
 /// How long a migration waits for settings that are just being put to its source.
 const TUNED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a quit waits for a host that is being started for the next migration.
+const RENEWED_WITHIN: Duration = Duration::from_millis(500);
 
 pub(super) struct Controller {
     sink: EventSink,
     shared: Shared,
-    /// None while it is made ready for the next migration.
+    /// None while it is made ready for the next migration, and where there is no hypervisor at all.
     stage: Option<Box<dyn Stage>>,
+    /// Whether there is a hypervisor.
+    attached: bool,
     agent: Option<Client>,
     requests: Requests,
     next: MigrationSettings,
@@ -46,6 +51,23 @@ pub(super) struct Controller {
     tuning: Option<JoinHandle<()>>,
     /// A migration was asked for while the stage was made ready.
     wanted: bool,
+    /// What the end of the session waits for.
+    waiting: Waiting,
+}
+
+impl Drop for Controller {
+    /// Dropped before its end, nothing of it goes on without it.
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.task.abort();
+        }
+        if let Some(tuning) = &self.tuning {
+            tuning.abort();
+        }
+        if let Some(renewing) = &self.renewing {
+            renewing.abort();
+        }
+    }
 }
 
 struct Running {
@@ -60,16 +82,18 @@ impl Controller {
     pub(super) fn new(
         sink: EventSink,
         shared: Shared,
-        stage: Box<dyn Stage>,
+        stage: Option<Box<dyn Stage>>,
         agent: Option<Client>,
         requests: Requests,
         next: MigrationSettings,
         probe_deadline: Duration,
+        waiting: Waiting,
     ) -> Self {
         Self {
             sink,
             shared,
-            stage: Some(stage),
+            attached: stage.is_some(),
+            stage,
             agent,
             requests,
             next,
@@ -79,6 +103,7 @@ impl Controller {
             renewing: None,
             tuning: None,
             wanted: false,
+            waiting,
         }
     }
 
@@ -228,6 +253,12 @@ impl Controller {
     }
 
     async fn fire(&mut self) {
+        if !self.attached {
+            let text = "no hypervisor is attached, so nothing can be migrated: this session only watches \
+                        ('blackout lab' and 'blackout migrate' have hypervisors)";
+            self.say(Level::Warn, text);
+            return;
+        }
         if self.running.is_some() {
             self.say(Level::Warn, "a migration is already running");
             return;
@@ -319,18 +350,19 @@ impl Controller {
     }
 
     async fn close(mut self) {
-        if let Some(running) = self.running.take() {
+        if let Some(mut running) = self.running.take() {
             // One that has ended needs no cancelling, only its last probes.
             let cancel = !self.has_ended();
             let patience = if cancel { CANCEL_WITHIN } else { CANCEL_WITHIN.min(self.probe_deadline + TAIL * 2) };
             if cancel {
                 self.say(Level::Warn, "quitting while a migration runs: cancelling it first");
             }
+            self.waiting.on(if cancel { "the migration to be cancelled" } else { "the last probes of the migration" });
             let over = async {
                 if cancel {
                     let _ = running.commands.send(RunCommand::Cancel).await;
                 }
-                let _ = running.task.await;
+                let _ = (&mut running.task).await;
             };
             if tokio::time::timeout(patience, over).await.is_err() {
                 let (level, text) = match self.has_ended() {
@@ -339,16 +371,24 @@ impl Controller {
                 };
                 self.say(level, text);
             }
+            // Kept, so that it is aborted if this is cut short.
+            self.running = Some(running);
         }
         if let Some(agent) = self.agent.take() {
+            self.waiting.on("the agent to let its load go");
             // Blocks until the agent has heard it, or cannot any more.
             let _ = tokio::task::spawn_blocking(move || agent.close(false)).await;
         }
-        if let Some(renewing) = self.renewing.take() {
-            let made = renewing.await;
-            self.take_back(made);
+        if let Some(renewing) = &mut self.renewing {
+            self.waiting.on("the next host, which is being started");
+            // A host that nobody will use is not worth the time it takes to come up.
+            match tokio::time::timeout(RENEWED_WITHIN, renewing).await {
+                Ok(made) => self.take_back(made),
+                Err(_) => self.say(Level::Info, "the next host is not waited for"),
+            }
         }
-        if let Some(stage) = self.stage {
+        if let Some(stage) = self.stage.take() {
+            self.waiting.on("the hosts to end");
             stage.close().await;
         }
     }

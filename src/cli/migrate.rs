@@ -77,6 +77,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         command: "migrate",
         load,
         agent: transport.is_some(),
+        migrates: true,
         own: json!({
             "source": args.source,
             "dest": args.dest,
@@ -113,10 +114,10 @@ async fn prepare(
         }
         None => None,
     };
-    Ok(Ready { stage: Box::new(stage), agent, probe })
+    Ok(Ready { stage: Some(Box::new(stage)), agent, probe })
 }
 
-fn transport(agent: &str, psk_file: Option<&PathBuf>) -> Result<Transport> {
+pub(super) fn transport(agent: &str, psk_file: Option<&PathBuf>) -> Result<Transport> {
     if let Some(destination) = agent.strip_prefix("ssh:") {
         if destination.is_empty() || destination.starts_with('-') {
             bail!("'{agent}' names no ssh destination: write for instance ssh:root@192.0.2.10");

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::args::SessionArgs;
+use super::closing::{self, Closed, Waiting};
 use super::controller::{Controller, announce};
 use super::feed::LiveFeed;
 use super::headless::{self, Plan};
@@ -25,15 +26,17 @@ use crate::event::{
     Body, EventSink, Header, HostFacts, Level, LoadSettings, LogEvent, MigrationSettings, OperatorEvent, SCHEMA_MAJOR,
     SCHEMA_MINOR, Versions,
 };
+use crate::host;
 use crate::session::{FinishReport, Live, RecorderOptions, Shared, result};
 use crate::tui;
 
-/// How long the end of a session may take: cancelling a migration, ending a lab.
-const CLOSE_WITHIN: Duration = Duration::from_secs(40);
+/// How long the capture may take to be written when the end was cut short.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(300);
 
 /// Everything a front end needs once the guest can be loaded and migrated.
 pub(super) struct Ready {
-    pub stage: Box<dyn Stage>,
+    /// Where migrations take place; None in a session that only watches.
+    pub stage: Option<Box<dyn Stage>>,
     pub agent: Option<Client>,
     pub probe: Option<crate::probe::ProbeHandle>,
 }
@@ -46,6 +49,8 @@ pub(super) struct SessionPlan {
     pub load: LoadSettings,
     /// Whether there is an agent to wait for.
     pub agent: bool,
+    /// Whether there is a hypervisor to migrate with.
+    pub migrates: bool,
     /// The command's own settings, for the header.
     pub own: Value,
     pub hypervisor: Option<String>,
@@ -62,23 +67,27 @@ where
     F: FnOnce(EventSink) -> P,
     P: Future<Output = Result<Ready>> + Send + 'static,
 {
-    let runtime = Runtime::new().context("starting the async runtime")?;
+    let runtime = runtime(&plan).context("starting the async runtime")?;
     let inside = runtime.enter();
     let migration = plan.args.migration.settings();
     let name = plan.args.capture.name.clone().unwrap_or_else(|| plan.command.into());
     let recorder = RecorderOptions { out: plan.args.capture.out.clone(), ..RecorderOptions::default() };
     let (sink, live) = Live::start(header(&plan, name, &migration), recorder);
     let shared = live.shared();
-    announce(&sink, &migration);
+    if plan.migrates {
+        announce(&sink, &migration);
+    }
+    let host_cpu = watch_host(&sink, &shared);
 
     let (intents, inbox) = unbounded_channel();
     let over = Arc::new(AtomicBool::new(false));
+    let waiting = Waiting::default();
     let preparing = prepare(sink.clone());
     let mut controller = runtime.spawn({
-        let (sink, shared, over) = (sink.clone(), shared.clone(), Arc::clone(&over));
+        let (sink, shared, over, waiting) = (sink.clone(), shared.clone(), Arc::clone(&over), waiting.clone());
         let deadline = plan.args.probe.ping_deadline;
         async move {
-            let result = control(preparing, inbox, sink, shared, migration, deadline).await;
+            let result = control(preparing, inbox, sink, shared, migration, deadline, waiting).await;
             over.store(true, Ordering::Relaxed);
             result
         }
@@ -93,24 +102,22 @@ where
         screen(&feed, intents.clone(), &plan)
     };
     // The front end is done: the controller ends what was started, then the capture is closed.
+    let impatient = closing::impatience().ok();
     let _ = intents.send(OperatorEvent::Quit);
-    let closed = runtime.block_on(async { tokio::time::timeout(CLOSE_WITHIN, &mut controller).await });
-    if closed.is_err() {
-        controller.abort();
-    }
+    let closed = runtime.block_on(closing::close(&mut controller, &waiting, impatient));
+    drop(host_cpu);
     if let Some(teller) = teller {
         std::thread::sleep(headless::TOLD_WITHIN);
         teller.abort();
     }
-    let worked = match closed {
-        Ok(Ok(result)) => result.and(front),
-        Ok(Err(e)) => Err(anyhow!("the controller is gone: {e}")),
-        Err(_) => Err(anyhow!("the controller did not end within {} s", CLOSE_WITHIN.as_secs())),
+    let (worked, in_order) = match closed {
+        Closed::InOrder(result) => (result.and(front), true),
+        Closed::CutShort(why) => (Err(why), false),
     };
     let why = worked.as_ref().map_or_else(super::in_full, |_| "quit".into());
-    let report = live.finish(&why);
+    let report = if in_order { live.finish(&why) } else { live.finish_within(&why, WRITTEN_WITHIN) };
     drop(inside);
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(if in_order { Duration::from_secs(1) } else { WRITTEN_WITHIN });
 
     tell_result(&shared, plan.args.headless.json)?;
     tell_capture(&report);
@@ -161,6 +168,7 @@ async fn control(
     shared: Shared,
     next: MigrationSettings,
     probe_deadline: Duration,
+    waiting: Waiting,
 ) -> Result<()> {
     let mut requests = Requests::default();
     let mut early = Vec::new();
@@ -193,7 +201,8 @@ async fn control(
         let text = super::in_full(e);
         sink.emit(Body::Log(LogEvent { level: Level::Error, from: "blackout".into(), text }));
     })?;
-    let mut controller = Controller::new(sink, shared, ready.stage, ready.agent, requests, next, probe_deadline);
+    let mut controller =
+        Controller::new(sink, shared, ready.stage, ready.agent, requests, next, probe_deadline, waiting.clone());
     for intent in early {
         match intent {
             OperatorEvent::SetLoad { id, to } => controller.give(id, to, true),
@@ -203,6 +212,7 @@ async fn control(
     }
     controller.serve(inbox).await;
     if let Some(probe) = ready.probe {
+        waiting.on("the probe to stop");
         let _ = tokio::task::spawn_blocking(move || probe.stop()).await;
     }
     Ok(())
@@ -288,7 +298,7 @@ fn header(plan: &SessionPlan, name: String, migration: &MigrationSettings) -> He
             "command": plan.command,
             plan.command: plan.own,
             "load": plan.load,
-            "migration": migration,
+            "migration": plan.migrates.then_some(migration),
             "ping_interval_ns": probe.ping_interval.as_nanos() as u64,
             "ping_deadline_ns": probe.ping_deadline.as_nanos() as u64,
         }),
@@ -299,16 +309,46 @@ fn header(plan: &SessionPlan, name: String, migration: &MigrationSettings) -> He
 
 /// The machine, as far as it can be told.
 fn host_facts() -> HostFacts {
-    let kernel = sysinfo::System::kernel_version().unwrap_or_default();
-    let Ok(mut machine) = sysinfo::System::new() else {
-        return HostFacts { kernel, ..HostFacts::default() };
+    let mut facts = HostFacts {
+        cpu: "unknown".into(),
+        // What this process may use, where the machine as a whole cannot be asked; never 0.
+        cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        ram_bytes: crate::load::limits::Memory::now().total_bytes,
+        kernel: sysinfo::System::kernel_version().unwrap_or_else(|_| "unknown".into()),
     };
-    machine.refresh_cpu_all();
-    machine.refresh_memory();
-    HostFacts {
-        cpu: machine.cpus().first().map(|c| c.brand().trim().to_owned()).unwrap_or_default(),
-        cpus: machine.cpus().len() as u32,
-        ram_bytes: machine.total_memory(),
-        kernel,
+    if let Ok(mut machine) = sysinfo::System::new() {
+        machine.refresh_cpu_all();
+        if let Some(first) = machine.cpus().first() {
+            facts.cpus = machine.cpus().len() as u32;
+            facts.cpu = first.brand().trim().to_owned();
+        }
     }
+    facts
+}
+
+/// Workers enough for hypervisors, agents and a front end; a session that only watches needs one.
+fn runtime(plan: &SessionPlan) -> std::io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if !plan.migrates {
+        builder.worker_threads(1);
+    }
+    builder.enable_all().build()
+}
+
+/// CPU of this machine and of the hypervisors that are known to run on it. A session does without
+/// where it cannot be had.
+fn watch_host(sink: &EventSink, shared: &Shared) -> Option<host::Watch> {
+    let of_watch = shared.clone();
+    let hypervisors = move || {
+        of_watch.with_state(|state| {
+            let here = state.hosts.iter().filter(|(_, host)| host.lost.is_none());
+            here.filter_map(|(name, host)| Some((name.clone(), host.pid?))).collect()
+        })
+    };
+    host::watch(sink.clone(), hypervisors, host::INTERVAL)
+        .inspect_err(|e| {
+            let log = LogEvent { level: Level::Warn, from: "host".into(), text: e.to_string() };
+            sink.emit(Body::Log(log));
+        })
+        .ok()
 }
