@@ -8,6 +8,7 @@ pub mod agent;
 pub mod analysis;
 pub mod cli;
 pub mod event;
+pub mod host;
 pub mod hypervisor;
 pub mod lab;
 pub mod load;

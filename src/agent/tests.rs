@@ -311,6 +311,42 @@ fn many_changes_are_each_answered() {
 }
 
 #[test]
+fn before_a_silent_agent_only_the_newest_step_waits() {
+    let (listener, psk) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), Psk::random());
+    let (client, hub) = connect(listener.local_addr().unwrap(), psk.clone(), |_| ());
+    let mut stream = listener.accept().unwrap().0;
+    let channel = noise::respond(&mut stream, &psk).unwrap();
+    let clone = || Box::new(stream.try_clone().unwrap());
+    let (mut receiver, mut sender) = halves(clone(), clone(), Some(channel));
+    receiver.receive_first::<ToAgent>().unwrap();
+    let hello = Stage::new(|_| ()).client(|_| ()).0.wait_connected(LONG).unwrap();
+    sender.send(&ToController::Hello(Box::new(hello))).unwrap();
+    next_connected(&hub);
+    let mut next_set = || loop {
+        if let ToAgent::Set { id, settings } = receiver.receive::<ToAgent>().unwrap() {
+            return (id, settings);
+        }
+    };
+    for id in 1..=5000 {
+        client.follow(id, settings(1, id));
+    }
+    assert_eq!(next_set(), (1, settings(1, 1)));
+    sender.send(&ToController::Ack { id: 1, set: settings(1, 1) }).unwrap();
+    assert_eq!(next_set(), (5000, settings(1, 5000)));
+    // What a person asks for waits for nobody, and takes the place of a step that waits.
+    client.follow(5001, settings(1, 7));
+    client.set(5002, settings(2, 8));
+    assert_eq!(next_set(), (5002, settings(2, 8)));
+    for id in [5000, 5002] {
+        sender.send(&ToController::Ack { id, set: settings(2, 8) }).unwrap();
+    }
+    next_ack(&hub, 5002);
+    client.follow(5003, settings(2, 9));
+    assert_eq!(next_set(), (5003, settings(2, 9)), "the step that gave way is not sent after all");
+    assert!(client.is_connected());
+}
+
+#[test]
 fn an_agent_of_another_version_is_named() {
     let (listener, psk) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), Psk::random());
     let (client, _hub) = connect(listener.local_addr().unwrap(), psk.clone(), |_| ());

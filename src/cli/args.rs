@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::event::{MigrationSettings, StopPolicy};
 use crate::hypervisor::policy::PolicyError;
-use crate::load::LoadArgs;
+use crate::load::{LoadArgs, RampSpec};
 use crate::probe::{ProbeError, ProbeOptions};
 use crate::tui::{Markers, ThemeChoice, TuiOptions};
 use crate::units::{parse_bandwidth, parse_duration};
@@ -39,6 +39,21 @@ pub(super) struct MigrationArgs {
     /// A further parameter by the hypervisor's own name (may be given again)
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_param)]
     pub params: Vec<(String, Value)>,
+}
+
+impl Default for MigrationArgs {
+    /// Nothing is asked for.
+    fn default() -> Self {
+        let MigrationSettings { policy, .. } = MigrationSettings::default();
+        Self {
+            bandwidth: 0,
+            downtime_limit: Duration::ZERO,
+            policy,
+            post_copy: false,
+            auto_converge: false,
+            params: Vec::new(),
+        }
+    }
 }
 
 impl MigrationArgs {
@@ -91,7 +106,7 @@ impl ProbeArgs {
 }
 
 /// Screen or no screen.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Without a screen")]
 pub(super) struct HeadlessArgs {
     /// No screen: progress on stderr, result on stdout, exit code 0 only if all ended as asked
@@ -116,6 +131,10 @@ pub(super) struct HeadlessArgs {
 pub(super) struct SessionArgs {
     #[command(flatten)]
     pub load: LoadArgs,
+    /// Let RATE go from one value to another by itself: 2000..12000/20s, or ..12000/20s from RATE on;
+    /// begins when the guest is ready (without a screen: with the first warm-up)
+    #[arg(long, value_name = "FROM..TO/TIME", value_parser = crate::load::ramp::parse, help_heading = "Load")]
+    pub ramp: Option<RampSpec>,
     #[command(flatten)]
     pub migration: MigrationArgs,
     #[command(flatten)]
@@ -129,6 +148,12 @@ pub(super) struct SessionArgs {
 }
 
 impl SessionArgs {
+    /// A session in the screen without load and migrations of its own.
+    pub(super) fn watching(probe: ProbeArgs, capture: CaptureArgs, screen: ScreenArgs) -> Self {
+        let (load, migration, headless) = Default::default();
+        Self { load, ramp: None, migration, probe, capture, headless, screen }
+    }
+
     /// Tells what cannot work before anything is started for it.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         if !self.headless.headless && !std::io::stdout().is_terminal() {

@@ -3,16 +3,20 @@
 //! The screen and the headless front end both talk to it through [`OperatorEvent`]s only, so what
 //! a session did can be read from its capture whoever drove it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel};
 use tokio::task::{JoinError, JoinHandle};
 
+use super::closing::Waiting;
+use super::requests::Requests;
 use super::stage::Stage;
 use crate::agent::client::Client;
-use crate::event::{Body, EventSink, Level, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, OperatorEvent};
+use crate::event::{
+    Body, EventSink, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, OperatorEvent,
+};
 use crate::hypervisor::{RunCommand, run_migration};
 use crate::session::Shared;
 
@@ -24,20 +28,46 @@ const CANCEL_WITHIN: Duration = Duration::from_secs(20);
 const TAIL: Duration = Duration::from_millis(200);
 /// Commands that may wait for a migration that is busy with its hypervisor.
 const COMMANDS: usize = 256;
+/// How long a migration waits for settings that are just being put to its source.
+const TUNED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a quit waits for a host that is being started for the next migration.
+const RENEWED_WITHIN: Duration = Duration::from_millis(500);
 
 pub(super) struct Controller {
     sink: EventSink,
     shared: Shared,
-    /// None while it is made ready for the next migration.
+    /// None while it is made ready for the next migration, and where there is no hypervisor at all.
     stage: Option<Box<dyn Stage>>,
+    /// Whether there is a hypervisor.
+    attached: bool,
     agent: Option<Client>,
+    requests: Requests,
     next: MigrationSettings,
     probe_deadline: Duration,
     migrations: u32,
     running: Option<Running>,
     renewing: Option<Renewing>,
+    /// The next migration's settings are being put to its source.
+    tuning: Option<JoinHandle<()>>,
     /// A migration was asked for while the stage was made ready.
     wanted: bool,
+    /// What the end of the session waits for.
+    waiting: Waiting,
+}
+
+impl Drop for Controller {
+    /// Dropped before its end, nothing of it goes on without it.
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.task.abort();
+        }
+        if let Some(tuning) = &self.tuning {
+            tuning.abort();
+        }
+        if let Some(renewing) = &self.renewing {
+            renewing.abort();
+        }
+    }
 }
 
 struct Running {
@@ -52,27 +82,34 @@ impl Controller {
     pub(super) fn new(
         sink: EventSink,
         shared: Shared,
-        stage: Box<dyn Stage>,
+        stage: Option<Box<dyn Stage>>,
         agent: Option<Client>,
+        requests: Requests,
         next: MigrationSettings,
         probe_deadline: Duration,
+        waiting: Waiting,
     ) -> Self {
         Self {
             sink,
             shared,
-            stage: Some(stage),
+            attached: stage.is_some(),
+            stage,
             agent,
+            requests,
             next,
             probe_deadline,
             migrations: 0,
             running: None,
             renewing: None,
+            tuning: None,
             wanted: false,
+            waiting,
         }
     }
 
     /// Serves the operator until it says quit (or is gone), then ends what was started.
     pub(super) async fn serve(mut self, mut intents: UnboundedReceiver<OperatorEvent>) {
+        self.tune();
         loop {
             tokio::select! {
                 biased;
@@ -80,30 +117,91 @@ impl Controller {
                 made = outcome(self.renewing.as_mut()) => self.renewed(made).await,
                 intent = intents.recv() => match intent {
                     None => break,
-                    Some(intent) => {
-                        // Recorded as it comes, whatever else is going on.
-                        self.sink.emit(Body::Operator(intent.clone()));
-                        if intent == OperatorEvent::Quit {
-                            break;
-                        }
-                        self.act(intent).await;
+                    Some(OperatorEvent::Quit) => {
+                        self.record(OperatorEvent::Quit);
+                        break;
                     }
+                    Some(intent) => self.take(intent).await,
                 },
+                () = until(self.requests.due()) => self.step(),
             }
         }
         self.close().await;
     }
 
+    fn record(&self, intent: OperatorEvent) {
+        self.sink.emit(Body::Operator(intent));
+    }
+
+    /// Records what the operator asks for as it comes, whatever else is going on, and does it.
+    pub(super) async fn take(&mut self, intent: OperatorEvent) {
+        match intent {
+            OperatorEvent::SetLoad { id, to } => {
+                let request = self.requests.take(id, to, Instant::now());
+                if request.ends_ramp {
+                    self.record(OperatorEvent::RampEnd);
+                }
+                self.record(OperatorEvent::SetLoad { id: request.id, to: request.to });
+                self.give(request.id, request.to, true);
+            }
+            OperatorEvent::Ramp { from_pages_per_s: from, to_pages_per_s: to, over_ns } => {
+                let over = Duration::from_nanos(over_ns);
+                match self.requests.begin(from, to, over, self.load_now(), Instant::now()) {
+                    _ if self.agent.is_none() => {
+                        self.requests.end();
+                        self.say(Level::Warn, "no agent is connected, so there is nothing to ramp");
+                    }
+                    Ok(()) => self.record(intent),
+                    Err(why) => self.say(Level::Warn, &why),
+                }
+            }
+            OperatorEvent::RampEnd => {
+                if self.requests.end() {
+                    self.record(OperatorEvent::RampEnd);
+                }
+            }
+            other => {
+                self.record(other.clone());
+                self.act(other).await;
+            }
+        }
+    }
+
+    /// The next step of the ramp.
+    fn step(&mut self) {
+        if let Some(step) = self.requests.step(Instant::now()) {
+            self.record(OperatorEvent::SetLoad { id: step.id, to: step.to });
+            self.give(step.id, step.to, false);
+            if step.ends_ramp {
+                self.record(OperatorEvent::RampEnd);
+            }
+        }
+    }
+
+    /// Gives a recorded request to the agent. One that is not `urgent` waits for its turn.
+    pub(super) fn give(&self, id: u64, to: LoadSettings, urgent: bool) {
+        match &self.agent {
+            Some(agent) if urgent => agent.set(id, to),
+            Some(agent) => agent.follow(id, to),
+            None => self.say(Level::Warn, "no agent is connected, so the load stays as it is"),
+        }
+    }
+
+    /// What the agent has set, as far as is known.
+    fn load_now(&self) -> LoadSettings {
+        self.shared.with_state(|s| {
+            let achieved = || s.load.achieved.as_ref().map(|(_, report)| report.set);
+            s.load.set.map(|set| set.1).or_else(achieved).unwrap_or_default()
+        })
+    }
+
     /// Does what the operator asked for; that it was asked for is recorded already.
     pub(super) async fn act(&mut self, intent: OperatorEvent) {
         match intent {
-            OperatorEvent::SetLoad { id, to } => match &self.agent {
-                Some(agent) => agent.set(id, to),
-                None => self.say(Level::Warn, "no agent is connected, so the load stays as it is"),
-            },
             OperatorEvent::SetMigration { to } => {
                 self.next = to.clone();
                 self.pass_on(RunCommand::SetMigration(to), None);
+                self.tune();
             }
             OperatorEvent::SetPolicy { to } => {
                 self.next.policy = to.clone();
@@ -113,9 +211,29 @@ impl Controller {
             OperatorEvent::Cancel => self.pass_on(RunCommand::Cancel, Some("cancel")),
             OperatorEvent::StopAndCopy => self.pass_on(RunCommand::StopAndCopy, Some("stop-and-copy")),
             OperatorEvent::PostCopy => self.pass_on(RunCommand::PostCopy, Some("post-copy")),
-            OperatorEvent::Ramp { .. } | OperatorEvent::RampEnd => self.say(Level::Warn, "ramps are not driven yet"),
-            OperatorEvent::Mark { .. } | OperatorEvent::Quit => {}
+            // The load is dealt with where it is recorded; a mark is nothing but its record.
+            OperatorEvent::SetLoad { .. }
+            | OperatorEvent::Ramp { .. }
+            | OperatorEvent::RampEnd
+            | OperatorEvent::Mark { .. }
+            | OperatorEvent::Quit => {}
         }
+    }
+
+    /// Puts the next migration's settings to its source already now, so that what it offers is told
+    /// with the values that count, and what it refuses is told before it matters.
+    fn tune(&mut self) {
+        let Some(stage) = self.stage.as_ref().filter(|_| self.running.is_none()) else { return };
+        let Some(work) = stage.tune(self.next.clone()) else { return };
+        let (before, sink) = (self.tuning.take(), self.sink.clone());
+        self.tuning = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                let _ = before.await;
+            }
+            for text in work.await.unwrap_or_else(|e| vec![e.to_string()]) {
+                sink.emit(Body::Log(LogEvent { level: Level::Warn, from: "hypervisor".into(), text }));
+            }
+        }));
     }
 
     /// Passes a command to the running migration. `named` is said when there is none.
@@ -135,6 +253,12 @@ impl Controller {
     }
 
     async fn fire(&mut self) {
+        if !self.attached {
+            let text = "no hypervisor is attached, so nothing can be migrated: this session only watches \
+                        ('blackout lab' and 'blackout migrate' have hypervisors)";
+            self.say(Level::Warn, text);
+            return;
+        }
         if self.running.is_some() {
             self.say(Level::Warn, "a migration is already running");
             return;
@@ -154,7 +278,11 @@ impl Controller {
                 let (commands, rx) = channel(COMMANDS);
                 let (n, settings, sink) = (self.migrations, self.next.clone(), self.sink.clone());
                 let (shared, probe_deadline) = (self.shared.clone(), self.probe_deadline);
+                let tuning = self.tuning.take();
                 let task = tokio::spawn(async move {
+                    if let Some(tuning) = tuning {
+                        let _ = tokio::time::timeout(TUNED_WITHIN, tuning).await;
+                    }
                     let end = run_migration(&*cast.driver, n, &cast.from, &cast.to, settings, sink.clone(), rx).await;
                     settle(&sink, &shared, n, probe_deadline).await;
                     end
@@ -195,6 +323,7 @@ impl Controller {
 
     async fn renewed(&mut self, made: Result<(Box<dyn Stage>, Result<()>), JoinError>) {
         self.take_back(made);
+        self.tune();
         if std::mem::take(&mut self.wanted) {
             self.fire().await;
         }
@@ -221,18 +350,19 @@ impl Controller {
     }
 
     async fn close(mut self) {
-        if let Some(running) = self.running.take() {
+        if let Some(mut running) = self.running.take() {
             // One that has ended needs no cancelling, only its last probes.
             let cancel = !self.has_ended();
             let patience = if cancel { CANCEL_WITHIN } else { CANCEL_WITHIN.min(self.probe_deadline + TAIL * 2) };
             if cancel {
                 self.say(Level::Warn, "quitting while a migration runs: cancelling it first");
             }
+            self.waiting.on(if cancel { "the migration to be cancelled" } else { "the last probes of the migration" });
             let over = async {
                 if cancel {
                     let _ = running.commands.send(RunCommand::Cancel).await;
                 }
-                let _ = running.task.await;
+                let _ = (&mut running.task).await;
             };
             if tokio::time::timeout(patience, over).await.is_err() {
                 let (level, text) = match self.has_ended() {
@@ -241,16 +371,24 @@ impl Controller {
                 };
                 self.say(level, text);
             }
+            // Kept, so that it is aborted if this is cut short.
+            self.running = Some(running);
         }
         if let Some(agent) = self.agent.take() {
+            self.waiting.on("the agent to let its load go");
             // Blocks until the agent has heard it, or cannot any more.
             let _ = tokio::task::spawn_blocking(move || agent.close(false)).await;
         }
-        if let Some(renewing) = self.renewing.take() {
-            let made = renewing.await;
-            self.take_back(made);
+        if let Some(renewing) = &mut self.renewing {
+            self.waiting.on("the next host, which is being started");
+            // A host that nobody will use is not worth the time it takes to come up.
+            match tokio::time::timeout(RENEWED_WITHIN, renewing).await {
+                Ok(made) => self.take_back(made),
+                Err(_) => self.say(Level::Info, "the next host is not waited for"),
+            }
         }
-        if let Some(stage) = self.stage {
+        if let Some(stage) = self.stage.take() {
+            self.waiting.on("the hosts to end");
             stage.close().await;
         }
     }
@@ -264,6 +402,14 @@ impl Controller {
 async fn outcome<T>(task: Option<&mut JoinHandle<T>>) -> Result<T, JoinError> {
     match task {
         Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until then; for ever, if there is no such time.
+async fn until(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then.into()).await,
         None => std::future::pending().await,
     }
 }

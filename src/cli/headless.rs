@@ -13,6 +13,8 @@ use crate::units::{show_bandwidth, show_bytes, show_duration};
 /// What to do without a person.
 pub(super) struct Plan {
     pub load: LoadSettings,
+    /// A ramp to begin with the first warm-up.
+    pub ramp: Option<OperatorEvent>,
     /// Whether there is an agent to wait for.
     pub agent: bool,
     pub migrations: u32,
@@ -46,6 +48,9 @@ pub(super) async fn drive(shared: &Shared, intents: &UnboundedSender<OperatorEve
     if plan.load != LoadSettings::default() {
         send(OperatorEvent::SetLoad { id: 1, to: plan.load });
         set_load(shared).await?;
+    }
+    if let Some(ramp) = &plan.ramp {
+        send(ramp.clone());
     }
     let mut as_asked = true;
     for i in 0..plan.migrations {

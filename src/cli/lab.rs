@@ -68,6 +68,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         command: "lab",
         load,
         agent: true,
+        migrates: true,
         own: json!({
             "memory_bytes": args.memory,
             "cpus": args.cpus,
@@ -89,5 +90,5 @@ async fn prepare(network: Network, options: LabOptions, args: ProbeArgs, sink: E
     let agent = Client::connect(transport, ClientOptions::default(), sink.clone())?;
     agent.connected(AGENT_WITHIN).await.context("the agent in the guest does not answer")?;
     let stage = LabStage::new(lab, &sink).await?;
-    Ok(Ready { stage: Box::new(stage), agent: Some(agent), probe: Some(probe) })
+    Ok(Ready { stage: Some(Box::new(stage)), agent: Some(agent), probe: Some(probe) })
 }

@@ -127,13 +127,14 @@ fn describe(s: &LoadSettings) -> String {
 
 fn line(elapsed: Duration, r: &LoadReport) -> String {
     format!(
-        "{:>6.1} s  LOAD {:>3.0} -> {:>5.1} %  WSET {}  RATE {:.1} -> {:.1} pages/s{}",
+        "{:>6.1} s  LOAD {:>3.0} -> {:>5.1} %  WSET {}  RATE {:.1} -> {:.1} pages/s{}{}",
         elapsed.as_secs_f64(),
         r.set.cpu_load_pct,
         r.cpu_load_pct,
         show_bytes(r.wset_bytes),
         r.set.dirty.rate_pages_per_s(),
         r.rate_pages_per_s,
+        r.guest_cpu_pct.map(|busy| format!("  CPU {busy:.0} %")).unwrap_or_default(),
         if r.saturated { "  saturated" } else { "" }
     )
 }

@@ -66,7 +66,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let source = HostSpec::parse("source", &args.source).context("--source")?;
     let destination = HostSpec::parse("dest", &args.dest).context("--dest")?;
     let transport = args.agent.as_deref().map(|agent| transport(agent, args.psk_file.as_ref())).transpose()?;
-    if transport.is_none() && load != crate::event::LoadSettings::default() {
+    if transport.is_none() && (load != crate::event::LoadSettings::default() || args.session.ramp.is_some()) {
         bail!("a load is asked for, but no agent that could make it: add --agent HOST:PORT or --agent ssh:DESTINATION");
     }
     if args.session.headless.headless && args.session.headless.migrations > 1 {
@@ -77,6 +77,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         command: "migrate",
         load,
         agent: transport.is_some(),
+        migrates: true,
         own: json!({
             "source": args.source,
             "dest": args.dest,
@@ -113,10 +114,10 @@ async fn prepare(
         }
         None => None,
     };
-    Ok(Ready { stage: Box::new(stage), agent, probe })
+    Ok(Ready { stage: Some(Box::new(stage)), agent, probe })
 }
 
-fn transport(agent: &str, psk_file: Option<&PathBuf>) -> Result<Transport> {
+pub(super) fn transport(agent: &str, psk_file: Option<&PathBuf>) -> Result<Transport> {
     if let Some(destination) = agent.strip_prefix("ssh:") {
         if destination.is_empty() || destination.starts_with('-') {
             bail!("'{agent}' names no ssh destination: write for instance ssh:root@192.0.2.10");

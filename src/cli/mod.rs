@@ -11,6 +11,7 @@ macro_rules! tell {
 
 pub mod agent;
 mod args;
+mod closing;
 mod controller;
 pub mod doctor;
 mod feed;
@@ -21,9 +22,11 @@ pub mod load;
 pub mod migrate;
 pub mod ping;
 pub mod replay;
+mod requests;
 mod run;
 pub mod show;
 mod stage;
+pub mod watch;
 mod welcome;
 
 use std::process::ExitCode;
@@ -52,6 +55,7 @@ struct Cli {
 enum Command {
     Lab(lab::Args),
     Migrate(migrate::Args),
+    Watch(watch::Args),
     Replay(replay::Args),
     Show(show::Args),
     Ping(ping::Args),
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Lab(args)) => lab::run(args),
         Some(Command::Migrate(args)) => migrate::run(args),
+        Some(Command::Watch(args)) => watch::run(args),
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Show(args)) => show::run(args),
         Some(Command::Ping(args)) => ping::run(args),

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
@@ -13,9 +13,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::args::SessionArgs;
+use super::closing::{self, Closed, Waiting};
 use super::controller::{Controller, announce};
 use super::feed::LiveFeed;
 use super::headless::{self, Plan};
+use super::requests::{self, Requests};
 use super::stage::Stage;
 use super::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK};
 use crate::agent::client::Client;
@@ -24,15 +26,17 @@ use crate::event::{
     Body, EventSink, Header, HostFacts, Level, LoadSettings, LogEvent, MigrationSettings, OperatorEvent, SCHEMA_MAJOR,
     SCHEMA_MINOR, Versions,
 };
+use crate::host;
 use crate::session::{FinishReport, Live, RecorderOptions, Shared, result};
 use crate::tui;
 
-/// How long the end of a session may take: cancelling a migration, ending a lab.
-const CLOSE_WITHIN: Duration = Duration::from_secs(40);
+/// How long the capture may take to be written when the end was cut short.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(300);
 
 /// Everything a front end needs once the guest can be loaded and migrated.
 pub(super) struct Ready {
-    pub stage: Box<dyn Stage>,
+    /// Where migrations take place; None in a session that only watches.
+    pub stage: Option<Box<dyn Stage>>,
     pub agent: Option<Client>,
     pub probe: Option<crate::probe::ProbeHandle>,
 }
@@ -45,6 +49,8 @@ pub(super) struct SessionPlan {
     pub load: LoadSettings,
     /// Whether there is an agent to wait for.
     pub agent: bool,
+    /// Whether there is a hypervisor to migrate with.
+    pub migrates: bool,
     /// The command's own settings, for the header.
     pub own: Value,
     pub hypervisor: Option<String>,
@@ -61,23 +67,27 @@ where
     F: FnOnce(EventSink) -> P,
     P: Future<Output = Result<Ready>> + Send + 'static,
 {
-    let runtime = Runtime::new().context("starting the async runtime")?;
+    let runtime = runtime(&plan).context("starting the async runtime")?;
     let inside = runtime.enter();
     let migration = plan.args.migration.settings();
     let name = plan.args.capture.name.clone().unwrap_or_else(|| plan.command.into());
     let recorder = RecorderOptions { out: plan.args.capture.out.clone(), ..RecorderOptions::default() };
     let (sink, live) = Live::start(header(&plan, name, &migration), recorder);
     let shared = live.shared();
-    announce(&sink, &migration);
+    if plan.migrates {
+        announce(&sink, &migration);
+    }
+    let host_cpu = watch_host(&sink, &shared);
 
     let (intents, inbox) = unbounded_channel();
     let over = Arc::new(AtomicBool::new(false));
+    let waiting = Waiting::default();
     let preparing = prepare(sink.clone());
     let mut controller = runtime.spawn({
-        let (sink, shared, over) = (sink.clone(), shared.clone(), Arc::clone(&over));
+        let (sink, shared, over, waiting) = (sink.clone(), shared.clone(), Arc::clone(&over), waiting.clone());
         let deadline = plan.args.probe.ping_deadline;
         async move {
-            let result = control(preparing, inbox, sink, shared, migration, deadline).await;
+            let result = control(preparing, inbox, sink, shared, migration, deadline, waiting).await;
             over.store(true, Ordering::Relaxed);
             result
         }
@@ -92,24 +102,22 @@ where
         screen(&feed, intents.clone(), &plan)
     };
     // The front end is done: the controller ends what was started, then the capture is closed.
+    let impatient = closing::impatience().ok();
     let _ = intents.send(OperatorEvent::Quit);
-    let closed = runtime.block_on(async { tokio::time::timeout(CLOSE_WITHIN, &mut controller).await });
-    if closed.is_err() {
-        controller.abort();
-    }
+    let closed = runtime.block_on(closing::close(&mut controller, &waiting, impatient));
+    drop(host_cpu);
     if let Some(teller) = teller {
         std::thread::sleep(headless::TOLD_WITHIN);
         teller.abort();
     }
-    let worked = match closed {
-        Ok(Ok(result)) => result.and(front),
-        Ok(Err(e)) => Err(anyhow!("the controller is gone: {e}")),
-        Err(_) => Err(anyhow!("the controller did not end within {} s", CLOSE_WITHIN.as_secs())),
+    let (worked, in_order) = match closed {
+        Closed::InOrder(result) => (result.and(front), true),
+        Closed::CutShort(why) => (Err(why), false),
     };
     let why = worked.as_ref().map_or_else(super::in_full, |_| "quit".into());
-    let report = live.finish(&why);
+    let report = if in_order { live.finish(&why) } else { live.finish_within(&why, WRITTEN_WITHIN) };
     drop(inside);
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(if in_order { Duration::from_secs(1) } else { WRITTEN_WITHIN });
 
     tell_result(&shared, plan.args.headless.json)?;
     tell_capture(&report);
@@ -160,7 +168,9 @@ async fn control(
     shared: Shared,
     next: MigrationSettings,
     probe_deadline: Duration,
+    waiting: Waiting,
 ) -> Result<()> {
+    let mut requests = Requests::default();
     let mut early = Vec::new();
     tokio::pin!(preparing);
     let ready = loop {
@@ -168,7 +178,16 @@ async fn control(
             ready = &mut preparing => break ready,
             intent = inbox.recv() => match intent {
                 None => return Ok(()),
+                // A ramp is recorded when it begins.
+                Some(intent @ (OperatorEvent::Ramp { .. } | OperatorEvent::RampEnd)) => early.push(intent),
                 Some(intent) => {
+                    let intent = match intent {
+                        OperatorEvent::SetLoad { id, to } => {
+                            let request = requests.take(id, to, Instant::now());
+                            OperatorEvent::SetLoad { id: request.id, to: request.to }
+                        }
+                        other => other,
+                    };
                     sink.emit(Body::Operator(intent.clone()));
                     if intent == OperatorEvent::Quit {
                         return Ok(());
@@ -182,12 +201,18 @@ async fn control(
         let text = super::in_full(e);
         sink.emit(Body::Log(LogEvent { level: Level::Error, from: "blackout".into(), text }));
     })?;
-    let mut controller = Controller::new(sink, shared, ready.stage, ready.agent, next, probe_deadline);
+    let mut controller =
+        Controller::new(sink, shared, ready.stage, ready.agent, requests, next, probe_deadline, waiting.clone());
     for intent in early {
-        controller.act(intent).await;
+        match intent {
+            OperatorEvent::SetLoad { id, to } => controller.give(id, to, true),
+            OperatorEvent::Ramp { .. } | OperatorEvent::RampEnd => controller.take(intent).await,
+            other => controller.act(other).await,
+        }
     }
     controller.serve(inbox).await;
     if let Some(probe) = ready.probe {
+        waiting.on("the probe to stop");
         let _ = tokio::task::spawn_blocking(move || probe.stop()).await;
     }
     Ok(())
@@ -201,6 +226,7 @@ async fn headless_front(
 ) -> Result<bool> {
     let work = Plan {
         load: plan.load,
+        ramp: ramp(plan),
         agent: plan.agent,
         migrations: plan.args.headless.migrations,
         warm_up: plan.args.headless.warm_up,
@@ -212,6 +238,11 @@ async fn headless_front(
         () = raised(over) => Ok(false),
         signal = ended_by_signal() => Err(anyhow!("ended by {signal}")),
     }
+}
+
+/// The ramp asked for on the command line.
+fn ramp(plan: &SessionPlan) -> Option<OperatorEvent> {
+    plan.args.ramp.as_ref().map(|ramp| requests::intent(ramp, plan.load.dirty.rate_pages_per_s()))
 }
 
 async fn raised(flag: &AtomicBool) {
@@ -237,6 +268,9 @@ async fn ended_by_signal() -> &'static str {
 fn screen(feed: &LiveFeed, intents: UnboundedSender<OperatorEvent>, plan: &SessionPlan) -> Result<bool> {
     if plan.load != LoadSettings::default() {
         let _ = intents.send(OperatorEvent::SetLoad { id: 1, to: plan.load });
+    }
+    if let Some(ramp) = ramp(plan) {
+        let _ = intents.send(ramp);
     }
     match tui::run(feed, Some(intents), plan.args.screen.options())?.reason {
         tui::ExitReason::Signal => bail!("ended by a signal"),
@@ -264,7 +298,7 @@ fn header(plan: &SessionPlan, name: String, migration: &MigrationSettings) -> He
             "command": plan.command,
             plan.command: plan.own,
             "load": plan.load,
-            "migration": migration,
+            "migration": plan.migrates.then_some(migration),
             "ping_interval_ns": probe.ping_interval.as_nanos() as u64,
             "ping_deadline_ns": probe.ping_deadline.as_nanos() as u64,
         }),
@@ -275,16 +309,46 @@ fn header(plan: &SessionPlan, name: String, migration: &MigrationSettings) -> He
 
 /// The machine, as far as it can be told.
 fn host_facts() -> HostFacts {
-    let kernel = sysinfo::System::kernel_version().unwrap_or_default();
-    let Ok(mut machine) = sysinfo::System::new() else {
-        return HostFacts { kernel, ..HostFacts::default() };
+    let mut facts = HostFacts {
+        cpu: "unknown".into(),
+        // What this process may use, where the machine as a whole cannot be asked; never 0.
+        cpus: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        ram_bytes: crate::load::limits::Memory::now().total_bytes,
+        kernel: sysinfo::System::kernel_version().unwrap_or_else(|_| "unknown".into()),
     };
-    machine.refresh_cpu_all();
-    machine.refresh_memory();
-    HostFacts {
-        cpu: machine.cpus().first().map(|c| c.brand().trim().to_owned()).unwrap_or_default(),
-        cpus: machine.cpus().len() as u32,
-        ram_bytes: machine.total_memory(),
-        kernel,
+    if let Ok(mut machine) = sysinfo::System::new() {
+        machine.refresh_cpu_all();
+        if let Some(first) = machine.cpus().first() {
+            facts.cpus = machine.cpus().len() as u32;
+            facts.cpu = first.brand().trim().to_owned();
+        }
     }
+    facts
+}
+
+/// Workers enough for hypervisors, agents and a front end; a session that only watches needs one.
+fn runtime(plan: &SessionPlan) -> std::io::Result<Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if !plan.migrates {
+        builder.worker_threads(1);
+    }
+    builder.enable_all().build()
+}
+
+/// CPU of this machine and of the hypervisors that are known to run on it. A session does without
+/// where it cannot be had.
+fn watch_host(sink: &EventSink, shared: &Shared) -> Option<host::Watch> {
+    let of_watch = shared.clone();
+    let hypervisors = move || {
+        of_watch.with_state(|state| {
+            let here = state.hosts.iter().filter(|(_, host)| host.lost.is_none());
+            here.filter_map(|(name, host)| Some((name.clone(), host.pid?))).collect()
+        })
+    };
+    host::watch(sink.clone(), hypervisors, host::INTERVAL)
+        .inspect_err(|e| {
+            let log = LogEvent { level: Level::Warn, from: "host".into(), text: e.to_string() };
+            sink.emit(Body::Log(log));
+        })
+        .ok()
 }

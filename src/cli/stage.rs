@@ -1,13 +1,14 @@
 //! Where a migration takes place: the lab's own hosts, or hypervisors that somebody else started.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 
-use crate::event::{EventSink, MigrationEnd};
-use crate::hypervisor::Driver;
+use crate::event::{EventSink, MigrationEnd, MigrationSettings};
 use crate::hypervisor::qmp::{Endpoint, HostSpec, QmpDriver, QmpHost, QmpOptions};
+use crate::hypervisor::{Driver, HvError};
 use crate::lab::{HostInfo, Lab};
 
 /// A driver for one migration, and the names of its two ends.
@@ -17,6 +18,9 @@ pub(super) struct Cast {
     pub to: String,
 }
 
+/// Putting settings to a hypervisor; comes to a line about each it does not take.
+pub(super) type Tuning = Pin<Box<dyn Future<Output = Result<Vec<String>, HvError>> + Send>>;
+
 /// A source, a destination, and what becomes of them after each migration.
 #[async_trait]
 pub(super) trait Stage: Send {
@@ -24,6 +28,9 @@ pub(super) trait Stage: Send {
     async fn cast(&mut self, sink: &EventSink) -> Result<Cast>;
     /// A migration has ended so: makes ready for the next one.
     async fn after(&mut self, end: &MigrationEnd, sink: &EventSink) -> Result<()>;
+    /// Puts settings to the source between migrations, as far as they can be before one begins. None
+    /// without a source to migrate from.
+    fn tune(&self, settings: MigrationSettings) -> Option<Tuning>;
     /// Ends whatever the stage itself has started.
     async fn close(self: Box<Self>);
 }
@@ -53,6 +60,8 @@ impl LabStage {
         for info in present {
             if !self.hosts.iter().any(|(generation, _)| *generation == info.generation) {
                 let host = QmpHost::connect(spec(&info), sink.clone()).await?;
+                host.leave_its_end_to_others();
+                host.tell_offers().await?;
                 self.hosts.push((info.generation, Arc::new(host)));
             }
         }
@@ -70,6 +79,10 @@ impl LabStage {
         let generation = info?.generation;
         self.hosts.iter().find(|(g, _)| *g == generation).map(|(_, host)| Arc::clone(host))
     }
+}
+
+fn tuning(host: Arc<QmpHost>, settings: MigrationSettings) -> Tuning {
+    Box::pin(async move { host.tune(&settings, false).await })
 }
 
 fn spec(info: &HostInfo) -> HostSpec {
@@ -109,6 +122,10 @@ impl Stage for LabStage {
         self.connect(sink).await
     }
 
+    fn tune(&self, settings: MigrationSettings) -> Option<Tuning> {
+        Some(tuning(self.host(self.lab.source())?, settings))
+    }
+
     async fn close(mut self: Box<Self>) {
         self.hosts.clear();
         self.lab.stop().await;
@@ -133,6 +150,8 @@ impl AttachedStage {
     ) -> Result<Self> {
         let source = Arc::new(QmpHost::connect(source, sink.clone()).await?);
         let destination = Arc::new(QmpHost::connect(destination, sink.clone()).await?);
+        source.tell_offers().await?;
+        destination.tell_offers().await?;
         Ok(Self { source, destination, options, used: false })
     }
 }
@@ -158,6 +177,10 @@ impl Stage for AttachedStage {
             self.used = true;
         }
         Ok(())
+    }
+
+    fn tune(&self, settings: MigrationSettings) -> Option<Tuning> {
+        (!self.used).then(|| tuning(Arc::clone(&self.source), settings))
     }
 
     async fn close(self: Box<Self>) {}

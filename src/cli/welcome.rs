@@ -15,6 +15,7 @@ records every round, every lost ping, and how long the guest was really gone.
 
   blackout lab       two QEMU hosts on this machine and a guest, in a screen
   blackout migrate   the same against QEMUs that you started
+  blackout watch     the screen on a ping target alone
   blackout replay    opens a recorded session in the same screen
   blackout show      prints a recorded session's result table
   blackout ping      the probe alone, with an honest summary

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::busy::CpuTimes;
 use super::chunk::{CHUNK_PAGES, Chunk};
 use super::clock::monotonic_ns;
 use super::cpu::Cpu;
@@ -31,6 +32,8 @@ struct Window {
     dropped: u64,
     pages: Meter,
     cpu: Vec<Meter>,
+    /// CPU times of the whole machine; None where they cannot be read.
+    machine: Option<CpuTimes>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -44,7 +47,13 @@ impl Generators {
     /// When a thread cannot be started.
     pub fn start(limits: Limits) -> Result<Self, LoadError> {
         let (dirty, cpu) = (Dirty::start()?, Cpu::start()?);
-        let window = Window { t_ns: monotonic_ns(), dropped: 0, pages: Meter::default(), cpu: cpu.meters() };
+        let window = Window {
+            t_ns: monotonic_ns(),
+            dropped: 0,
+            pages: Meter::default(),
+            cpu: cpu.meters(),
+            machine: CpuTimes::now(),
+        };
         Ok(Self {
             limits,
             dirty,
@@ -125,6 +134,8 @@ impl Generators {
         let works = set.dirty.bpc_pages > 0 && set.wset_bytes > 0;
         let dropped = progress.dropped.saturating_sub(window.dropped);
         let since = now.saturating_sub(window.t_ns);
+        let machine = CpuTimes::now();
+        let busy = machine.zip(window.machine).filter(|_| since > 0).and_then(|(now, then)| now.busy_pct_since(then));
         let report = LoadReport {
             guest_ns: now,
             window_ns: if works && rate.window_ns > 0 { rate.window_ns } else { since },
@@ -135,10 +146,11 @@ impl Generators {
             pages_total: progress.pages,
             // Once is a pause; again and again, or still, is more than the machine can do.
             saturated: works && (progress.lagging || dropped >= 2),
-            guest_cpu_pct: None,
+            guest_cpu_pct: busy,
         };
         window.t_ns = now;
         window.dropped = progress.dropped;
+        window.machine = machine;
         report
     }
 

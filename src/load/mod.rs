@@ -17,6 +17,7 @@
 //! number every few hundred pages to learn that there is mail.
 
 pub mod args;
+mod busy;
 mod chunk;
 mod clock;
 mod cpu;
@@ -29,6 +30,7 @@ mod mark;
 pub mod measure;
 mod pacer;
 pub mod params;
+pub mod ramp;
 mod walk;
 
 pub use args::{LoadArgs, parse_pattern, parse_percent};
@@ -38,6 +40,7 @@ pub use error::LoadError;
 pub use generators::Generators;
 pub use limits::{Limits, wset_limit};
 pub use params::{DEFAULT_PERIOD, MAX_RATE, MIN_PERIOD};
+pub use ramp::RampSpec;
 
 #[doc(no_inline)]
 pub use crate::event::{DirtyCycle, LoadReport, LoadSettings, Pattern};

@@ -139,9 +139,16 @@ impl Live {
     /// Ends the session: takes in what the sources handed over so far, records why it ended,
     /// writes all there is (for [`RecorderOptions::drain_limit`] at most) and says what became of
     /// the capture. Blocks; call it off the async threads.
-    pub fn finish(mut self, why: &str) -> FinishReport {
+    pub fn finish(self, why: &str) -> FinishReport {
+        let limit = self.drain_limit;
+        self.finish_within(why, limit)
+    }
+
+    /// As [`finish`](Self::finish), but a disk that stalls or refuses is waited for no longer than
+    /// this.
+    pub fn finish_within(mut self, why: &str, limit: Duration) -> FinishReport {
         self.end(why);
-        let status = self.recorder.0.finish(self.drain_limit);
+        let status = self.recorder.0.finish(limit);
         let lost = self.shared.with_state(|s| s.health.lost_events).max(status.lost);
         FinishReport {
             path: status.path,

@@ -15,7 +15,7 @@ const NOTABLE_LOSS: usize = 3;
 /// The line an event makes, if any; `state` is as it was before the event.
 pub(super) fn line(state: &State, event: &Event) -> Option<LogLine> {
     let (level, from, text) = match &event.ev {
-        Body::Operator(ev) => (Level::Info, "operator".to_owned(), operator(ev)),
+        Body::Operator(ev) => (Level::Info, "operator".to_owned(), operator(state, ev)?),
         Body::Agent(ev) => {
             let (level, text) = agent(state, ev)?;
             (level, "agent".to_owned(), text)
@@ -52,8 +52,17 @@ fn load(s: &LoadSettings) -> String {
     text
 }
 
-fn operator(ev: &OperatorEvent) -> String {
-    match ev {
+/// Whether going from `before` to `now` is a step of the ramp that runs. Ten a second would leave no
+/// room in the log for anything else.
+fn is_step(state: &State, before: Option<&LoadSettings>, now: &LoadSettings) -> bool {
+    state.load.ramp.is_some() && before.is_some_and(|before| LoadSettings { dirty: now.dirty, ..*before } == *now)
+}
+
+fn operator(state: &State, ev: &OperatorEvent) -> Option<String> {
+    Some(match ev {
+        OperatorEvent::SetLoad { to, .. } if is_step(state, state.load.requested.as_ref().map(|r| &r.1), to) => {
+            return None;
+        }
         OperatorEvent::SetLoad { id, to } => format!("asks for load #{id}: {}", load(to)),
         OperatorEvent::SetMigration { to } => format!("sets the next migration: policy {}", to.policy.name),
         OperatorEvent::Migrate => "fires a migration".to_owned(),
@@ -69,9 +78,12 @@ fn operator(ev: &OperatorEvent) -> String {
             show_count(to_pages_per_s.round() as u64),
             show_duration(Duration::from_nanos(*over_ns))
         ),
-        OperatorEvent::RampEnd => "ends the ramp".to_owned(),
+        OperatorEvent::RampEnd => {
+            let rate = state.load.requested.map(|r| show_count(r.1.dirty.rate_pages_per_s().round() as u64));
+            format!("the ramp ends{}", rate.map(|r| format!(" at RATE {r} pages/s")).unwrap_or_default())
+        }
         OperatorEvent::Quit => "ends the session".to_owned(),
-    }
+    })
 }
 
 fn agent(state: &State, ev: &AgentEvent) -> Option<(Level, String)> {
@@ -85,6 +97,7 @@ fn agent(state: &State, ev: &AgentEvent) -> Option<(Level, String)> {
         }
         // One line an outage: the client repeats itself at each vain attempt.
         AgentEvent::Disconnected { why } if state.agent.why != *why => (Level::Warn, format!("not connected: {why}")),
+        AgentEvent::Ack { set, .. } if is_step(state, state.load.set.as_ref().map(|s| &s.1), set) => return None,
         AgentEvent::Ack { id, set } => (Level::Info, format!("load #{id} set: {}", load(set))),
         AgentEvent::Refused { id, why } => (Level::Warn, format!("load #{id} refused: {why}")),
         AgentEvent::Report(report) => {
@@ -137,6 +150,8 @@ fn hypervisor(state: &State, ev: &HvEvent) -> Option<(Level, String, String)> {
     let host_line = |level, host: &String, text: String| Some((level, format!("host {host}"), text));
     match ev {
         HvEvent::HostUp { host, version, .. } => host_line(Level::Info, host, format!("is up: {version}")),
+        // Its process and its monitors may each tell; once is enough.
+        HvEvent::HostLost { host, .. } if state.hosts.get(host).is_some_and(|h| h.lost.is_some()) => None,
         HvEvent::HostLost { host, why } => host_line(Level::Error, host, format!("is lost: {why}")),
         HvEvent::Stopped { host, .. } => host_line(Level::Info, host, "the guest stands still".to_owned()),
         HvEvent::Resumed { host, .. } => host_line(Level::Info, host, "the guest runs".to_owned()),

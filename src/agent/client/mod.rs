@@ -140,7 +140,14 @@ impl Client {
     /// Asks for a load. The answer comes as [`AgentEvent::Ack`] or [`AgentEvent::Refused`] with the
     /// same `id`; ids must rise. Without a connection the newest request waits for one.
     pub fn set(&self, id: u64, settings: LoadSettings) {
-        self.shared.request(id, settings);
+        self.shared.request(id, settings, true);
+    }
+
+    /// As [`set`](Self::set), for one of many requests of which only the newest matters (a ramp): it
+    /// is sent when those before it are answered, and gives way to a newer one until then. So they
+    /// never pile up before a guest that stands still, and never break off a WSET that still grows.
+    pub fn follow(&self, id: u64, settings: LoadSettings) {
+        self.shared.request(id, settings, false);
     }
 
     /// Whether a connection stands.

@@ -51,10 +51,24 @@ struct State {
     peer_ip: Option<IpAddr>,
     agent: Option<AgentHello>,
     newest: Option<Newest>,
+    /// Requests sent over this connection and not answered yet.
+    in_flight: Vec<u64>,
+    /// The newest request waits until those in flight are answered.
+    held_back: bool,
     failure: Option<Failure>,
     /// What was last said about being disconnected, so that it is said once.
     said: Option<String>,
     bye: Option<ToAgent>,
+}
+
+impl State {
+    /// Sends a request if there is a connection; if not, it is sent by the next.
+    fn send(&mut self, id: u64, settings: LoadSettings) {
+        if let Some(live) = &self.live {
+            live.outbox.push(ToAgent::Set { id, settings });
+            self.in_flight.push(id);
+        }
+    }
 }
 
 /// What the client's threads share.
@@ -141,12 +155,14 @@ impl Shared {
         }
     }
 
-    /// Asks for a load, now or as soon as there is a connection.
-    pub(super) fn request(&self, id: u64, settings: LoadSettings) {
+    /// Asks for a load, now or as soon as there is a connection. One that is not `urgent` also waits
+    /// for the answers to those before it, and is forgotten for a newer one meanwhile.
+    pub(super) fn request(&self, id: u64, settings: LoadSettings, urgent: bool) {
         let mut state = self.state();
         state.newest = Some(Newest { id, settings, answered: false });
-        if let Some(live) = &state.live {
-            live.outbox.push(ToAgent::Set { id, settings });
+        state.held_back = !urgent && !state.in_flight.is_empty();
+        if !state.held_back {
+            state.send(id, settings);
         }
     }
 
@@ -163,10 +179,19 @@ impl Shared {
 
     /// Request `id` has been answered.
     pub(super) fn answered(&self, id: u64) {
-        if let Some(newest) = &mut self.state().newest
-            && newest.id == id
+        let mut state = self.state();
+        // Answers come in the order of the requests.
+        state.in_flight.retain(|sent| *sent > id);
+        match &mut state.newest {
+            Some(newest) if newest.id == id => newest.answered = true,
+            _ => {}
+        }
+        if state.held_back
+            && state.in_flight.is_empty()
+            && let Some(newest) = state.newest
         {
-            newest.answered = true;
+            state.held_back = false;
+            state.send(newest.id, newest.settings);
         }
     }
 
@@ -190,6 +215,8 @@ impl Shared {
             report_interval_ms: self.options.report_interval.as_millis() as u64,
             heartbeat: self.heartbeat(),
         });
+        state.in_flight.clear();
+        state.held_back = false;
         let newest = state.newest;
         let ours = newest.map(|n| RequestId { controller: self.controller, id: n.id });
         let done = ours.is_some() && hello.applied == ours && !hello.lease_expired;
@@ -198,6 +225,7 @@ impl Shared {
             && (!n.answered || !same)
         {
             live.outbox.push(ToAgent::Set { id: n.id, settings: n.settings });
+            state.in_flight.push(n.id);
         }
         if let Some(bye) = &state.bye {
             live.outbox.push(bye.clone());
@@ -247,6 +275,8 @@ impl Shared {
     pub(super) fn disconnected(&self, failure: Failure) {
         let mut state = self.state();
         state.live = None;
+        state.in_flight.clear();
+        state.held_back = false;
         let news = state.said.as_ref() != Some(&failure.why) && state.bye.is_none();
         state.said = Some(failure.why.clone());
         let why = failure.why.clone();

@@ -155,6 +155,7 @@ pub struct Client {
     shared: Arc<Shared>,
     out: mpsc::UnboundedSender<Vec<u8>>,
     tasks: [AbortHandle; 2],
+    peer_pid: Option<u32>,
 }
 
 impl Drop for Client {
@@ -166,19 +167,23 @@ impl Drop for Client {
     }
 }
 
-type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>);
+/// Both directions, and the process at the other end if it is on this machine.
+type Halves = (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>, Option<u32>);
 
 async fn open(endpoint: &Endpoint) -> std::io::Result<Halves> {
     match endpoint {
         Endpoint::Unix(path) => {
-            let (r, w) = UnixStream::connect(path).await?.into_split();
-            Ok((Box::new(r), Box::new(w)))
+            let stream = UnixStream::connect(path).await?;
+            // The process that opened the socket; 0 if it is none of this PID namespace.
+            let pid = stream.peer_cred().ok().and_then(|c| c.pid()).and_then(|pid| u32::try_from(pid).ok());
+            let (r, w) = stream.into_split();
+            Ok((Box::new(r), Box::new(w), pid.filter(|pid| *pid > 0)))
         }
         Endpoint::Tcp(host, port) => {
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
             stream.set_nodelay(true)?;
             let (r, w) = stream.into_split();
-            Ok((Box::new(r), Box::new(w)))
+            Ok((Box::new(r), Box::new(w), None))
         }
     }
 }
@@ -204,7 +209,7 @@ impl Client {
         want_events: bool,
     ) -> Result<(Self, Greeting, Option<mpsc::Receiver<QmpEvent>>), QmpError> {
         let name = endpoint.to_string();
-        let (mut reader, writer) = match timeout(patience, open(endpoint)).await {
+        let (mut reader, writer, peer_pid) = match timeout(patience, open(endpoint)).await {
             Ok(Ok(halves)) => halves,
             Ok(Err(e)) => {
                 return Err(QmpError::NoSocket { endpoint: name, why: e.to_string(), remedy: remedy(e.kind()) });
@@ -238,9 +243,16 @@ impl Client {
         let event_tx = want_events.then_some(event_tx);
         let read = tokio::spawn(read_loop(reader, framer, Arc::clone(&shared), event_tx)).abort_handle();
         let write = tokio::spawn(write_loop(writer, out_rx, Arc::clone(&shared))).abort_handle();
-        let client = Self { shared, out, tasks: [read, write] };
+        let client = Self { shared, out, tasks: [read, write], peer_pid };
         client.execute_within("qmp_capabilities", Value::Null, patience).await?;
         Ok((client, greeting, want_events.then_some(event_rx)))
+    }
+
+    /// The process that opened the monitor's socket, if it is a UNIX socket and the process of this
+    /// machine.
+    #[must_use]
+    pub fn peer_pid(&self) -> Option<u32> {
+        self.peer_pid
     }
 
     /// Gives a command and waits for its answer: 30 s, for a QEMU that hands over the last of the

@@ -1,5 +1,6 @@
 //! One migration between two QEMUs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,11 +13,12 @@ use tokio::task::AbortHandle;
 use super::endpoint::Endpoint;
 use super::guardian::{Guardian, GuardianCommand};
 use super::host::{Note, QmpHost};
-use super::negotiate::{Offer, Plan, capability_list, is_live, parameters, plan, unit_of};
+use super::negotiate::{Offer, Plan, capability_list, plan};
 use super::status::Whereabouts;
+use super::tuning;
 use super::watch::{WatchState, Watcher};
 use crate::event::{EventSink, Level, MigrationSettings, Phase};
-use crate::hypervisor::{Capabilities, Driver, HvError, Observation, Observer, Parameter};
+use crate::hypervisor::{Capabilities, Driver, HvError, Observation, Observer};
 
 /// Between two looks at a destination that is still taking in what was sent.
 const ARRIVAL_LOOK: Duration = Duration::from_millis(5);
@@ -126,11 +128,51 @@ impl QmpDriver {
         Ok(())
     }
 
-    async fn set(&self, host: &QmpHost, set: &Map<String, Value>) -> Result<(), HvError> {
-        if !set.is_empty() {
-            host.execute("migrate-set-parameters", Value::Object(set.clone())).await?;
+    /// What to set. A further parameter's value that cannot be one is told and left out; one that is
+    /// not offered at all is an error, since it may be another's misspelt name.
+    fn plan(&self, source: &Offer, destination: &Offer, asked: &MigrationSettings) -> Result<Plan, HvError> {
+        let mut settings = asked.clone();
+        loop {
+            match plan(source, destination, &settings, &self.options.uri) {
+                Err(HvError::BadValue { name, value, hint }) if settings.extra.remove(&name).is_some() => {
+                    let e = HvError::BadValue { name, value, hint };
+                    self.log(Level::Warn, &self.source, format!("{e}; the migration goes without"));
+                }
+                other => return other,
+            }
         }
-        Ok(())
+    }
+
+    /// Puts a plan to one end. What it refuses of the further parameters is told and left out.
+    async fn put(
+        &self,
+        host: &QmpHost,
+        capabilities: &BTreeMap<String, bool>,
+        parameters: &Map<String, Value>,
+        settings: &MigrationSettings,
+    ) -> Result<(), HvError> {
+        let without = |why: String| self.log(Level::Warn, host, format!("{why}; the migration goes without"));
+        let own: BTreeMap<String, bool> = capabilities
+            .iter()
+            .filter(|(c, _)| !settings.extra.contains_key(*c))
+            .map(|(c, on)| (c.clone(), *on))
+            .collect();
+        match host.execute("migrate-set-capabilities", capability_list(capabilities)).await {
+            // One of the further ones may be to blame.
+            Err(HvError::Refused { .. }) if own.len() < capabilities.len() => {
+                host.execute("migrate-set-capabilities", capability_list(&own)).await?;
+                for (name, on) in capabilities.iter().filter(|(c, _)| !own.contains_key(*c)) {
+                    let one = capability_list(&[(name.clone(), *on)].into());
+                    match host.execute("migrate-set-capabilities", one).await {
+                        Err(HvError::Refused { why, .. }) => without(format!("it refuses {name} = {on}: {why}")),
+                        other => drop(other?),
+                    }
+                }
+            }
+            other => drop(other?),
+        }
+        host.put(parameters, settings).await?.into_iter().for_each(without);
+        host.tell_offers().await
     }
 
     /// Gives `cont` until the guest runs. Before everything has arrived, `cont` has no effect.
@@ -199,27 +241,15 @@ impl Driver for QmpDriver {
     async fn capabilities(&self) -> Result<Capabilities, HvError> {
         let source = Offer::ask(&self.source).await?;
         let destination = Offer::ask(&self.destination).await?;
-        let parameters = source.parameters.iter().map(|(name, value)| Parameter {
-            name: name.clone(),
-            value: value.clone(),
-            unit: unit_of(name).to_owned(),
-            live: is_live(name),
-        });
-        let both = |c: &str| source.capabilities.contains_key(c) && destination.capabilities.contains_key(c);
-        Ok(Capabilities {
-            product: self.source.version().to_owned(),
-            parameters: parameters.collect(),
-            post_copy: both("postcopy-ram"),
-            auto_converge: source.capabilities.contains_key("auto-converge"),
-            stop_and_copy: true,
-            cancel: true,
-        })
+        let offers = tuning::capabilities(&source, self.source.version());
+        let post_copy = offers.post_copy && destination.capabilities.contains_key("postcopy-ram");
+        Ok(Capabilities { post_copy, ..offers })
     }
 
     async fn prepare(&self, settings: &MigrationSettings) -> Result<(), HvError> {
         let source = Offer::ask(&self.source).await?;
         let destination = Offer::ask(&self.destination).await?;
-        let plan = plan(&source, &destination, settings, &self.options.uri)?;
+        let plan = self.plan(&source, &destination, settings)?;
         let at_destination = Self::status(&self.destination).await?;
         if at_destination != "inmigrate" {
             return Err(HvError::NotNow {
@@ -233,8 +263,7 @@ impl Driver for QmpDriver {
             (&self.source, &plan.source_capabilities, &plan.source_parameters),
             (&self.destination, &plan.destination_capabilities, &plan.destination_parameters),
         ] {
-            host.execute("migrate-set-capabilities", capability_list(capabilities)).await?;
-            self.set(host, parameters).await?;
+            self.put(host, capabilities, parameters, settings).await?;
         }
         if !plan.source_capabilities.contains_key("events") {
             self.log(Level::Warn, &self.source, "it tells no migration events; phases and rounds come from looking");
@@ -307,14 +336,14 @@ impl Driver for QmpDriver {
             return Err(HvError::NotNow { what: format!("set '{name}'"), why });
         }
         let value = offer.parameter(name, &value)?;
-        self.source.execute("migrate-set-parameters", json!({ name: value })).await.map(drop)
+        self.source.execute("migrate-set-parameters", json!({ name: value })).await?;
+        self.source.tell_offers().await
     }
 
     async fn retune(&self, settings: &MigrationSettings) -> Result<(), HvError> {
-        let offer = Offer::ask(&self.source).await?;
-        let mut changed = parameters(&offer, settings)?;
-        changed.retain(|name, value| is_live(name) && offer.parameters.get(name) != Some(value));
-        self.set(&self.source, &changed).await
+        let refused = self.source.tune(settings, true).await?;
+        refused.into_iter().for_each(|why| self.log(Level::Warn, &self.source, why));
+        Ok(())
     }
 
     async fn start_post_copy(&self) -> Result<(), HvError> {
@@ -341,7 +370,10 @@ impl Driver for QmpDriver {
             });
         }
         match inner.plan.as_ref().and_then(|p| p.throttle.as_ref()) {
-            Some(throttle) => self.set(&self.source, throttle).await,
+            Some(throttle) => {
+                self.source.set_parameters(throttle).await?;
+                self.source.tell_offers().await
+            }
             None => Ok(()),
         }
     }
@@ -394,7 +426,8 @@ impl Driver for QmpDriver {
         if let Some(throttle) = inner.plan.take().and_then(|p| p.throttle)
             && self.source.view().borrow().lost.is_none()
         {
-            let _ = self.set(&self.source, &throttle).await;
+            let _ = self.source.set_parameters(&throttle).await;
+            let _ = self.source.tell_offers().await;
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,11 +12,14 @@ use tokio::task::AbortHandle;
 
 use super::client::{Client, QmpError, QmpEvent};
 use super::endpoint::{Endpoint, EndpointError};
-use crate::event::{Body, EventSink, HvEvent};
+use crate::event::{Body, Capabilities, EventSink, HvEvent};
 use crate::hypervisor::HvError;
 
 /// How long a monitor has to answer while we connect.
 pub const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a process whose monitors are gone may take to be gone itself.
+const DYING: Duration = Duration::from_millis(500);
 
 /// Where to find a QEMU. Each monitor serves one client at a time, so each purpose wants its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +86,11 @@ pub struct QmpHost {
     control: Client,
     view: watch::Sender<HostView>,
     notes: broadcast::Sender<Note>,
+    sink: EventSink,
+    /// What was told last of what it offers.
+    offers: Mutex<Option<Capabilities>>,
+    /// Whoever started its process tells of its end.
+    kept: Arc<AtomicBool>,
     task: AbortHandle,
 }
 
@@ -103,7 +112,8 @@ impl QmpHost {
     /// # Errors
     /// When one of its monitors cannot be used; the message says why.
     pub async fn connect(spec: HostSpec, sink: EventSink) -> Result<Self, HvError> {
-        let unreachable = |e: QmpError| HvError::Unreachable { host: spec.name.clone(), why: e.to_string() };
+        let name = spec.name.clone();
+        let unreachable = |e: QmpError| HvError::Unreachable { host: name.clone(), why: e.to_string() };
         let view = watch::Sender::new(HostView::default());
         let (notes, _) = broadcast::channel(4096);
         let own = spec.events.is_some();
@@ -117,16 +127,41 @@ impl QmpHost {
             None => (None, from_control),
         };
         let version = greeting.version();
+        let mut spec = spec;
+        spec.pid = spec.pid.or_else(|| control.peer_pid().filter(|pid| is_qemu(*pid)));
         let up = HvEvent::HostUp { host: spec.name.clone(), version: version.clone(), pid: spec.pid };
         sink.emit(Body::Hypervisor(up));
         let status =
             control.execute_within("query-status", Value::Null, CONNECT_PATIENCE).await.map_err(unreachable)?;
         view.send_modify(|v| v.running = status["running"].as_bool());
         // The listener starts here, so STOP and RESUME that waited in its queue correct the answer.
-        let listening = Listening { name: spec.name.clone(), sink, view: view.clone(), notes: notes.clone() };
+        let kept = Arc::new(AtomicBool::new(false));
+        let listening = Listening {
+            name: spec.name.clone(),
+            pid: spec.pid,
+            kept: Arc::clone(&kept),
+            sink: sink.clone(),
+            view: view.clone(),
+            notes: notes.clone(),
+        };
         let closed = control.closed();
         let task = tokio::spawn(listening.run(events, listener, closed)).abort_handle();
-        Ok(Self { spec, version, control, view, notes, task })
+        Ok(Self { spec, version, control, view, notes, sink, offers: Mutex::default(), kept, task })
+    }
+
+    /// Somebody else tells the stream when its process ends, and knows more of it: then the loss of
+    /// its monitors is no fact of its own.
+    pub fn leave_its_end_to_others(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells what it offers, unless that was told before.
+    pub(super) fn told(&self, offers: Capabilities, say: impl FnOnce(String, Capabilities) -> Body) {
+        let mut told = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_ref() != Some(&offers) {
+            *told = Some(offers.clone());
+            self.sink.emit(say(self.spec.name.clone(), offers));
+        }
     }
 
     /// Where it is.
@@ -180,9 +215,17 @@ impl QmpHost {
     }
 }
 
+/// Whether this process is a QEMU: a monitor's socket may have been opened by somebody else on its
+/// behalf.
+fn is_qemu(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.contains("qemu") || comm.contains("kvm"))
+}
+
 /// What the listening task holds; nothing of it keeps the host alive.
 struct Listening {
     name: String,
+    pid: Option<u32>,
+    kept: Arc<AtomicBool>,
     sink: EventSink,
     view: watch::Sender<HostView>,
     notes: broadcast::Sender<Note>,
@@ -232,9 +275,21 @@ impl Listening {
             v.running = None;
             v.lost = Some(why.clone());
         });
-        let lost = HvEvent::HostLost { host: self.name.clone(), why };
-        self.sink.emit(Body::Hypervisor(lost));
         let _ = self.notes.send(Note::Lost);
+        if !self.kept.load(Ordering::Relaxed) || !self.ends().await {
+            self.sink.emit(Body::Hypervisor(HvEvent::HostLost { host: self.name.clone(), why }));
+        }
+    }
+
+    /// Whether its process ends, now or in a moment.
+    async fn ends(&self) -> bool {
+        let Some(pid) = self.pid else { return false };
+        let gone = async {
+            while std::path::Path::new(&format!("/proc/{pid}")).exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(DYING, gone).await.is_ok()
     }
 
     fn tell(&self, event: QmpEvent) {

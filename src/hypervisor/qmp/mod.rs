@@ -38,6 +38,7 @@ pub mod guardian;
 mod host;
 mod negotiate;
 mod status;
+mod tuning;
 mod watch;
 
 pub use driver::{QmpDriver, QmpOptions};

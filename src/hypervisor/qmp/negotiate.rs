@@ -89,7 +89,7 @@ impl Offer {
         }
     }
 
-    fn is_capability(&self, name: &str) -> bool {
+    pub(super) fn is_capability(&self, name: &str) -> bool {
         self.capabilities.contains_key(name) && !self.parameters.contains_key(name)
     }
 }
@@ -165,15 +165,7 @@ pub(super) fn plan(
         if !source.is_capability(name) {
             continue;
         }
-        let on = match value {
-            Value::Bool(b) => *b,
-            Value::String(s) if ["true", "on", "yes"].contains(&s.as_str()) => true,
-            Value::String(s) if ["false", "off", "no"].contains(&s.as_str()) => false,
-            other => {
-                let hint = "a migration capability is true or false".to_owned();
-                return Err(HvError::BadValue { name: name.clone(), value: other.to_string(), hint });
-            }
-        };
+        let on = as_switch(name, value)?;
         destination.need_capability(name)?;
         plan.source_capabilities.insert(name.clone(), on);
         plan.destination_capabilities.insert(name.clone(), on);
@@ -194,6 +186,19 @@ pub(super) fn plan(
         }
     }
     Ok(plan)
+}
+
+/// A value for a migration capability.
+pub(super) fn as_switch(name: &str, value: &Value) -> Result<bool, HvError> {
+    match value {
+        Value::Bool(on) => Ok(*on),
+        Value::String(s) if ["true", "on", "yes"].contains(&s.as_str()) => Ok(true),
+        Value::String(s) if ["false", "off", "no"].contains(&s.as_str()) => Ok(false),
+        other => {
+            let hint = "a migration capability is true or false".to_owned();
+            Err(HvError::BadValue { name: name.to_owned(), value: other.to_string(), hint })
+        }
+    }
 }
 
 /// The argument of `migrate-set-capabilities`.

@@ -1,0 +1,87 @@
+//! `blackout watch`: the screen on a ping target alone.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args as ClapArgs;
+use serde_json::json;
+
+use super::args::{CaptureArgs, ProbeArgs, ScreenArgs, SessionArgs};
+use super::migrate::transport;
+use super::run::{Ready, SessionPlan, session};
+use crate::agent::client::{Client, ClientOptions};
+use crate::event::LoadSettings;
+use crate::probe;
+
+/// How long the agent may take to answer.
+const AGENT_WITHIN: Duration = Duration::from_secs(20);
+
+/// Pings a target in the screen, and records it; no hypervisor, and no agent unless one is named.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(after_help = "EXAMPLES:
+  blackout watch 192.0.2.10                          ping it every 50 ms
+  blackout watch 192.0.2.10 --ping-interval 10ms     more closely
+  blackout watch 192.0.2.10 --agent 192.0.2.10:7070 --psk-file psk
+                                                     and load it by its agent")]
+pub struct Args {
+    /// Address or name to ping
+    #[arg(value_name = "TARGET")]
+    target: String,
+    /// An agent there: HOST:PORT (with --psk-file), or ssh:DESTINATION
+    #[arg(long, value_name = "ADDR")]
+    agent: Option<String>,
+    /// File with the key shared with the agent
+    #[arg(long, value_name = "FILE", requires = "agent")]
+    psk_file: Option<PathBuf>,
+    #[command(flatten)]
+    probe: ProbeArgs,
+    #[command(flatten)]
+    capture: CaptureArgs,
+    #[command(flatten)]
+    screen: ScreenArgs,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the target is no address and no known name, it may not be pinged, the agent does not answer,
+/// or the output is no terminal.
+pub fn run(args: Args) -> Result<ExitCode> {
+    let target = resolve(&args.target)?;
+    let transport = args.agent.as_deref().map(|agent| transport(agent, args.psk_file.as_ref())).transpose()?;
+    let plan = SessionPlan {
+        command: "watch",
+        load: LoadSettings::default(),
+        agent: transport.is_some(),
+        migrates: false,
+        own: json!({ "target": args.target, "agent": args.agent }),
+        hypervisor: None,
+        guest_kernel: None,
+        args: SessionArgs::watching(args.probe, args.capture, args.screen),
+    };
+    plan.args.check()?;
+    let options = plan.args.probe.options(target);
+    session(plan, move |sink| async move {
+        let probe = probe::start(&options, &sink)?;
+        let agent = match transport {
+            Some(transport) => {
+                let agent = Client::connect(transport, ClientOptions::default(), sink.clone())?;
+                agent.connected(AGENT_WITHIN).await.context("the agent does not answer")?;
+                Some(agent)
+            }
+            None => None,
+        };
+        Ok(Ready { stage: None, agent, probe: Some(probe) })
+    })
+}
+
+fn resolve(target: &str) -> Result<SocketAddr> {
+    (target, 0)
+        .to_socket_addrs()
+        .with_context(|| format!("'{target}' is no address and no known name"))?
+        .next()
+        .with_context(|| format!("'{target}' has no address"))
+}
