@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod analysis;
+pub mod chunked;
 pub mod cli;
 pub mod event;
 pub mod host;

@@ -1,17 +1,15 @@
 //! The fold: how each event changes the state. Pure; the only writer of [`State`].
 
-use std::collections::VecDeque;
-
+use super::outcomes::{OUTCOMES, Outcomes, Placed};
 use super::remark;
-use super::state::{HostState, Migration, Outcome, PhaseSpan, ProbeState, Ramp, State};
+use super::state::{HostState, Migration, Outcome, PhaseSpan, ProbeState, REPORTS, Ramp, State};
 use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn};
+use crate::chunked::Chunked;
 use crate::event::{
     AgentEvent, Body, Class, Event, Header, HvEvent, LabEvent, MigrationEnd, MigrationEvent, Nanos, OperatorEvent,
     Phase, ProbeEvent, SessionEvent,
 };
 
-/// Probe outcomes kept of each probe: 35 minutes at 1 kHz, a day at 50 ms, 64 MiB.
-const OUTCOMES: usize = 1 << 21;
 /// Heartbeats kept: 22 minutes at 10 ms.
 const HEARTBEATS: usize = 1 << 17;
 /// While a migration is not settled nothing it needs is evicted, until there are so many times
@@ -19,8 +17,6 @@ const HEARTBEATS: usize = 1 << 17;
 const PATIENCE: usize = 4;
 /// So much before the beginning of a migration its estimators look back, ns.
 const LEAD: Nanos = 60_000_000_000;
-/// Load reports and host CPU values kept: an hour at 10 Hz.
-const REPORTS: usize = 36_000;
 /// Samples kept of one migration; beyond, every other older one goes, so the shape stays.
 const SAMPLES: usize = 1 << 15;
 /// Rounds kept of one migration.
@@ -53,6 +49,7 @@ impl State {
             Body::Hypervisor(ev) => self.hypervisor(t, ev),
             Body::Migration(ev) => self.migration(t, ev),
             Body::Host(ev) => {
+                self.trail.host(self.host_cpu.back().map(|(before, _)| *before), t, ev);
                 push_bounded(&mut self.host_cpu, (t, ev.clone()), REPORTS);
                 for (host, pct) in &ev.hypervisors {
                     self.host(host).cpu_pct = Some(*pct);
@@ -159,6 +156,7 @@ impl State {
             AgentEvent::Report(report) => {
                 self.load.achieved = Some((t, report.clone()));
                 push_bounded(&mut self.reports, (t, report.clone()), REPORTS);
+                self.trail.report(t, report);
             }
             AgentEvent::Heartbeat { seq, guest_ns } => {
                 let needed = self.needed_from();
@@ -174,7 +172,7 @@ impl State {
             ProbeEvent::Started { id, ref spec } => {
                 let fresh = ProbeState {
                     spec: spec.clone(),
-                    outcomes: VecDeque::new(),
+                    outcomes: Outcomes::default(),
                     counts: Default::default(),
                     stopped: None,
                 };
@@ -200,12 +198,17 @@ impl State {
         };
         if class == Class::Duplicate {
             *probe.counts.entry(Class::Duplicate).or_default() += 1;
+            probe.outcomes.duplicate(k);
             return;
         }
         let due = || probe.spec.t0.saturating_add(k.saturating_mul(probe.spec.interval_ns));
         let outcome = Outcome { k, sent: sent.unwrap_or_else(due), rtt, class };
         probe.put(outcome);
-        evict(&mut probe.outcomes, OUTCOMES, |o| o.sent < needed);
+        while probe.outcomes.len() > OUTCOMES
+            && (probe.outcomes.len() > OUTCOMES * PATIENCE || probe.outcomes.front().is_some_and(|o| o.sent < needed))
+        {
+            probe.outcomes.pop_front();
+        }
         if id == 0 && rtt != u64::MAX {
             self.answered(outcome.sent.saturating_add(rtt));
         }
@@ -260,16 +263,13 @@ impl State {
                 }
             }
             HvEvent::Sample { sample, .. } => {
-                if let Some(m) = self.unsettled_mut() {
-                    m.samples.push((t, sample.clone()));
-                    if m.samples.len() >= SAMPLES {
-                        let newer = m.samples.len() - SAMPLES / 4;
-                        let mut i = 0;
-                        m.samples.retain(|_| {
-                            i += 1;
-                            i > newer || i % 2 == 1
-                        });
-                    }
+                let Some(m) = self.migrations.last_mut().filter(|m| m.settled.is_none()) else { return };
+                self.trail.sample(t, sample, &m.samples);
+                m.samples.push((t, sample.clone()));
+                if m.samples.len() >= SAMPLES {
+                    let newer = m.samples.len() - SAMPLES / 4;
+                    let kept = m.samples.iter().enumerate().filter(|(i, _)| *i >= newer || i % 2 == 0);
+                    m.samples = kept.map(|(_, sample)| sample.clone()).collect();
                 }
             }
         }
@@ -290,7 +290,7 @@ impl State {
                     settled: None,
                     phases: Vec::new(),
                     rounds: Vec::new(),
-                    samples: Vec::new(),
+                    samples: Chunked::new(),
                     ruled: Vec::new(),
                     stopped: None,
                     resumed: None,
@@ -419,36 +419,25 @@ impl Migration {
 }
 
 impl ProbeState {
-    /// Puts an outcome in its slot. An answer revises a slot written off before; nothing revises
-    /// an answer: a second one is a duplicate.
+    /// Puts an outcome in its slot and counts it.
     fn put(&mut self, new: Outcome) {
-        let answered = |class: Class| matches!(class, Class::Ok | Class::Late);
-        // Outcomes come nearly in slot order: look at the end first.
-        let at = if self.outcomes.back().is_none_or(|last| last.k < new.k) {
-            self.outcomes.len()
-        } else {
-            self.outcomes.partition_point(|o| o.k < new.k)
-        };
-        match self.outcomes.get_mut(at).filter(|o| o.k == new.k) {
-            None => {
-                *self.counts.entry(new.class).or_default() += 1;
-                self.outcomes.insert(at, new);
-            }
-            Some(old) if answered(new.class) && !answered(old.class) => {
-                if let Some(count) = self.counts.get_mut(&old.class) {
+        let counted = match self.outcomes.put(new) {
+            Placed::New => new.class,
+            Placed::Revised(old) => {
+                if let Some(count) = self.counts.get_mut(&old) {
                     *count = count.saturating_sub(1);
                 }
-                *self.counts.entry(new.class).or_default() += 1;
-                *old = new;
+                new.class
             }
-            Some(_) if answered(new.class) => *self.counts.entry(Class::Duplicate).or_default() += 1,
-            Some(_) => {}
-        }
+            Placed::Again => Class::Duplicate,
+            Placed::Nothing => return,
+        };
+        *self.counts.entry(counted).or_default() += 1;
     }
 }
 
 /// Pushes and drops the oldest beyond `limit`.
-fn push_bounded<T>(ring: &mut VecDeque<T>, item: T, limit: usize) {
+fn push_bounded<T: Clone>(ring: &mut Chunked<T>, item: T, limit: usize) {
     ring.push_back(item);
     if ring.len() > limit {
         ring.pop_front();
@@ -457,7 +446,7 @@ fn push_bounded<T>(ring: &mut VecDeque<T>, item: T, limit: usize) {
 
 /// Drops from the front what exceeds `limit` and may go; beyond [`PATIENCE`] times the limit it
 /// goes whether it may or not.
-fn evict<T>(ring: &mut VecDeque<T>, limit: usize, may_go: impl Fn(&T) -> bool) {
+fn evict<T>(ring: &mut Chunked<T>, limit: usize, may_go: impl Fn(&T) -> bool) {
     while ring.len() > limit && (ring.len() > limit * PATIENCE || ring.front().is_some_and(&may_go)) {
         ring.pop_front();
     }

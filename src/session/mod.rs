@@ -1,9 +1,13 @@
 //! The session: one fold over the event stream, and what writes and reads captures.
 
 mod fold;
+pub mod holes;
 pub mod list;
 pub mod live;
+pub mod notable;
+pub mod outcomes;
 pub mod place;
+mod pyramid;
 pub mod reader;
 pub mod recorder;
 mod remark;
@@ -13,8 +17,12 @@ mod shared;
 pub mod state;
 #[cfg(test)]
 mod testing;
+pub mod trail;
 
+pub use holes::Hole;
 pub use live::{FinishReport, Live};
+pub use outcomes::Outcomes;
+pub use pyramid::Summary;
 pub use reader::Reader;
 pub use recorder::{RecorderOptions, RecorderStatus};
 pub use replay::Player;

@@ -1,17 +1,23 @@
 //! Reads captures: streams them, whatever state they are in.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
+use flate2::read::MultiGzDecoder;
+
 use super::place;
 use super::state::State;
 use crate::event::{Event, Header, SCHEMA_MAJOR, SCHEMA_MINOR};
 
+mod fast;
+
+/// So much is read at once, bytes.
+const BLOCK: usize = 1 << 18;
 /// A longer line is no record of ours, bytes.
 const MAX_LINE: u64 = 16 << 20;
 
@@ -74,13 +80,64 @@ pub struct RecordError {
     pub why: String,
 }
 
+/// The bytes of a capture: of a file as it is, or of one compressed by gzip.
+#[derive(Debug)]
+pub enum Input {
+    /// As it is.
+    Plain(BufReader<File>),
+    /// Compressed by gzip.
+    Gzip(Box<BufReader<MultiGzDecoder<File>>>),
+}
+
+impl Input {
+    /// What the file is, it tells itself: gzip files begin with 1f 8b (RFC 1952, section 2.3.1).
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let mut magic = [0; 2];
+        let gzip = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
+        file.rewind()?;
+        Ok(if gzip {
+            Self::Gzip(Box::new(BufReader::with_capacity(BLOCK, MultiGzDecoder::new(file))))
+        } else {
+            Self::Plain(BufReader::with_capacity(BLOCK, file))
+        })
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(input) => input.read(buf),
+            Self::Gzip(input) => input.read(buf),
+        }
+    }
+}
+
+impl BufRead for Input {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match self {
+            Self::Plain(input) => input.fill_buf(),
+            Self::Gzip(input) => input.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, n: usize) {
+        match self {
+            Self::Plain(input) => input.consume(n),
+            Self::Gzip(input) => input.consume(n),
+        }
+    }
+}
+
 /// Streams the events of a capture.
 #[derive(Debug)]
-pub struct Reader<R = BufReader<File>> {
+pub struct Reader<R = Input> {
     path: PathBuf,
     input: R,
     header: Header,
     line: u64,
+    /// Bytes read so far.
+    offset: u64,
     buf: Vec<u8>,
     skipped: u64,
     torn: Option<u64>,
@@ -88,7 +145,8 @@ pub struct Reader<R = BufReader<File>> {
 }
 
 impl Reader {
-    /// Opens a capture by its file or its folder (of several captures in a folder the newest).
+    /// Opens a capture by its file or its folder (of several captures in a folder the newest). It may
+    /// be compressed by gzip.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -100,13 +158,23 @@ impl Reader {
         } else {
             given.to_owned()
         };
-        let file = File::open(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
-        Self::new(path, BufReader::with_capacity(1 << 18, file))
+        let input = Input::open(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+        Self::new(path, input)
+    }
+
+    /// Whether the file is compressed.
+    pub(super) fn is_compressed(&self) -> bool {
+        matches!(self.input, Input::Gzip(_))
     }
 }
 
 fn newest_in(folder: &Path) -> Option<PathBuf> {
-    (0..).map(|i| place::candidate(folder, false, i)).take_while(|p| p.is_file()).last()
+    let compressed = folder.join(place::CAPTURE).with_extension("jsonl.gz");
+    (0..)
+        .map(|i| place::candidate(folder, false, i))
+        .take_while(|p| p.is_file())
+        .last()
+        .or(Some(compressed).filter(|p| p.is_file()))
 }
 
 impl<R: BufRead> Reader<R> {
@@ -126,9 +194,19 @@ impl<R: BufRead> Reader<R> {
             seed: 0,
             simulated: false,
         };
-        let mut reader = Self { path, input, header, line: 0, buf: Vec::new(), skipped: 0, torn: None, over: false };
+        let mut reader = Self::section(path, header, input);
         reader.header = reader.read_header()?;
         Ok(reader)
+    }
+
+    /// Reads records from the middle of a capture; lines are counted from there.
+    pub(super) fn section(path: PathBuf, header: Header, input: R) -> Self {
+        Self { path, input, header, line: 0, offset: 0, buf: Vec::new(), skipped: 0, torn: None, over: false }
+    }
+
+    /// Bytes read so far: between two records, where the next one begins.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
     }
 
     fn read_header(&mut self) -> Result<Header, ReadError> {
@@ -199,6 +277,7 @@ impl<R: BufRead> Reader<R> {
             return Ok(Line::End);
         }
         self.line += 1;
+        self.offset += n as u64;
         if self.buf.last() == Some(&b'\n') {
             self.buf.pop();
             return Ok(Line::Whole);
@@ -213,6 +292,7 @@ impl<R: BufRead> Reader<R> {
                 None => (rest.len(), rest.is_empty()),
             };
             self.input.consume(len);
+            self.offset += len as u64;
             if found {
                 return Ok(Line::TooLong);
             }
@@ -262,6 +342,9 @@ impl<R: BufRead> Iterator for Reader<R> {
                 Line::Torn => true,
                 Line::Whole => false,
             };
+            if let Some(event) = fast::event(&self.buf) {
+                return Some(Ok(event));
+            }
             let e = match serde_json::from_slice::<Event>(&self.buf) {
                 Ok(event) => return Some(Ok(event)),
                 Err(e) => e,

@@ -1,16 +1,21 @@
 //! What a session looks like after so many events. Built only by `State::apply`: a pure fold, so
 //! a replayed capture gives the very state of the live run that wrote it.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
-
+use super::outcomes::Outcomes;
+use super::trail::Trail;
 pub use crate::analysis::downtime::Outcome;
+use crate::chunked::Chunked;
 use crate::event::{
     Capabilities, Class, ForeignTime, Header, HostEvent, Level, LoadReport, LoadSettings, MigrationEnd,
     MigrationSettings, Nanos, Phase, ProbeSpec, Sample, StopRule, Then,
 };
+use std::collections::BTreeMap;
 
-/// The state of a session.
+/// Load reports, requests and host CPU values kept one by one: an hour at 10 Hz.
+pub const REPORTS: usize = 36_000;
+
+/// The state of a session. A copy is cheap: it shares what is long with the original, and neither
+/// sees what becomes of the other. A frozen window is such a copy: nothing is evicted from it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct State {
     /// Header of the capture, once known.
@@ -28,7 +33,7 @@ pub struct State {
     /// Probes by id. Probe 0 is the one downtime is measured with.
     pub probes: BTreeMap<u16, ProbeState>,
     /// Heartbeats: (received ns of the session clock, sequence, guest ns).
-    pub heartbeats: VecDeque<(Nanos, u64, u64)>,
+    pub heartbeats: Chunked<(Nanos, u64, u64)>,
     /// Hypervisor hosts by name.
     pub hosts: BTreeMap<String, HostState>,
     /// Settings for the next migration, once chosen.
@@ -36,15 +41,17 @@ pub struct State {
     /// All migrations of the session, oldest first.
     pub migrations: Vec<Migration>,
     /// Loads asked for: (ns, settings), oldest first.
-    pub requests: VecDeque<(Nanos, LoadSettings)>,
+    pub requests: Chunked<(Nanos, LoadSettings)>,
     /// Recent load reports: (received ns, report).
-    pub reports: VecDeque<(Nanos, LoadReport)>,
+    pub reports: Chunked<(Nanos, LoadReport)>,
     /// CPU of this machine and of the hypervisors on it, oldest first.
-    pub host_cpu: VecDeque<(Nanos, HostEvent)>,
+    pub host_cpu: Chunked<(Nanos, HostEvent)>,
+    /// Load, CPU and samples in buckets of time, also of what is no longer held one by one.
+    pub trail: Trail,
     /// Marks: (ns, note), in the order of time.
     pub marks: Vec<(Nanos, String)>,
     /// The event log for people, oldest first.
-    pub log: VecDeque<LogLine>,
+    pub log: Chunked<LogLine>,
     /// Lines of the event log so far, also those no longer kept.
     pub log_total: u64,
     /// The lab: what it does or did last, accelerator, how to enter.
@@ -111,8 +118,8 @@ pub struct AgentState {
 pub struct ProbeState {
     /// Its schedule and limits.
     pub spec: ProbeSpec,
-    /// Outcomes in slot order, newest last, bounded.
-    pub outcomes: VecDeque<Outcome>,
+    /// Outcomes in slot order, newest last: the newest one by one, all of them summed up.
+    pub outcomes: Outcomes,
     /// How many ended in each class (a revised slot counts once; duplicates count apart).
     pub counts: BTreeMap<Class, u64>,
     /// When it stopped, if it did.
@@ -173,7 +180,7 @@ pub struct Migration {
     /// Rounds: (ns, number).
     pub rounds: Vec<(Nanos, u64)>,
     /// Samples in order.
-    pub samples: Vec<(Nanos, Sample)>,
+    pub samples: Chunked<(Nanos, Sample)>,
     /// Rules that fired: (ns, rule, what was done).
     pub ruled: Vec<(Nanos, StopRule, Then)>,
     /// Guest stopped: (ns of our clock, by the product's clock, host).

@@ -178,7 +178,7 @@ pub(crate) fn migrating(now: Nanos) -> State {
         settled: None,
         phases: vec![],
         rounds: vec![],
-        samples: vec![],
+        samples: Default::default(),
         ruled: vec![],
         stopped: None,
         resumed: None,

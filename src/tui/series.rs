@@ -1,11 +1,21 @@
-//! What happened in each column of the time axis. Only what is in view is looked at: the start is
-//! found by binary search.
+//! What happened in each column of the time axis, in a time that grows with the columns and not
+//! with what there is to tell: probes are summed up by the session's pyramid, reports and samples by
+//! its trail wherever there are too many of them in view.
 
-use crate::event::{Class, Nanos};
-use crate::session::State;
-use crate::session::state::{Migration, ProbeState};
+use std::ops::Range;
+
+use crate::chunked::Chunked;
+use crate::event::{Class, Nanos, Sample};
+use crate::session::state::{Migration, ProbeState, REPORTS};
+use crate::session::trail::{STANDSTILL, Tick};
+use crate::session::{State, Summary};
 
 use super::axis::Axis;
+
+/// A sample speaks for so long when none comes after it, ns.
+const HOLD: Nanos = 400_000_000;
+/// So many reports or samples in view are looked at one by one; where there are more the trail tells.
+const FEW: usize = 2_048;
 
 /// The fate of the worst probe of a column, from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,63 +38,53 @@ pub(crate) struct PingColumn {
     pub(crate) rtt_max: Option<u64>,
     /// Probes lost.
     pub(crate) lost: u32,
-}
-
-impl PingColumn {
-    fn add(&mut self, fate: Fate) {
-        self.worst = self.worst.max(Some(fate));
-    }
+    /// The shortest round trip, ns.
+    pub(crate) rtt_min: Option<u64>,
+    /// What became of how many.
+    pub(crate) sum: Summary,
+    /// Probes whose fate is open.
+    pub(crate) pending: u64,
 }
 
 /// The probes of each column, by when they were due.
 pub(crate) fn ping_columns(probe: &ProbeState, axis: &Axis) -> Vec<PingColumn> {
     let mut columns = vec![PingColumn::default(); usize::from(axis.columns)];
     let (t0, interval) = (probe.spec.t0, probe.spec.interval_ns);
-    if interval == 0 || columns.is_empty() {
+    if interval == 0 {
         return columns;
     }
-    let slot = |t: Nanos| t.saturating_sub(t0).div_ceil(interval);
-    let first = slot(axis.start(0));
-    let begin = probe.outcomes.partition_point(|o| o.k < first);
-    let mut settled = vec![0u64; columns.len()];
-    let mut before = None;
-    for outcome in probe.outcomes.range(begin..) {
-        let due = t0.saturating_add(outcome.k.saturating_mul(interval));
-        if due >= axis.end() {
-            break;
-        }
-        let Some(i) = axis.column(due) else { continue };
-        let column = &mut columns[usize::from(i)];
-        let fate = match outcome.class {
-            Class::Ok => Fate::Ok,
-            Class::Duplicate => Fate::Duplicate,
-            Class::NotSent => Fate::NotSent,
-            Class::Late => Fate::Late,
-            Class::Error => Fate::Error,
-            Class::Lost => Fate::Lost,
-        };
-        column.add(fate);
-        column.lost += u32::from(fate == Fate::Lost);
-        if matches!(outcome.class, Class::Ok | Class::Late) && outcome.rtt != u64::MAX {
-            column.rtt_max = column.rtt_max.max(Some(outcome.rtt));
-        }
-        if before != Some(outcome.k) {
-            settled[usize::from(i)] += 1;
-        }
-        before = Some(outcome.k);
-    }
-    // Slots that are due and have no outcome are pending; those older than the ring are unknown.
-    let oldest = probe.outcomes.front().map_or(0, |o| o.k);
+    // The first slot due at `t` or later; those due before slot 0 are none.
+    let slot = |t: Nanos| if t <= t0 { 0 } else { (t - t0).div_ceil(interval) };
+    // Slots that are due and have no outcome are pending; those before the first and those that
+    // are known only summed up are not.
+    let oldest = probe.outcomes.first().map_or(0, |first| first.max(probe.outcomes.reach()));
     let horizon = probe.stopped.map_or(axis.now, |s| s.min(axis.now)).saturating_add(1);
     for (i, column) in columns.iter_mut().enumerate() {
-        let from = slot(axis.start(i as u16)).max(oldest);
-        let to = slot(axis.start(i as u16 + 1).min(horizon));
-        if to.saturating_sub(from) > settled[i] {
-            column.add(Fate::Pending);
+        let (from, to) = (slot(axis.start(i as u16)), slot(axis.start(i as u16 + 1)));
+        if to <= from {
+            continue;
         }
+        let sum = probe.outcomes.summary(from, to - 1);
+        let due = to.min(slot(horizon)).saturating_sub(from.max(oldest));
+        column.pending = due.saturating_sub(sum.settled());
+        let pending = Some(Fate::Pending).filter(|_| column.pending > 0);
+        column.worst = FATES.into_iter().find(|(class, _)| sum.any(*class)).map(|(_, fate)| fate).max(pending);
+        column.lost = u32::try_from(sum.count(Class::Lost)).unwrap_or(u32::MAX);
+        (column.rtt_min, column.rtt_max) = (sum.rtt.map(|r| r.0), sum.rtt.map(|r| r.1));
+        column.sum = sum;
     }
     columns
 }
+
+/// The fate of each class, the worst first.
+const FATES: [(Class, Fate); 6] = [
+    (Class::Lost, Fate::Lost),
+    (Class::Error, Fate::Error),
+    (Class::Late, Fate::Late),
+    (Class::NotSent, Fate::NotSent),
+    (Class::Duplicate, Fate::Duplicate),
+    (Class::Ok, Fate::Ok),
+];
 
 /// Lost probes with no reply between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,34 +97,12 @@ pub(crate) struct Hole {
     pub(crate) lost: u32,
 }
 
-/// The holes in view. They are counted in probes, not in columns, so that zoom changes no figure.
+/// The holes in view. They are counted in probes, not in columns, so that zoom changes no figure;
+/// of those shorter than a column no more than one a column is told of.
 pub(crate) fn holes(probe: &ProbeState, axis: &Axis) -> Vec<Hole> {
-    let (t0, interval) = (probe.spec.t0, probe.spec.interval_ns);
-    let mut holes: Vec<Hole> = Vec::new();
-    if interval == 0 {
-        return holes;
-    }
-    let first = axis.start(0).saturating_sub(t0).div_ceil(interval);
-    let begin = probe.outcomes.partition_point(|o| o.k < first);
-    let mut open = false;
-    for outcome in probe.outcomes.range(begin..) {
-        let due = t0.saturating_add(outcome.k.saturating_mul(interval));
-        if due >= axis.end() {
-            break;
-        }
-        match outcome.class {
-            Class::Ok | Class::Late | Class::Duplicate => open = false,
-            Class::Lost => {
-                match holes.last_mut().filter(|_| open) {
-                    Some(hole) => (hole.to, hole.lost) = (due, hole.lost + 1),
-                    None => holes.push(Hole { from: due, to: due, lost: 1 }),
-                }
-                open = true;
-            }
-            Class::NotSent | Class::Error => {}
-        }
-    }
-    holes
+    let holes = probe.holes(axis.start(0), axis.end(), axis.column_ns);
+    let narrow = |lost| u32::try_from(lost).unwrap_or(u32::MAX);
+    holes.into_iter().map(|h| Hole { from: h.from, to: h.to, lost: narrow(h.lost) }).collect()
 }
 
 /// The dirty rate in one column, pages/s.
@@ -145,53 +123,85 @@ pub(crate) struct RateColumn {
 /// The dirty rate of each column.
 pub(crate) fn rate_columns(state: &State, axis: &Axis) -> Vec<RateColumn> {
     let mut columns = vec![RateColumn::default(); usize::from(axis.columns)];
-    let begin = state.reports.partition_point(|(t, _)| *t < axis.start(0));
-    for (t, report) in state.reports.range(begin..) {
-        if *t >= axis.end().saturating_add(report.window_ns) {
-            break;
-        }
-        // A window longer than 2 s is one that spans a standstill of the guest, not a rate.
-        let window = report.window_ns.clamp(1, 2_000_000_000);
-        for i in axis.columns_of(t.saturating_sub(window - 1), *t) {
-            let c = &mut columns[usize::from(i)];
-            c.achieved = Some(c.achieved.unwrap_or(0.0).max(finite(report.rate_pages_per_s)));
-            c.set = Some(finite(report.set.dirty.rate_pages_per_s()));
+    let migrations: Vec<&Migration> = visible(state, axis).collect();
+    agent_rates(state, axis, &mut columns);
+    // A guest that stands still achieves nothing, whatever a window tells that spans the stop. The
+    // column the stop lies in tells of the time before it.
+    for m in &migrations {
+        let Some((stopped, ..)) = m.stopped else { continue };
+        let resumed = m.resumed.as_ref().map(|(t, ..)| *t).or(m.ended.as_ref().map(|(t, _)| *t)).unwrap_or(axis.now);
+        for i in axis.columns_of(stopped, resumed) {
+            if axis.start(i) > stopped && axis.start(i + 1) <= resumed {
+                columns[usize::from(i)].achieved = None;
+            }
         }
     }
-    if let Some((_, settings, since)) = &state.load.requested {
-        for i in axis.columns_of(*since, axis.now) {
-            columns[usize::from(i)].requested = Some(finite(settings.dirty.rate_pages_per_s()));
-        }
-    }
-    for migration in visible(state, axis) {
-        let mut before = None;
-        let begin = migration.samples.partition_point(|(t, _)| *t < axis.start(0));
-        for (t, sample) in &migration.samples[begin.min(migration.samples.len())..] {
-            if *t >= axis.end() {
-                break;
+    requested_rates(state, axis, &mut columns);
+    if let Some(samples) = few_samples(state, axis) {
+        for (m, from) in samples {
+            let mut before = None;
+            for (t, sample) in m.samples.range(from..).take_while(|(t, _)| *t < axis.end()) {
+                let seen = sample.dirty_pages_per_s.filter(|r| *r > 0.0 && r.is_finite());
+                if seen.is_some()
+                    && seen != before
+                    && let Some(i) = axis.column(*t)
+                {
+                    columns[usize::from(i)].hypervisor = seen;
+                }
+                before = seen.or(before);
             }
-            let seen = sample.dirty_pages_per_s.filter(|r| *r > 0.0 && r.is_finite());
-            if seen.is_some()
-                && seen != before
-                && let Some(i) = axis.column(*t)
-            {
-                columns[usize::from(i)].hypervisor = seen;
-            }
-            before = seen.or(before);
         }
+    } else {
+        each_tick(state, axis, |i, tick| columns[i].hypervisor = tick.dirty_seen.or(columns[i].hypervisor));
     }
     let current = link_pages_per_s(state);
+    let ended: Vec<_> = migrations.iter().filter_map(|m| Some((m, m.ended.as_ref()?.0))).collect();
     for i in 0..axis.columns {
         let t = axis.start(i);
-        let past =
-            state.migrations.iter().rev().find(|m| m.began <= t && m.ended.as_ref().is_some_and(|(end, _)| t < *end));
-        let link = match past {
-            Some(m) => m.settings.bandwidth_bytes_per_s.map(crate::units::link_pages_per_s),
+        let link = match ended.iter().rev().find(|(m, end)| m.began <= t && t < *end) {
+            Some((m, _)) => m.settings.bandwidth_bytes_per_s.map(crate::units::link_pages_per_s),
             None => current,
         };
         columns[usize::from(i)].link = link;
     }
     columns
+}
+
+/// What the agent achieved and had set.
+fn agent_rates(state: &State, axis: &Axis, columns: &mut [RateColumn]) {
+    let Some(reports) = few(&state.reports, axis) else {
+        each_tick(state, axis, |i, tick| {
+            columns[i].achieved = highest(columns[i].achieved, tick.achieved);
+            columns[i].set = tick.set.or(columns[i].set);
+        });
+        return;
+    };
+    for (t, report) in state.reports.range(reports) {
+        let whole = report.window_ns <= STANDSTILL;
+        let window = report.window_ns.clamp(1, STANDSTILL);
+        for i in axis.columns_of(t.saturating_sub(window - 1), *t) {
+            let c = &mut columns[usize::from(i)];
+            if whole {
+                c.achieved = highest(c.achieved, Some(finite(report.rate_pages_per_s)));
+            }
+            c.set = Some(finite(report.set.dirty.rate_pages_per_s()));
+        }
+    }
+}
+
+/// What was asked for: in each column the newest request by its end.
+fn requested_rates(state: &State, axis: &Axis, columns: &mut [RateColumn]) {
+    let newest = state.load.requested.as_ref().map(|(_, settings, t)| (*t, *settings));
+    for (i, column) in columns.iter_mut().enumerate() {
+        let (start, end) = (axis.start(i as u16), axis.start(i as u16 + 1));
+        if start > axis.now {
+            break;
+        }
+        let asked = state.requests.partition_point(|(t, _)| *t < end);
+        let held = asked.checked_sub(1).and_then(|i| state.requests.get(i)).map(|(_, settings)| *settings);
+        let settings = newest.filter(|(t, _)| *t < end).map(|(_, settings)| settings).or(held);
+        column.requested = settings.map(|s| finite(s.dirty.rate_pages_per_s()));
+    }
 }
 
 /// The link's capacity as set now, pages/s.
@@ -202,24 +212,122 @@ pub(crate) fn link_pages_per_s(state: &State) -> Option<f64> {
 
 /// What was left to send in each column, bytes (the newest of the column).
 pub(crate) fn remaining_columns(state: &State, axis: &Axis) -> Vec<Option<u64>> {
-    /// A sample speaks for so long when none comes after it.
-    const HOLD: Nanos = 400_000_000;
     let mut columns = vec![None; usize::from(axis.columns)];
-    for migration in visible(state, axis) {
-        let end = migration.ended.as_ref().map_or(axis.now, |(t, _)| *t);
-        let begin = migration.samples.partition_point(|(t, _)| *t < axis.start(0)).saturating_sub(1);
-        for (t, sample) in &migration.samples[begin.min(migration.samples.len())..] {
-            if *t >= axis.end() {
-                break;
-            }
-            if let Some(left) = sample.remaining_bytes {
-                for i in axis.columns_of(*t, t.saturating_add(HOLD).min(end.max(*t))) {
-                    columns[usize::from(i)] = Some(left);
-                }
-            }
+    if !each_sample(state, axis, |i, sample| columns[i] = sample.remaining_bytes.or(columns[i])) {
+        each_tick(state, axis, |i, tick| columns[i] = tick.remaining_bytes.or(columns[i]));
+    }
+    columns
+}
+
+/// What was sent in each column, bytes/s (the highest of the column).
+#[allow(dead_code)]
+pub(crate) fn throughput_columns(state: &State, axis: &Axis) -> Vec<Option<f64>> {
+    let mut columns = vec![None; usize::from(axis.columns)];
+    let sampled = each_sample(state, axis, |i, sample| {
+        columns[i] = highest(columns[i], sample.throughput_bytes_per_s.map(finite));
+    });
+    if !sampled {
+        each_tick(state, axis, |i, tick| columns[i] = highest(columns[i], tick.throughput));
+    }
+    columns
+}
+
+/// How busy the CPUs were in one column, % (the highest of the column).
+#[allow(dead_code)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct CpuColumn {
+    /// This machine, % of all its CPUs.
+    pub(crate) host: Option<f64>,
+    /// The hypervisors on it together, % of one CPU.
+    pub(crate) hypervisors: Option<f64>,
+    /// The guest by its own kernel, % of all its CPUs.
+    pub(crate) guest: Option<f64>,
+}
+
+/// The CPUs of each column.
+#[allow(dead_code)]
+pub(crate) fn cpu_columns(state: &State, axis: &Axis) -> Vec<CpuColumn> {
+    let mut columns = vec![CpuColumn::default(); usize::from(axis.columns)];
+    let (Some(seen), Some(reports)) = (few(&state.host_cpu, axis), few(&state.reports, axis)) else {
+        each_tick(state, axis, |i, tick| {
+            let c = &mut columns[i];
+            c.host = highest(c.host, tick.host_cpu_pct);
+            c.hypervisors = highest(c.hypervisors, tick.hypervisors_pct);
+            c.guest = highest(c.guest, tick.guest_cpu_pct);
+        });
+        return columns;
+    };
+    let mut before = seen.start.checked_sub(1).and_then(|i| state.host_cpu.get(i)).map(|(t, _)| *t);
+    for (t, seen) in state.host_cpu.range(seen) {
+        // What is told at `t` was measured since the time before.
+        let from = before.map_or(*t, |b| b.saturating_add(1).max(t.saturating_sub(STANDSTILL))).min(*t);
+        for i in axis.columns_of(from, *t) {
+            let c = &mut columns[usize::from(i)];
+            c.host = highest(c.host, Some(finite(seen.cpu_pct)));
+            let sum = seen.hypervisors.iter().map(|(_, pct)| finite(*pct)).sum();
+            c.hypervisors = highest(c.hypervisors, (!seen.hypervisors.is_empty()).then_some(sum));
+        }
+        before = Some(*t);
+    }
+    for (t, report) in state.reports.range(reports).filter(|(_, r)| r.window_ns <= STANDSTILL) {
+        for i in axis.columns_of(t.saturating_sub(report.window_ns.max(1) - 1), *t) {
+            let c = &mut columns[usize::from(i)];
+            c.guest = highest(c.guest, report.guest_cpu_pct.map(finite));
         }
     }
     columns
+}
+
+/// The indices of what was told in view or shortly after, of windows that may begin in view: as
+/// long as there are few enough to look at each, and none of the view has been let go of.
+fn few<T>(told: &Chunked<(Nanos, T)>, axis: &Axis) -> Option<Range<usize>> {
+    let from = told.partition_point(|(t, _)| *t < axis.start(0));
+    let to = told.partition_point(|(t, _)| *t < axis.end().saturating_add(STANDSTILL));
+    let all_there = from > 0 || told.len() < REPORTS;
+    (all_there && to.saturating_sub(from) <= FEW).then_some(from..to.max(from))
+}
+
+/// The migrations in view, with the index of the sample that still speaks at its beginning: as
+/// long as there are few enough to look at each.
+fn few_samples<'a>(state: &'a State, axis: &Axis) -> Option<Vec<(&'a Migration, usize)>> {
+    let mut total = 0_usize;
+    let mut found = Vec::new();
+    for m in visible(state, axis) {
+        let from = m.samples.partition_point(|(t, _)| *t < axis.start(0)).saturating_sub(1);
+        total += m.samples.partition_point(|(t, _)| *t < axis.end()).saturating_sub(from);
+        if total > FEW {
+            return None;
+        }
+        found.push((m, from));
+    }
+    Some(found)
+}
+
+/// Hands each sample to the columns it speaks for, in order; false if there are too many.
+fn each_sample(state: &State, axis: &Axis, mut look: impl FnMut(usize, &Sample)) -> bool {
+    let Some(migrations) = few_samples(state, axis) else { return false };
+    for (m, from) in migrations {
+        let end = m.ended.as_ref().map_or(axis.now, |(t, _)| *t);
+        for (t, sample) in m.samples.range(from..).take_while(|(t, _)| *t < axis.end()) {
+            let until = t.saturating_add(HOLD).min(end.max(*t));
+            axis.columns_of(*t, until).for_each(|i| look(usize::from(i), sample));
+        }
+    }
+    true
+}
+
+/// Hands each bucket of the trail to its columns, in order.
+fn each_tick(state: &State, axis: &Axis, mut look: impl FnMut(usize, &Tick)) {
+    for (from, to, tick) in state.trail.within(axis.start(0), axis.end().saturating_sub(1), axis.column_ns) {
+        axis.columns_of(from, to).for_each(|i| look(usize::from(i), tick));
+    }
+}
+
+fn highest(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.max(b)),
+        (a, b) => a.or(b),
+    }
 }
 
 /// The migrations that are at least partly in view.
@@ -250,7 +358,7 @@ fn finite(value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, VecDeque};
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::event::{Engine, ProbeKind, ProbeSpec};
@@ -275,7 +383,7 @@ mod tests {
                     let rtt = if matches!(class, Class::Ok | Class::Late) { MS } else { u64::MAX };
                     Outcome { k: *k, sent: k * 50 * MS, rtt, class: *class }
                 })
-                .collect::<VecDeque<_>>(),
+                .collect(),
             counts: BTreeMap::new(),
             stopped: None,
         }

@@ -136,11 +136,13 @@ fn one_lost_probe_is_visible_at_every_zoom() {
     let now = 50 * S;
     let mut state = idle(now);
     let probe = state.probes.get_mut(&0).unwrap();
-    for o in &mut probe.outcomes {
-        (o.class, o.rtt) = (Class::Ok, 400_000);
-    }
     let middle = probe.outcomes.len() - 30;
-    probe.outcomes[middle].class = Class::Lost;
+    let fate = |i| if i == middle { (Class::Lost, u64::MAX) } else { (Class::Ok, 400_000) };
+    let outcomes = probe.outcomes.iter().enumerate().map(|(i, o)| {
+        let (class, rtt) = fate(i);
+        Outcome { class, rtt, ..*o }
+    });
+    probe.outcomes = outcomes.collect();
     for zoom in -12..1 {
         let view = View { time: TimeView { zoom, ..TimeView::default() }, ..fresh() };
         let buffer = screen(&view, &state, &live(now), 80, 24).buffer().clone();

@@ -1,6 +1,6 @@
 //! `reported`, `stop-resume` and `guest-clock`: the downtime that clocks tell of.
 
-use std::collections::VecDeque;
+use crate::chunked::Chunked;
 
 use super::{Turn, bounded, joined, unknown};
 use crate::analysis::{Estimate, Method};
@@ -104,7 +104,7 @@ fn foreign_ns(at: ForeignTime) -> Option<i128> {
 ///
 /// The steps of a plateau of one window's length are alike; the outage is at its beginning. Where
 /// the steps do not stand out of the jitter, it can be anywhere, and all of them count.
-pub(super) fn guest_clock(beats: &VecDeque<(Nanos, u64, u64)>, began: Nanos, until: Nanos) -> Estimate {
+pub(super) fn guest_clock(beats: &Chunked<(Nanos, u64, u64)>, began: Nanos, until: Nanos) -> Estimate {
     let beats = usable(beats, began, until);
     if beats.is_empty() {
         return unknown(Method::GuestClock, "no heartbeat came");
@@ -156,7 +156,7 @@ struct Beat {
 }
 
 /// Those of the window and shortly before, without re-ordered ones, duplicates and restarts.
-fn usable(beats: &VecDeque<(Nanos, u64, u64)>, began: Nanos, until: Nanos) -> Vec<Beat> {
+fn usable(beats: &Chunked<(Nanos, u64, u64)>, began: Nanos, until: Nanos) -> Vec<Beat> {
     let from = began.saturating_sub(STEP_WINDOW.saturating_mul(2));
     let first = beats.partition_point(|b| b.0 < from);
     let mut kept: Vec<Beat> = Vec::new();

@@ -11,7 +11,7 @@ mod gaps;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use crate::chunked::Chunked;
 use std::time::Duration;
 
 use super::{Bounded, Downtimes, Estimate, Method};
@@ -47,7 +47,7 @@ pub struct ProbeSeen<'a> {
     /// Its schedule and limits.
     pub spec: &'a ProbeSpec,
     /// Outcomes in slot order.
-    pub outcomes: &'a VecDeque<Outcome>,
+    pub outcomes: &'a Chunked<Outcome>,
     /// When it stopped, if it did, ns.
     pub stopped: Option<Nanos>,
 }
@@ -74,7 +74,7 @@ pub struct Seen<'a> {
     /// The probe, if there is one.
     pub probe: Option<ProbeSeen<'a>>,
     /// Heartbeats: (received ns of the session clock, sequence, guest ns).
-    pub heartbeats: &'a VecDeque<(Nanos, u64, u64)>,
+    pub heartbeats: &'a Chunked<(Nanos, u64, u64)>,
     /// The guest stopped.
     pub stopped: Option<Turn>,
     /// The guest ran again.

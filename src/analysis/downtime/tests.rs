@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use crate::chunked::Chunked;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn spec(interval_ns: u64) -> ProbeSpec {
 /// One letter a slot: `.` answered after 1 ms, `x` lost, `n` not sent, `e` error, `L` late, two
 /// seconds after it was sent, and a digit d: held back and answered d intervals after it was sent.
 /// A blank is a slot without an outcome.
-fn script(letters: &str, interval: u64) -> VecDeque<Outcome> {
+fn script(letters: &str, interval: u64) -> Chunked<Outcome> {
     let outcome = |(k, letter): (usize, char)| {
         let (k, sent) = (k as u64, k as u64 * interval);
         let (rtt, class) = match letter {
@@ -43,7 +43,7 @@ fn script(letters: &str, interval: u64) -> VecDeque<Outcome> {
 /// The migration begins at slot 10 and settles `after` slots beyond the last.
 fn measured(letters: &str) -> Downtimes {
     let interval = 50 * MS;
-    let (spec, outcomes, none) = (spec(interval), script(letters, interval), VecDeque::new());
+    let (spec, outcomes, none) = (spec(interval), script(letters, interval), Chunked::new());
     let seen = Seen {
         calm_since: 0,
         began: 10 * interval,
@@ -92,7 +92,7 @@ fn the_blackout_before_does_not_blur_this_one() {
     // The first blackout is a saw-tooth that ends in slot 13; the second is plain.
     let interval = 50 * MS;
     let outcomes = script("....987654321..........xxxx......", interval);
-    let (spec, none) = (spec(interval), VecDeque::new());
+    let (spec, none) = (spec(interval), Chunked::new());
     let seen = Seen {
         calm_since: 13 * interval,
         began: 22 * interval,
@@ -188,7 +188,7 @@ fn missing_outcomes_widen_the_bounds() {
 
 #[test]
 fn no_probe_is_unknown() {
-    let none = VecDeque::new();
+    let none = Chunked::new();
     let seen = Seen {
         calm_since: 0,
         began: 1,
@@ -209,9 +209,9 @@ fn no_probe_is_unknown() {
 
 #[test]
 fn a_probe_that_came_late_or_left_early_says_so() {
-    let (mut spec, none) = (spec(50 * MS), VecDeque::new());
+    let (mut spec, none) = (spec(50 * MS), Chunked::new());
     spec.t0 = 1_000 * MS;
-    let outcomes: VecDeque<Outcome> =
+    let outcomes: Chunked<Outcome> =
         (0..20).map(|k| Outcome { k, sent: 1_000 * MS + k * 50 * MS, rtt: MS, class: Class::Ok }).collect();
     let probe = ProbeSeen { spec: &spec, outcomes: &outcomes, stopped: Some(2_000 * MS) };
     let seen = Seen {
@@ -261,7 +261,7 @@ fn stop_and_resume_on_one_clock_and_on_two() {
 }
 
 /// Heartbeats each 10 ms of guest time; the guest stands still for `outage` after `stop`.
-fn beats(stop: u64, outage: u64, until: u64, way: impl Fn(u64) -> u64) -> VecDeque<(u64, u64, u64)> {
+fn beats(stop: u64, outage: u64, until: u64, way: impl Fn(u64) -> u64) -> Chunked<(u64, u64, u64)> {
     let mut all: Vec<(u64, u64, u64)> = (0..until / (10 * MS))
         .map(|seq| {
             let ran = seq * 10 * MS;
@@ -270,7 +270,7 @@ fn beats(stop: u64, outage: u64, until: u64, way: impl Fn(u64) -> u64) -> VecDeq
         })
         .collect();
     all.sort_unstable();
-    all.into()
+    all.into_iter().collect()
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn the_guest_clock_sees_through_a_jam() {
 #[test]
 fn a_guest_clock_without_heartbeats_after() {
     let mut few = beats(u64::MAX, 0, 900 * MS, |_| MS);
-    assert!(clocks::guest_clock(&VecDeque::new(), 0, 1).value.is_none());
+    assert!(clocks::guest_clock(&Chunked::new(), 0, 1).value.is_none());
     let e = clocks::guest_clock(&few, 1_000 * MS, 2_000 * MS);
     assert!(e.value.is_none() && e.note.unwrap().contains("after the migration began"));
     // A guest booted anew during the migration has another clock: no step of its own.
@@ -356,7 +356,7 @@ impl World {
         self.way + self.jitter * self.dice[k as usize * 2 + 1] / 1_000_000
     }
 
-    fn outcomes(&self) -> VecDeque<Outcome> {
+    fn outcomes(&self) -> Chunked<Outcome> {
         let resume = self.stop + self.outage;
         let mut held = 0;
         (0..self.slots)
@@ -397,7 +397,7 @@ proptest! {
 
     #[test]
     fn an_injected_outage_is_within_the_bounds(world in world()) {
-        let (spec, outcomes, none) = (spec(world.interval), world.outcomes(), VecDeque::new());
+        let (spec, outcomes, none) = (spec(world.interval), world.outcomes(), Chunked::new());
         let seen = Seen {
             calm_since: 0,
             began: world.began,

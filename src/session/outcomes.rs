@@ -1,0 +1,345 @@
+//! The outcomes of one probe: the newest ones each by itself, all of them summed up.
+
+use std::ops::Deref;
+
+use super::pyramid::{Pyramid, Summary, Want};
+use crate::analysis::downtime::Outcome;
+use crate::chunked::Chunked;
+use crate::event::{Class, Nanos};
+
+/// Outcomes kept one by one: 17 minutes at 1 kHz, 14 hours at 50 ms, 32 MiB. Beyond, the pyramid
+/// tells the class of each slot and the round trips of sixteen together.
+pub(super) const OUTCOMES: usize = 1 << 20;
+
+/// What an outcome changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// The slot had none.
+    New,
+    /// The slot had been written off in this class.
+    Revised(Class),
+    /// The slot was answered already: a duplicate.
+    Again,
+    /// Nothing: the slot has an outcome, or it was due too long ago.
+    Nothing,
+}
+
+/// The outcomes of one probe in slot order. What is held one by one is read as a [`Chunked`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcomes {
+    ring: Chunked<Outcome>,
+    pyramid: Pyramid,
+    /// The lowest slot there ever was.
+    first: Option<u64>,
+    /// Whether the ring has let any go.
+    evicted: bool,
+}
+
+impl Deref for Outcomes {
+    type Target = Chunked<Outcome>;
+
+    fn deref(&self) -> &Chunked<Outcome> {
+        &self.ring
+    }
+}
+
+impl Outcomes {
+    /// Puts an outcome in its slot. An answer revises a slot written off before; nothing revises
+    /// an answer: a second one is a duplicate.
+    pub fn put(&mut self, new: Outcome) -> Placed {
+        if new.class == Class::Duplicate {
+            self.duplicate(new.k);
+            return Placed::Again;
+        }
+        let answers = |class: Class| matches!(class, Class::Ok | Class::Late);
+        let too_old = self.evicted && self.ring.front().is_some_and(|front| new.k < front.k);
+        let at = if too_old { Err(0) } else { self.ring.find(new.k, |o| o.k) };
+        let old = match at {
+            Ok(i) => Some(self.ring[i].class),
+            Err(_) if too_old && new.k < self.pyramid.reach() => return Placed::Nothing,
+            Err(_) if too_old => self.pyramid.class(new.k),
+            Err(_) => None,
+        };
+        let placed = match old {
+            None => Placed::New,
+            Some(old) if answers(new.class) && !answers(old) => Placed::Revised(old),
+            Some(_) if answers(new.class) => {
+                self.duplicate(new.k);
+                return Placed::Again;
+            }
+            Some(_) => return Placed::Nothing,
+        };
+        match at {
+            _ if too_old => {}
+            Ok(i) => self.ring[i] = new,
+            Err(i) => self.ring.insert(i, new),
+        }
+        let rtt = Some(new.rtt).filter(|rtt| answers(new.class) && *rtt != u64::MAX);
+        self.pyramid.put(new.k, old, new.class, rtt);
+        self.first = Some(self.first.map_or(new.k, |first| first.min(new.k)));
+        placed
+    }
+
+    /// The same, for those who know that it is the newest.
+    pub fn push_back(&mut self, new: Outcome) {
+        self.put(new);
+    }
+
+    /// A further answer for a slot.
+    pub fn duplicate(&mut self, k: u64) {
+        self.pyramid.duplicate(k);
+    }
+
+    /// Lets go of the oldest.
+    pub(super) fn pop_front(&mut self) {
+        self.evicted = true;
+        self.ring.pop_front();
+    }
+
+    /// The lowest slot there ever was.
+    #[must_use]
+    pub fn first(&self) -> Option<u64> {
+        self.first
+    }
+
+    /// From this slot on each slot's class is known.
+    #[must_use]
+    pub fn reach(&self) -> u64 {
+        self.pyramid.reach()
+    }
+
+    /// What became of the slots `from..=to`. As long as they are held one by one this is exact;
+    /// beyond, the round trips are those of up to fifteen neighbours too.
+    #[must_use]
+    pub fn summary(&self, from: u64, to: u64) -> Summary {
+        let oldest = self.ring.front().map_or(u64::MAX, |o| o.k);
+        self.pyramid.summary(from, to, &|a, b| {
+            if a < oldest && self.evicted {
+                return None;
+            }
+            let begin = self.ring.find(a, |o| o.k).unwrap_or_else(|i| i);
+            let some = self.ring.range(begin..).take_while(|o| o.k <= b);
+            let rtts = some.filter(|o| o.answered().is_some()).map(|o| o.rtt);
+            Some(rtts.fold((u64::MAX, 0), |(min, max), rtt| (min.min(rtt), max.max(rtt))))
+        })
+    }
+
+    /// The first lost slot of `from..=to`.
+    #[must_use]
+    pub fn next_lost(&self, from: u64, to: u64) -> Option<u64> {
+        self.pyramid.next(Want::Lost, from, to)
+    }
+
+    /// The last lost slot of `from..=to`.
+    #[must_use]
+    pub fn prev_lost(&self, from: u64, to: u64) -> Option<u64> {
+        self.pyramid.prev(Want::Lost, from, to)
+    }
+
+    /// The first answered slot of `from..=to`.
+    #[must_use]
+    pub fn next_reply(&self, from: u64, to: u64) -> Option<u64> {
+        self.pyramid.next(Want::Reply, from, to)
+    }
+
+    /// The last answered slot of `from..=to`.
+    #[must_use]
+    pub fn prev_reply(&self, from: u64, to: u64) -> Option<u64> {
+        self.pyramid.prev(Want::Reply, from, to)
+    }
+
+    /// Memory taken, bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.ring.heap_bytes() + self.pyramid.heap_bytes()
+    }
+
+    /// Since when outcomes are held one by one: when the oldest of them was sent, ns.
+    #[must_use]
+    pub fn held_since(&self) -> Option<Nanos> {
+        self.ring.front().map(|o| o.sent)
+    }
+}
+
+impl FromIterator<Outcome> for Outcomes {
+    fn from_iter<I: IntoIterator<Item = Outcome>>(items: I) -> Self {
+        let mut outcomes = Self::default();
+        items.into_iter().for_each(|o| outcomes.push_back(o));
+        outcomes
+    }
+}
+
+impl<'a> IntoIterator for &'a Outcomes {
+    type Item = &'a Outcome;
+    type IntoIter = crate::chunked::Iter<'a, Outcome>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.ring.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::super::state::ProbeState;
+    use super::*;
+    use crate::event::{Engine, ProbeKind, ProbeSpec};
+    use crate::session::holes::Hole;
+
+    fn probe(outcomes: Outcomes) -> ProbeState {
+        let spec = ProbeSpec {
+            target: [10, 0, 0, 2].into(),
+            kind: ProbeKind::Icmp,
+            engine: Engine::Threads,
+            interval_ns: 10,
+            deadline_ns: 1000,
+            t0: 0,
+            cannot_see: Vec::new(),
+        };
+        ProbeState { spec, outcomes, counts: BTreeMap::new(), stopped: None }
+    }
+
+    fn outcome(k: u64, class: Class) -> Outcome {
+        let answered = matches!(class, Class::Ok | Class::Late);
+        Outcome { k, sent: k * 10, rtt: if answered { 100 + k * 7919 % 1000 } else { u64::MAX }, class }
+    }
+
+    /// Stretches of one class, near slot 0 or where the coarse buckets begin.
+    fn stretches() -> impl Strategy<Value = Vec<(u64, u64, Class)>> {
+        let class = prop_oneof![
+            4 => Just(Class::Ok),
+            3 => Just(Class::Lost),
+            1 => Just(Class::Late),
+            1 => Just(Class::NotSent),
+            1 => Just(Class::Error),
+            1 => Just(Class::Duplicate),
+        ];
+        let begin = prop_oneof![0_u64..300, 3900_u64..4300, 65_400_u64..65_700];
+        proptest::collection::vec((begin, 1_u64..80, class), 1..30)
+    }
+
+    /// What each slot ends in, told the long way.
+    fn slots(stretches: &[(u64, u64, Class)]) -> (Outcomes, BTreeMap<u64, Outcome>, BTreeMap<u64, u64>) {
+        let (mut ours, mut slots, mut twice) = (Outcomes::default(), BTreeMap::new(), BTreeMap::new());
+        let answered = |c: Class| matches!(c, Class::Ok | Class::Late);
+        for (begin, n, class) in stretches {
+            for k in *begin..begin + n {
+                let new = outcome(k, *class);
+                ours.put(new);
+                let old = slots.get(&k).map(|o: &Outcome| o.class);
+                if *class == Class::Duplicate || (answered(*class) && old.is_some_and(answered)) {
+                    *twice.entry(k).or_default() += 1;
+                } else if old.is_none() || answered(*class) {
+                    slots.insert(k, new);
+                }
+            }
+        }
+        (ours, slots, twice)
+    }
+
+    fn holes(slots: &BTreeMap<u64, Outcome>) -> Vec<Hole> {
+        let (mut holes, mut open) = (Vec::<Hole>::new(), false);
+        for (k, o) in slots {
+            match o.class {
+                Class::Ok | Class::Late => open = false,
+                Class::Lost => {
+                    match holes.last_mut().filter(|_| open) {
+                        Some(hole) => (hole.to, hole.lost) = (k * 10, hole.lost + 1),
+                        None => holes.push(Hole { from: k * 10, to: k * 10, lost: 1 }),
+                    }
+                    open = true;
+                }
+                _ => {}
+            }
+        }
+        holes
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_stretch_is_summed_up_as_if_slot_by_slot(
+            stretches in stretches(),
+            views in proptest::collection::vec((0_u64..66_000, 0_u64..66_000), 1..20),
+            evicted in 0_usize..40,
+        ) {
+            let (mut ours, slots, twice) = slots(&stretches);
+            // What the ring lets go of stays known: its class exactly, its round trip nearly.
+            (0..evicted).for_each(|_| ours.pop_front());
+            let held = ours.front().map_or(u64::MAX, |o| o.k);
+            for (a, b) in views {
+                let (from, to) = (a.min(b), a.max(b));
+                let sum = ours.summary(from, to);
+                let within: Vec<&Outcome> = slots.range(from..=to).map(|(_, o)| o).collect();
+                for class in [Class::Ok, Class::Late, Class::Lost, Class::NotSent, Class::Error] {
+                    let n = within.iter().filter(|o| o.class == class).count() as u64;
+                    prop_assert_eq!((sum.count(class), sum.any(class)), (n, n > 0));
+                }
+                let (mut again, mut flagged) = (0, 0);
+                for n in twice.range(from..=to).map(|(_, n)| *n) {
+                    (again, flagged) = (again + n, flagged + 1);
+                }
+                prop_assert!((flagged..=again).contains(&sum.count(Class::Duplicate)));
+                let rtts = || within.iter().filter(|o| o.answered().is_some()).map(|o| o.rtt);
+                let rtt = rtts().min().zip(rtts().max());
+                if from >= held || evicted == 0 {
+                    prop_assert_eq!(sum.rtt, rtt);
+                } else if let (Some((min, max)), Some((low, high))) = (rtt, sum.rtt) {
+                    prop_assert!(low <= min && high >= max);
+                } else {
+                    prop_assert_eq!(sum.rtt, rtt);
+                }
+                let lost = |o: &&&Outcome| o.class == Class::Lost;
+                let replied = |o: &&&Outcome| o.answered().is_some();
+                prop_assert_eq!(ours.next_lost(from, to), within.iter().find(lost).map(|o| o.k));
+                prop_assert_eq!(ours.prev_lost(from, to), within.iter().rev().find(lost).map(|o| o.k));
+                prop_assert_eq!(ours.next_reply(from, to), within.iter().find(replied).map(|o| o.k));
+                prop_assert_eq!(ours.prev_reply(from, to), within.iter().rev().find(replied).map(|o| o.k));
+            }
+        }
+
+        #[test]
+        fn holes_are_those_found_slot_by_slot(
+            stretches in stretches(),
+            views in proptest::collection::vec((0_u64..660_000, 0_u64..660_000), 1..10),
+        ) {
+            let (ours, slots, _) = slots(&stretches);
+            let (probe, all) = (probe(ours), holes(&slots));
+            for (a, b) in views {
+                prop_assert_eq!(probe.next_hole(a), all.iter().find(|h| h.from > a).copied());
+                prop_assert_eq!(probe.prev_hole(a), all.iter().rfind(|h| h.from < a).copied());
+                let (from, to) = (a.min(b), a.max(b));
+                let lost = |h: &Hole| slots.range(from.div_ceil(10)..to.div_ceil(10).max(from.div_ceil(10)))
+                    .any(|(k, o)| o.class == Class::Lost && (h.from..=h.to).contains(&(k * 10)));
+                let seen: Vec<Hole> = all.iter().filter(|h| lost(h)).copied().collect();
+                prop_assert_eq!(probe.holes(from, to, 1), seen);
+            }
+        }
+    }
+
+    #[test]
+    fn short_holes_are_told_once_a_column_and_long_ones_always() {
+        let lost = |k: u64| k.is_multiple_of(2) || (5000..6000).contains(&k);
+        let outcomes = (0..10_000).map(|k| outcome(k, if lost(k) { Class::Lost } else { Class::Ok }));
+        let probe = probe(outcomes.collect());
+        let holes = probe.holes(0, 100_000, 1000);
+        assert!(holes.len() <= 101, "{}", holes.len());
+        assert!(holes.iter().any(|h| h.lost == 1001), "{holes:?}");
+    }
+
+    #[test]
+    fn a_late_answer_revises_what_is_no_longer_held() {
+        let mut outcomes: Outcomes = (0..100).map(|k| outcome(k, Class::Lost)).collect();
+        (0..50).for_each(|_| outcomes.pop_front());
+        assert_eq!(outcomes.put(outcome(10, Class::Late)), Placed::Revised(Class::Lost));
+        assert_eq!(outcomes.put(outcome(10, Class::Late)), Placed::Again);
+        assert_eq!(outcomes.put(outcome(10, Class::Lost)), Placed::Nothing);
+        let sum = outcomes.summary(0, 99);
+        assert_eq!((sum.count(Class::Lost), sum.count(Class::Late), sum.count(Class::Duplicate)), (99, 1, 1));
+        assert_eq!(outcomes.front().map(|o| o.k), Some(50));
+    }
+}
