@@ -19,6 +19,7 @@ pub mod internal_guardian;
 pub mod lab;
 pub mod load;
 pub mod migrate;
+mod picture;
 pub mod ping;
 pub mod replay;
 mod run;

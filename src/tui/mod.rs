@@ -11,11 +11,11 @@ pub mod input;
 pub mod keys;
 mod panel;
 mod pen;
+pub mod picture;
 pub mod run;
 mod screen;
 pub mod sentence;
 mod series;
-pub mod svg;
 pub mod theme;
 pub mod view;
 
