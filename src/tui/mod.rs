@@ -25,8 +25,12 @@ pub use run::{ExitReason, ExitSummary, Markers, ThemeChoice, TuiOptions, run};
 pub use view::View;
 
 #[cfg(test)]
+mod capture_tests;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod pty_tests;
+#[cfg(test)]
+mod styled;
 #[cfg(test)]
 mod tests;

@@ -138,7 +138,9 @@ impl Stage {
     }
 
     pub(crate) fn frame(&mut self, view: &View, state: &State, extra: &Extra) -> Buffer {
-        let drawn: Result<_, Infallible> = self.0.draw(|frame| draw(view, state, extra, frame));
+        let drawn: Result<_, Infallible> = self.0.draw(|frame| {
+            draw(view, state, extra, frame);
+        });
         let Ok(drawn) = drawn;
         drawn.buffer.clone()
     }

@@ -17,6 +17,9 @@ const DASH: f32 = 0.67;
 /// Radius of a braille dot.
 const DOT: f32 = 1.5;
 
+/// Radius of a full circle.
+const KNOB: f32 = 3.75;
+
 /// A piece of a character.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Shape {
@@ -51,6 +54,8 @@ pub(super) fn of(symbol: &str) -> Option<Vec<Shape>> {
         '\u{256d}'..='\u{2570}' => Some(rounded(c)),
         '\u{2500}'..='\u{257f}' => dashed(c).or_else(|| lines(c)),
         '\u{2800}'..='\u{28ff}' => Some(braille(c)),
+        // The knob of a slider sits on its line.
+        '●' => Some(vec![Shape::Dot { x: W / 2.0, y: H / 2.0, r: KNOB }]),
         _ => None,
     }
 }
@@ -265,6 +270,16 @@ mod tests {
         assert_eq!(all.len(), 8);
         assert!(all.contains(&Shape::Dot { x: W * 0.75, y: H * 0.875, r: DOT }));
         assert_eq!(of("⠂").unwrap(), [Shape::Dot { x: W * 0.25, y: H * 0.375, r: DOT }]);
+    }
+
+    #[test]
+    fn a_knob_sits_on_its_line() {
+        let ([Shape::Rect { y, h, .. }], [Shape::Dot { y: middle, .. }]) =
+            (&of("━").unwrap()[..], &of("●").unwrap()[..])
+        else {
+            panic!("a line and a circle");
+        };
+        assert_eq!(*middle, y + h / 2.0);
     }
 
     #[test]
