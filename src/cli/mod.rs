@@ -20,6 +20,7 @@ pub mod internal_guardian;
 pub mod lab;
 pub mod load;
 pub mod migrate;
+mod picture;
 pub mod ping;
 pub mod replay;
 mod requests;

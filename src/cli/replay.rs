@@ -1,19 +1,15 @@
 //! `blackout replay`: a recorded session in the same screen.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 
 use super::EXIT_OK;
-use crate::event::Nanos;
-use crate::session::Player;
-use crate::tui::svg::{self, Paper};
-use crate::tui::{self, Extra, Mode, RecorderInfo, ThemeChoice, View};
-use crate::units::parse_duration;
+use super::picture::PictureArgs;
+use crate::tui;
 
 /// Opens a recorded session in the same screen.
 #[derive(Debug, Clone, ClapArgs)]
@@ -26,15 +22,8 @@ pub struct Args {
     speed: f64,
     #[command(flatten)]
     screen: super::args::ScreenArgs,
-    /// Draw one frame of the live screen into an SVG file instead
-    #[arg(long, value_name = "FILE", help_heading = "Picture")]
-    picture: Option<PathBuf>,
-    /// The frame at this time of the session [default: its end]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "picture", help_heading = "Picture")]
-    at: Option<Duration>,
-    /// Columns and rows of the picture
-    #[arg(long, value_name = "CxR", value_parser = parse_size, default_value = "120x40", requires = "picture", help_heading = "Picture")]
-    size: (u16, u16),
+    #[command(flatten)]
+    picture: PictureArgs,
 }
 
 /// Runs `blackout replay`.
@@ -45,8 +34,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if !(0.1..=100.0).contains(&args.speed) {
         bail!("a replay's speed is 0.1 to 100 times real time, not {}", args.speed);
     }
-    if let Some(file) = &args.picture {
-        return picture(args, file);
+    if let Some(done) = args.picture.run(&args.capture, args.speed, &args.screen)? {
+        return Ok(done);
     }
     if !std::io::stdout().is_terminal() {
         bail!("the output is not a terminal: 'blackout show {}' prints the result table", args.capture.display());
@@ -57,33 +46,4 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     tui::run(&feed, None, args.screen.options())?;
     Ok(ExitCode::from(EXIT_OK))
-}
-
-/// Writes the frame that the live screen showed at that time.
-fn picture(args: &Args, file: &Path) -> Result<ExitCode> {
-    let (mut player, _) = Player::open(&args.capture)?;
-    player.seek(args.at.map_or(Nanos::MAX, |at| at.as_nanos() as Nanos));
-    let options = args.screen.options();
-    let paper = if options.theme == ThemeChoice::Light { Paper::LIGHT } else { Paper::DARK };
-    let mut view = View::new(options.theme.theme()?, options.markers);
-    let shared = player.shared();
-    let status = shared.status();
-    let extra = Extra {
-        now: player.position(),
-        recorder: Some(RecorderInfo { path: status.path, bytes: status.bytes, trouble: None, backlog: 0 }),
-        mode: Mode::Live,
-    };
-    let svg = shared.with_state(|state| {
-        view.observe(state, extra.now);
-        svg::picture(&view, state, &extra, args.size, paper)
-    });
-    std::fs::write(file, svg).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(ExitCode::from(EXIT_OK))
-}
-
-fn parse_size(text: &str) -> Result<(u16, u16), String> {
-    text.split_once('x')
-        .and_then(|(c, r)| Some((c.parse().ok()?, r.parse().ok()?)))
-        .filter(|(c, r)| (1..=500).contains(c) && (1..=500).contains(r))
-        .ok_or_else(|| format!("'{text}' is not a size: write columns x rows, for instance 120x40"))
 }

@@ -54,6 +54,21 @@ pub(crate) struct Ctx<'a> {
     hits: RefCell<Hits>,
 }
 
+impl<'a> Ctx<'a> {
+    /// `columns` are those of the time axis, right of the gutter.
+    pub(crate) fn new(view: &'a View, state: &'a State, extra: &'a Extra, (columns, gutter): (u16, u16)) -> Self {
+        Self {
+            view,
+            state,
+            extra,
+            glyphs: Glyphs::of(view.markers),
+            axis: Axis::of(state, extra.now, columns, &view.time),
+            gutter,
+            hits: RefCell::default(),
+        }
+    }
+}
+
 impl Ctx<'_> {
     /// Writes down what lies in `area`, for the mouse.
     pub(crate) fn hit(&self, area: Rect, hit: Hit) {
@@ -114,20 +129,12 @@ pub fn draw(view: &View, state: &State, extra: &Extra, frame: &mut Frame<'_>) ->
     let area = frame.area();
     let buf = frame.buffer_mut();
     let layout = Layout::of(area);
-    let (chart_width, gutter) = match layout {
+    let chart = match layout {
         Layout::TooSmall | Layout::Tiny => (area.width, 0),
         Layout::Compact | Layout::Stacked => (area.width.saturating_sub(GUTTER), GUTTER),
         Layout::Side => (area.width.saturating_sub(side_width(area.width) + 1 + GUTTER), GUTTER),
     };
-    let ctx = Ctx {
-        view,
-        state,
-        extra,
-        glyphs: Glyphs::of(view.markers),
-        axis: Axis::of(state, extra.now, chart_width, &view.time),
-        gutter,
-        hits: RefCell::default(),
-    };
+    let ctx = Ctx::new(view, state, extra, chart);
     match layout {
         Layout::TooSmall => too_small(&ctx, area, buf),
         Layout::Tiny => panel::tiny::render(&ctx, area, buf),

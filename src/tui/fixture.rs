@@ -2,15 +2,28 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
+
 use crate::analysis::{Bounded, Downtimes, Estimate, Method};
 use crate::event::*;
-use crate::session::State;
 use crate::session::state::*;
+use crate::session::{Reader, State};
 use crate::tui::edit::default_migration;
 use crate::tui::feed::{Feed, RecorderInfo, ReplayControl, ReplayInfo};
+
+/// A capture of a real migration, from `tests/fixtures`: below or above the jump.
+pub(crate) fn fixture(name: &str) -> (Header, Vec<Event>) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format!("{name}.jsonl.gz"));
+    let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut reader = Reader::new(path, BufReader::new(GzDecoder::new(file))).unwrap();
+    let events = reader.by_ref().collect::<Result<Vec<_>, _>>().unwrap();
+    assert_eq!((reader.skipped(), reader.torn()), (0, None));
+    (reader.header().clone(), events)
+}
 
 pub(crate) const MS: u64 = 1_000_000;
 pub(crate) const S: u64 = 1_000_000_000;

@@ -14,11 +14,11 @@ pub mod keys;
 pub mod log;
 mod panel;
 mod pen;
+pub mod picture;
 pub mod run;
 mod screen;
 pub mod sentence;
 mod series;
-pub mod svg;
 pub mod theme;
 pub mod time;
 pub mod view;
@@ -29,8 +29,12 @@ pub use run::{ExitReason, ExitSummary, Markers, ThemeChoice, TuiOptions, run};
 pub use view::View;
 
 #[cfg(test)]
+mod capture_tests;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod pty_tests;
+#[cfg(test)]
+mod styled;
 #[cfg(test)]
 mod tests;

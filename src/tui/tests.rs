@@ -37,44 +37,6 @@ fn live(now: u64) -> Extra {
 
 const SIZES: [(u16, u16); 4] = [(40, 12), (80, 24), (120, 40), (200, 50)];
 
-fn snapshots(name: &str, view: &View, state: &State, extra: &Extra) {
-    for (width, height) in SIZES {
-        insta::assert_snapshot!(format!("{name}_{width}x{height}"), screen(view, state, extra, width, height));
-    }
-}
-
-#[test]
-fn idle_screen() {
-    let now = 7_500 * MS;
-    snapshots("idle", &View::default(), &idle(now), &live(now));
-}
-
-#[test]
-fn pre_copy_over_the_jump() {
-    let now = BEGAN + 11 * S;
-    snapshots("pre_copy", &View::default(), &migrating(now), &live(now));
-}
-
-#[test]
-fn blackout_screen() {
-    let now = STOPPED + 2 * S;
-    snapshots("blackout", &View::default(), &migrating(now), &live(now));
-}
-
-#[test]
-fn result_screen() {
-    let view = View { page: Page::Result, ..fresh() };
-    let state = result();
-    snapshots("result", &view, &state, &live(SETTLED + 2 * S));
-}
-
-#[test]
-fn replay_screen() {
-    let now = RESUMED + S;
-    let extra = Extra { now, recorder: None, mode: Mode::Replay(replay_info(now)) };
-    snapshots("replay", &View::default(), &migrating(now), &extra);
-}
-
 #[test]
 fn overlays_screen() {
     let now = BEGAN + 11 * S;
