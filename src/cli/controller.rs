@@ -70,6 +70,16 @@ impl Drop for Controller {
     }
 }
 
+/// What a session is to go by.
+pub(super) struct Terms {
+    /// Settings for the next migration.
+    pub(super) next: MigrationSettings,
+    /// A probe unanswered for so long is lost.
+    pub(super) probe_deadline: Duration,
+    /// Where to say what the end of the session waits for.
+    pub(super) waiting: Waiting,
+}
+
 struct Running {
     commands: Sender<RunCommand>,
     task: JoinHandle<MigrationEnd>,
@@ -85,10 +95,9 @@ impl Controller {
         stage: Option<Box<dyn Stage>>,
         agent: Option<Client>,
         requests: Requests,
-        next: MigrationSettings,
-        probe_deadline: Duration,
-        waiting: Waiting,
+        terms: Terms,
     ) -> Self {
+        let Terms { next, probe_deadline, waiting } = terms;
         Self {
             sink,
             shared,

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::args::SessionArgs;
 use super::closing::{self, Closed, Waiting};
-use super::controller::{Controller, announce};
+use super::controller::{Controller, Terms, announce};
 use super::feed::LiveFeed;
 use super::headless::{self, Plan};
 use super::requests::{self, Requests};
@@ -84,10 +84,11 @@ where
     let waiting = Waiting::default();
     let preparing = prepare(sink.clone());
     let mut controller = runtime.spawn({
-        let (sink, shared, over, waiting) = (sink.clone(), shared.clone(), Arc::clone(&over), waiting.clone());
-        let deadline = plan.args.probe.ping_deadline;
+        let (sink, shared, over) = (sink.clone(), shared.clone(), Arc::clone(&over));
+        let probe_deadline = plan.args.probe.ping_deadline;
+        let terms = Terms { next: migration, probe_deadline, waiting: waiting.clone() };
         async move {
-            let result = control(preparing, inbox, sink, shared, migration, deadline, waiting).await;
+            let result = control(preparing, inbox, sink, shared, terms).await;
             over.store(true, Ordering::Relaxed);
             result
         }
@@ -166,10 +167,9 @@ async fn control(
     mut inbox: UnboundedReceiver<OperatorEvent>,
     sink: EventSink,
     shared: Shared,
-    next: MigrationSettings,
-    probe_deadline: Duration,
-    waiting: Waiting,
+    terms: Terms,
 ) -> Result<()> {
+    let waiting = terms.waiting.clone();
     let mut requests = Requests::default();
     let mut early = Vec::new();
     tokio::pin!(preparing);
@@ -201,8 +201,7 @@ async fn control(
         let text = super::in_full(e);
         sink.emit(Body::Log(LogEvent { level: Level::Error, from: "blackout".into(), text }));
     })?;
-    let mut controller =
-        Controller::new(sink, shared, ready.stage, ready.agent, requests, next, probe_deadline, waiting.clone());
+    let mut controller = Controller::new(sink, shared, ready.stage, ready.agent, requests, terms);
     for intent in early {
         match intent {
             OperatorEvent::SetLoad { id, to } => controller.give(id, to, true),

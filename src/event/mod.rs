@@ -26,7 +26,7 @@ pub use migration::{
 };
 pub use operator::OperatorEvent;
 pub use probe::{Class, Engine, ProbeEvent, ProbeKind, ProbeSpec};
-pub use sink::{EventSink, Hub, SessionClock};
+pub use sink::{EventSink, Events, Hub, SessionClock};
 
 /// Major version of the capture schema: a reader refuses a newer one.
 pub const SCHEMA_MAJOR: u32 = 1;

@@ -360,6 +360,10 @@ impl State {
     fn measure(&mut self, n: u32, until: Nanos) {
         let Some(at) = self.migrations.iter().rposition(|m| m.n == n) else { return };
         let m = &self.migrations[at];
+        if m.never_ran() {
+            self.migrations[at].downtime = Some(downtime::never_ran());
+            return;
+        }
         let turn = |seen: &Option<(Nanos, Option<crate::event::ForeignTime>, String)>| {
             seen.as_ref().map(|(t, at, _)| Turn { t: *t, at: *at })
         };
@@ -394,6 +398,15 @@ impl State {
 }
 
 impl Migration {
+    /// It failed before a hypervisor said anything of it.
+    fn never_ran(&self) -> bool {
+        matches!(self.ended, Some((_, MigrationEnd::Failed { .. })))
+            && self.phases.iter().all(|p| p.phase == Phase::Failed)
+            && self.samples.is_empty()
+            && self.rounds.is_empty()
+            && self.stopped.is_none()
+    }
+
     /// Enters a phase; but a guest that runs at the destination and has not answered yet is in
     /// `recovery`, whatever the hypervisor says.
     fn enter_or_await(&mut self, t: Nanos, phase: Phase, raw: &str, probed: bool) {
@@ -518,6 +531,26 @@ mod tests {
         ];
         assert_eq!(phases(&answered), expected);
         assert_eq!(answered.migrations[0].answered, Some(965 * MS));
+    }
+
+    #[test]
+    fn a_refused_migration_never_ran() {
+        let settings = MigrationSettings::default();
+        let end = MigrationEnd::Failed { why: "no destination".into() };
+        let refused = [
+            MigrationEvent::Began { n: 1, from: "?".into(), to: "?".into(), settings },
+            MigrationEvent::Ended { n: 1, end },
+            MigrationEvent::Settled { n: 1 },
+        ];
+        let state = told(std::iter::once((0, probe())).chain(refused.map(|ev| (100 * MS, Body::Migration(ev)))));
+        let downtime = state.migrations[0].final_downtime().unwrap();
+        assert_eq!(downtime.estimates.len(), 5);
+        assert!(
+            downtime
+                .estimates
+                .iter()
+                .all(|e| e.value.is_none() && e.note.as_deref() == Some("the migration never ran"))
+        );
     }
 
     #[test]

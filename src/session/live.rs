@@ -24,7 +24,7 @@ pub const HUB_EVENTS: usize = 1 << 17;
 /// Events folded in under one lock.
 const BATCH: usize = 1024;
 /// How often the hub looks after the recorder's health and the end of the session.
-const LOOK: Duration = Duration::from_millis(25);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What became of the capture.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -232,3 +232,62 @@ fn session(ev: &SessionEvent) -> (Level, String) {
         SessionEvent::Ended { why } => (Level::Info, format!("the session ends: {why}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{DirtyCycle, Nanos};
+    use crate::session::testing::header;
+
+    fn lines(events: impl IntoIterator<Item = Body>) -> Vec<String> {
+        let mut state = State::begin(header());
+        for (t, ev) in events.into_iter().enumerate() {
+            state.apply(&Event { t: t as Nanos, ev });
+        }
+        state.log.iter().map(|l| l.text.clone()).collect()
+    }
+
+    #[test]
+    fn a_ramp_has_its_beginning_and_its_end_in_the_log_and_no_steps() {
+        let load = |rate: u64, wset_bytes| {
+            let dirty = DirtyCycle { bpc_pages: rate / 100, period_ns: 10_000_000 };
+            LoadSettings { dirty, wset_bytes, ..LoadSettings::default() }
+        };
+        let ask = |id, to| Body::Operator(OperatorEvent::SetLoad { id, to });
+        let ack = |id, set| Body::Agent(AgentEvent::Ack { id, set });
+        let ramp = OperatorEvent::Ramp { from_pages_per_s: 0.0, to_pages_per_s: 300.0, over_ns: 1 << 40 };
+        let (small, large) = (4 << 20, 8 << 20);
+        let told = lines([
+            ask(1, load(0, small)),
+            ack(1, load(0, small)),
+            Body::Operator(ramp),
+            ask(2, load(100, small)),
+            ack(2, load(100, small)),
+            // Somebody changes WSET meanwhile.
+            ask(3, load(100, large)),
+            ack(3, load(100, large)),
+            ask(4, load(300, large)),
+            Body::Operator(OperatorEvent::RampEnd),
+            ack(4, load(300, large)),
+        ]);
+        let about: Vec<&str> = told.iter().map(|l| l.split(':').next().unwrap_or_default()).collect();
+        let expected = [
+            "asks for load #1",
+            "load #1 set",
+            "ramps RATE from 0 to 300 pages/s in 18m19s",
+            "asks for load #3",
+            "load #3 set",
+            "the ramp ends at RATE 300 pages/s",
+            "load #4 set",
+        ];
+        assert_eq!(about, expected);
+    }
+
+    #[test]
+    fn a_host_is_lost_once() {
+        let lost = |why: &str| Body::Hypervisor(HvEvent::HostLost { host: "a".into(), why: why.into() });
+        let up = Body::Hypervisor(HvEvent::HostUp { host: "a".into(), version: "1".into(), pid: None });
+        let told = lines([up.clone(), lost("its process"), lost("its monitor"), up, lost("again")]);
+        assert_eq!(told, ["is up: 1", "is lost: its process", "is up: 1", "is lost: again"]);
+    }
+}

@@ -110,6 +110,13 @@ pub fn estimate(seen: &Seen<'_>) -> Downtimes {
     }
 }
 
+/// All five of a migration that was refused before it began: there is nothing to estimate.
+#[must_use]
+pub fn never_ran() -> Downtimes {
+    let estimates = Method::ALL.map(|method| unknown(method, "the migration never ran")).to_vec();
+    Downtimes { estimates, gaps: 0, gaps_total: Duration::ZERO }
+}
+
 fn unknown(method: Method, why: impl Into<String>) -> Estimate {
     Estimate { method, value: None, note: Some(why.into()) }
 }
