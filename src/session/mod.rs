@@ -1,5 +1,7 @@
 //! The session: one fold over the event stream, and what writes and reads captures.
 
+#[cfg(test)]
+mod day;
 mod fold;
 pub mod holes;
 pub mod list;

@@ -91,7 +91,7 @@ pub enum Input {
 
 impl Input {
     /// What the file is, it tells itself: gzip files begin with 1f 8b (RFC 1952, section 2.3.1).
-    fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let mut magic = [0; 2];
         let gzip = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
@@ -202,6 +202,11 @@ impl<R: BufRead> Reader<R> {
     /// Reads records from the middle of a capture; lines are counted from there.
     pub(super) fn section(path: PathBuf, header: Header, input: R) -> Self {
         Self { path, input, header, line: 0, offset: 0, buf: Vec::new(), skipped: 0, torn: None, over: false }
+    }
+
+    /// What it reads from.
+    pub(super) fn into_input(self) -> R {
+        self.input
     }
 
     /// Bytes read so far: between two records, where the next one begins.

@@ -1,8 +1,11 @@
 //! The replay clock: plays a capture into the same kind of handle a live session has. The passing
 //! of time is told by the caller, so the whole is a pure machine.
 
+mod source;
+
 use std::path::Path;
 
+use self::source::{Checkpoint, Segment, Source, index};
 use super::reader::{ReadError, Reader, RecordError};
 use super::recorder::RecorderStatus;
 use super::shared::{Health, Shared};
@@ -11,10 +14,6 @@ use crate::event::{Event, Header, Nanos};
 
 /// The slowest and the fastest a capture is played.
 pub const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=100.0;
-/// At most so many copies of the state are kept to seek backwards from.
-const CHECKPOINTS: usize = 8;
-/// Captures shorter than this are folded anew from the start: it takes milliseconds.
-const CHECKPOINT_EVENTS: usize = 1 << 16;
 
 /// What was wrong with a capture that could still be loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,14 +26,18 @@ pub struct Flaws {
     pub torn: Option<u64>,
 }
 
-/// Plays a capture.
+/// Plays a capture. It holds copies of the state, taken along the way; what lies between two of
+/// them is read anew whenever it is gone to.
 #[derive(Debug)]
 pub struct Player {
-    header: Header,
-    events: Vec<Event>,
-    /// When each event is due: the running maximum of the events' times, since events are kept in
-    /// the order in which they were handed over.
-    due: Vec<Nanos>,
+    source: Source,
+    /// In the order of the events; the first is that of the beginning.
+    checkpoints: Vec<Checkpoint>,
+    /// Events in all.
+    events: usize,
+    end: Nanos,
+    /// The events read last.
+    segment: Segment,
     shared: Shared,
     /// Events folded in so far.
     cursor: usize,
@@ -42,56 +45,60 @@ pub struct Player {
     speed: f64,
     paused: bool,
     last: Option<Nanos>,
-    checkpoints: Vec<(usize, State)>,
+    trouble: Option<String>,
 }
 
 impl Player {
-    /// Loads a capture (file or folder); it stands paused at its beginning.
+    /// Loads a capture (file or folder, compressed by gzip or not); it stands paused at its
+    /// beginning. The file must stay as it is while it is played: only what grows at its end is
+    /// left out.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub fn open(path: impl AsRef<Path>) -> Result<(Self, Flaws), ReadError> {
         let mut reader = Reader::open(path)?;
         let mut flaws = Flaws::default();
-        let mut events = Vec::new();
-        for record in reader.by_ref() {
-            match record {
-                Ok(event) => events.push(event),
-                Err(e) => flaws.corrupt.push(e),
-            }
-        }
-        (flaws.skipped, flaws.torn) = (reader.skipped(), reader.torn());
+        let path = reader.path().to_owned();
+        let fail = |source| ReadError::Io { path: path.clone(), source };
+        let (source, indexed) = if reader.is_compressed() {
+            let mut reader = source::inflate(&path)?;
+            let indexed = index(&mut reader, &mut flaws);
+            (Source::memory(reader), indexed)
+        } else {
+            let indexed = index(&mut reader, &mut flaws);
+            (Source::file(&reader).map_err(fail)?, indexed)
+        };
         let status = RecorderStatus {
-            path: reader.path().to_owned(),
-            bytes: std::fs::metadata(reader.path()).map_or(0, |m| m.len()),
-            events: events.len() as u64,
+            bytes: std::fs::metadata(&path).map_or(0, |m| m.len()),
+            events: indexed.events as u64,
+            path,
             ..RecorderStatus::default()
         };
-        Ok((Self::new(reader.header().clone(), events, status), flaws))
+        Ok((Self::of(source, indexed, status), flaws))
     }
 
     /// Plays events that are in memory already.
     #[must_use]
     pub fn new(header: Header, events: Vec<Event>, status: RecorderStatus) -> Self {
-        let due = events
-            .iter()
-            .scan(0, |max, e| {
-                *max = e.t.max(*max);
-                Some(*max)
-            })
-            .collect();
-        let shared = Shared::new(State::begin(header.clone()), Health::Replay(status));
+        let indexed = source::index_events(header.clone(), &events);
+        Self::of(Source::events(header, events), indexed, status)
+    }
+
+    fn of(source: Source, indexed: source::Indexed, status: RecorderStatus) -> Self {
+        let begin = indexed.checkpoints.first().map_or_else(State::default, |c| c.state.clone());
         Self {
-            header,
-            events,
-            due,
-            shared,
+            source,
+            checkpoints: indexed.checkpoints,
+            events: indexed.events,
+            end: indexed.end,
+            segment: Segment::default(),
+            shared: Shared::new(begin, Health::Replay(status)),
             cursor: 0,
             position: 0,
             speed: 1.0,
             paused: true,
             last: None,
-            checkpoints: Vec::new(),
+            trouble: None,
         }
     }
 
@@ -104,7 +111,7 @@ impl Player {
     /// The header of the capture.
     #[must_use]
     pub fn header(&self) -> &Header {
-        &self.header
+        self.source.header()
     }
 
     /// Where it stands, ns of the session clock. The state's own `now` is that of its last event.
@@ -116,19 +123,19 @@ impl Player {
     /// Where the capture ends, ns of the session clock.
     #[must_use]
     pub fn end(&self) -> Nanos {
-        self.due.last().copied().unwrap_or(0)
+        self.end
     }
 
     /// Whether all events are folded in.
     #[must_use]
     pub fn at_end(&self) -> bool {
-        self.cursor == self.events.len()
+        self.cursor == self.events
     }
 
     /// Events folded in, and events in all.
     #[must_use]
     pub fn progress(&self) -> (usize, usize) {
-        (self.cursor, self.events.len())
+        (self.cursor, self.events)
     }
 
     /// Times as fast as it happened.
@@ -167,21 +174,27 @@ impl Player {
         self.go_to(self.position.saturating_add(played).min(self.end()));
     }
 
+    /// Why the capture could not be read again where it was gone to last: it was changed while it
+    /// was played. The state is then an older one.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
     /// Folds in the next event and stands still there.
     pub fn step(&mut self) {
         self.paused = true;
-        if let Some(due) = self.due.get(self.cursor).copied() {
-            self.position = self.position.max(due);
+        if self.cursor < self.events {
             self.fold_to(self.cursor + 1);
+            self.position = self.position.max(self.due(self.cursor));
         }
     }
 
     /// Takes the last event back and stands still there.
     pub fn step_back(&mut self) {
         self.paused = true;
-        let to = self.cursor.saturating_sub(1);
-        self.position = to.checked_sub(1).and_then(|i| self.due.get(i)).copied().unwrap_or(0);
-        self.fold_to(to);
+        self.fold_to(self.cursor.saturating_sub(1));
+        self.position = self.due(self.cursor);
     }
 
     /// Goes to a time, forwards or backwards: the state is that of all events due by then.
@@ -191,35 +204,55 @@ impl Player {
 
     fn go_to(&mut self, t: Nanos) {
         self.position = t;
-        self.fold_to(self.due.partition_point(|due| *due <= t));
+        // The beginning is due before everything, events of time 0 included.
+        let at = self.checkpoints.partition_point(|c| c.events == 0 || c.due <= t).saturating_sub(1);
+        self.load(at);
+        let to = self.segment.first + self.segment.due.partition_point(|due| *due <= t);
+        self.fold_to(to);
+    }
+
+    /// When the newest of the first `events` events is due, 0 of none.
+    fn due(&self, events: usize) -> Nanos {
+        match events.checked_sub(self.segment.first) {
+            Some(n) if n > 0 => self.segment.due.get(n - 1).copied().unwrap_or(self.segment.begins),
+            _ => self.segment.begins,
+        }
+    }
+
+    /// Reads the events after checkpoint `at`, if they are not the ones read last.
+    fn load(&mut self, at: usize) {
+        if self.segment.at == Some(at) {
+            return;
+        }
+        let next = self.checkpoints.get(at + 1);
+        let (events, to) = next.map_or((self.events, None), |c| (c.events, Some(c.offset)));
+        if let Some(checkpoint) = self.checkpoints.get(at) {
+            let n = events - checkpoint.events;
+            self.segment = Segment::read(&self.source, at, checkpoint, n, to);
+            let missing = n.saturating_sub(self.segment.due.len());
+            self.trouble = (missing > 0).then(|| format!("{missing} events of the capture cannot be read again"));
+        }
     }
 
     fn fold_to(&mut self, to: usize) {
         if to == self.cursor {
             return;
         }
-        let back = to < self.cursor;
-        let kept = self.checkpoints.iter().rfind(|(at, _)| back && *at <= to).cloned();
-        let every = CHECKPOINT_EVENTS.max(self.events.len().div_ceil(CHECKPOINTS + 1));
-        let (header, events, checkpoints) = (&self.header, &self.events, &mut self.checkpoints);
-        let cursor = self.cursor;
+        let at = self.checkpoints.partition_point(|c| c.events <= to).saturating_sub(1);
+        self.load(at);
+        let Some(checkpoint) = self.checkpoints.get(at) else { return };
+        let (first, segment) = (checkpoint.events, &self.segment);
+        let goes_on = (first..=to).contains(&self.cursor);
+        let from = if goes_on { self.cursor } else { first };
+        let events = self.source.events_of(segment);
+        let (from, to) = ((from - first).min(events.len()), (to - first).min(events.len()));
         self.shared.update(|state| {
-            let from = if back {
-                let (from, start) = kept.unwrap_or_else(|| (0, State::begin(header.clone())));
-                *state = start;
-                from
-            } else {
-                cursor
-            };
-            for (i, event) in events.iter().enumerate().take(to).skip(from) {
-                state.apply(event);
-                let done = i + 1;
-                if done % every == 0 && checkpoints.last().is_none_or(|(at, _)| *at < done) {
-                    checkpoints.push((done, state.clone()));
-                }
+            if !goes_on {
+                state.clone_from(&checkpoint.state);
             }
+            events[from..to].iter().for_each(|event| state.apply(event));
         });
-        self.cursor = to;
+        self.cursor = first + to;
     }
 }
 

@@ -235,6 +235,22 @@ pub struct Health {
     pub orphan_outcomes: u64,
 }
 
+impl State {
+    /// Memory taken by what grows with the length of the session, bytes, as if nothing were shared.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let probes: usize = self.probes.values().map(|p| p.outcomes.heap_bytes()).sum();
+        let samples: usize = self.migrations.iter().map(|m| m.samples.heap_bytes()).sum();
+        let text: usize = self.log.iter().map(|line| line.from.len() + line.text.len()).sum();
+        let names = |ev: &HostEvent| ev.hypervisors.iter().map(|(name, _)| name.len() + 40).sum::<usize>();
+        let hosts: usize = self.host_cpu.iter().map(|(_, ev)| names(ev)).sum();
+        let (reports, beats) = (self.reports.heap_bytes(), self.heartbeats.heap_bytes());
+        let (requests, log) = (self.requests.heap_bytes(), self.log.heap_bytes());
+        let trail = self.trail.heap_bytes() + self.host_cpu.heap_bytes();
+        probes + samples + text + hosts + reports + beats + requests + log + trail
+    }
+}
+
 impl Migration {
     /// The five downtimes once they are final: late probes may still change them before.
     #[must_use]

@@ -31,8 +31,6 @@ const IDLE_SPAN: Nanos = 20_000_000_000;
 const LEAD: Nanos = 2_000_000_000;
 /// How long a finished migration stays fitted in, ns.
 const LINGER: Nanos = 30_000_000_000;
-/// Most probe slots one frame looks at.
-const MOST_SLOTS: u64 = 200_000;
 
 /// Columns of equal length. Column edges lie on multiples of the length, so a picture moves on by
 /// whole columns and never shimmers.
@@ -59,11 +57,7 @@ impl Axis {
         let span = automatic_span(state, now);
         let wide = u64::from(columns.max(1));
         let fitting = COLUMN_NS.iter().position(|c| c * wide >= span).unwrap_or(COLUMN_NS.len() - 1);
-        let mut at = (fitting as i64 - i64::from(zoom)).clamp(0, COLUMN_NS.len() as i64 - 1) as usize;
-        let interval = state.probes.get(&0).map_or(Nanos::MAX, |p| p.spec.interval_ns.max(1));
-        while at > 0 && COLUMN_NS[at].saturating_mul(wide) / interval > MOST_SLOTS {
-            at -= 1;
-        }
+        let at = (fitting as i64 - i64::from(zoom)).clamp(0, COLUMN_NS.len() as i64 - 1) as usize;
         let column_ns = COLUMN_NS[at];
         let first = (now / column_ns + 1).saturating_sub(wide);
         Self { column_ns, first, columns, now }

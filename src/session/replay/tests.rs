@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
+use super::source::{CHECKPOINTS, EVERY};
 use super::*;
-use crate::session::testing::{any_event, header, log};
+use crate::session::testing::{any_event, capture, header, log};
 
 fn player(times: &[Nanos]) -> Player {
     let events = times.iter().map(|t| log(*t, &t.to_string())).collect();
@@ -54,17 +55,65 @@ fn steps_and_seeks() {
 
 #[test]
 fn going_back_over_checkpoints_gives_the_same_state() {
-    let n = 3 * CHECKPOINT_EVENTS as u64;
+    let n = 3 * EVERY as u64;
     let times: Vec<Nanos> = (0..n).collect();
     let mut p = player(&times);
     p.seek(n);
-    assert!(p.checkpoints.len() >= 2 && p.checkpoints.len() <= CHECKPOINTS);
-    for t in [n - 7, CHECKPOINT_EVENTS as u64 + 3, 5] {
+    assert!(p.checkpoints.len() >= 3 && p.checkpoints.len() <= CHECKPOINTS);
+    for t in [n - 7, EVERY as u64 + 3, EVERY as u64 - 1, 5] {
         p.seek(t);
-        let mut fresh = player(&times);
-        fresh.seek(t);
-        assert!(p.shared().state() == fresh.shared().state(), "at {t}");
+        let mut straight = State::begin(header());
+        times.iter().take_while(|due| **due <= t).for_each(|t| straight.apply(&log(*t, &t.to_string())));
+        assert!(p.shared().state() == straight, "at {t}");
     }
+    // Over the boundary and back, event by event.
+    p.seek(EVERY as u64 - 3);
+    for (step, at) in [(true, 1), (true, 2), (true, 3), (false, 2), (false, 1), (false, 0)] {
+        if step {
+            p.step()
+        } else {
+            p.step_back()
+        }
+        assert_eq!((p.progress().0, p.position()), (EVERY - 2 + at, (EVERY - 3 + at) as u64));
+        assert_eq!(p.shared().state().events, p.progress().0 as u64);
+    }
+}
+
+#[test]
+fn a_file_plays_like_the_events_in_it_compressed_or_not() {
+    use std::io::Write;
+
+    let events: Vec<Event> = (0..2 * EVERY as u64 + 100).map(|t| log(t, "x")).collect();
+    let mut text = capture(&header(), &events).replacen("\n{\"t\":7,", "\nnonsense\n{\"t\":7,", 1);
+    text += "{\"t\":12,\"ev";
+    let dir = tempfile::tempdir().unwrap();
+    let plain = dir.path().join("capture.jsonl");
+    std::fs::write(&plain, &text).unwrap();
+    let folder = dir.path().join("compressed");
+    std::fs::create_dir(&folder).unwrap();
+    let file = std::fs::File::create(folder.join("capture.jsonl.gz")).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    gzip.write_all(text.as_bytes()).unwrap();
+    gzip.finish().unwrap();
+
+    let mut straight = Player::new(header(), events, RecorderStatus::default());
+    for path in [&plain, &folder] {
+        let (mut p, flaws) = Player::open(path).unwrap();
+        assert_eq!((flaws.corrupt.len(), flaws.torn), (1, Some(12)), "{flaws:?}");
+        assert_eq!((p.progress(), p.end()), (straight.progress(), straight.end()));
+        for t in [u64::MAX, 40_000, 70_000, EVERY as u64, 3, 65_600] {
+            p.seek(t);
+            straight.seek(t);
+            assert!(p.shared().state() == straight.shared().state(), "at {t}");
+            assert_eq!((p.progress(), p.trouble()), (straight.progress(), None));
+        }
+    }
+    // A capture that is cut short while it is played is no reason to panic.
+    let (mut p, _) = Player::open(&plain).unwrap();
+    p.seek(u64::MAX);
+    std::fs::write(&plain, &text[..2000]).unwrap();
+    p.seek(40_000);
+    assert!(p.trouble().is_some_and(|t| t.contains("cannot be read again")), "{:?}", p.trouble());
 }
 
 proptest! {
@@ -79,6 +128,15 @@ proptest! {
         for t in ways {
             p.seek(u64::from(t));
             p.step();
+            if t % 3 == 0 {
+                p.step_back();
+            }
+            let mut due = 0;
+            let by_then = |e: &&Event| {
+                due = due.max(e.t);
+                due <= p.position()
+            };
+            prop_assert!(events.iter().take_while(by_then).count() >= p.progress().0);
         }
         p.seek(u64::MAX);
         let mut straight = State::begin(header());
