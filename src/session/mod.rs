@@ -1,8 +1,10 @@
 //! The session: one fold over the event stream, and what writes and reads captures.
 
 mod fold;
+pub mod holes;
 pub mod list;
 pub mod live;
+pub mod notable;
 pub mod place;
 pub mod reader;
 pub mod recorder;

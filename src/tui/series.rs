@@ -7,6 +7,11 @@ use crate::session::state::{Migration, ProbeState};
 
 use super::axis::Axis;
 
+/// A sample speaks for so long when none comes after it, ns.
+const HOLD: Nanos = 400_000_000;
+/// A window longer than this is one that spans a standstill of the guest, not a rate, ns.
+const STANDSTILL: Nanos = 2_000_000_000;
+
 /// The fate of the worst probe of a column, from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fate {
@@ -202,8 +207,6 @@ pub(crate) fn link_pages_per_s(state: &State) -> Option<f64> {
 
 /// What was left to send in each column, bytes (the newest of the column).
 pub(crate) fn remaining_columns(state: &State, axis: &Axis) -> Vec<Option<u64>> {
-    /// A sample speaks for so long when none comes after it.
-    const HOLD: Nanos = 400_000_000;
     let mut columns = vec![None; usize::from(axis.columns)];
     for migration in visible(state, axis) {
         let end = migration.ended.as_ref().map_or(axis.now, |(t, _)| *t);
@@ -217,6 +220,76 @@ pub(crate) fn remaining_columns(state: &State, axis: &Axis) -> Vec<Option<u64>> 
                     columns[usize::from(i)] = Some(left);
                 }
             }
+        }
+    }
+    columns
+}
+
+/// What was sent in each column, bytes/s (the highest of the column).
+#[allow(dead_code)]
+pub(crate) fn throughput_columns(state: &State, axis: &Axis) -> Vec<Option<f64>> {
+    let mut columns: Vec<Option<f64>> = vec![None; usize::from(axis.columns)];
+    for migration in visible(state, axis) {
+        let end = migration.ended.as_ref().map_or(axis.now, |(t, _)| *t);
+        let begin = migration.samples.partition_point(|(t, _)| *t < axis.start(0)).saturating_sub(1);
+        for (t, sample) in &migration.samples[begin.min(migration.samples.len())..] {
+            if *t >= axis.end() {
+                break;
+            }
+            if let Some(rate) = sample.throughput_bytes_per_s.map(finite) {
+                for i in axis.columns_of(*t, t.saturating_add(HOLD).min(end.max(*t))) {
+                    let column = &mut columns[usize::from(i)];
+                    *column = Some(column.unwrap_or(0.0).max(rate));
+                }
+            }
+        }
+    }
+    columns
+}
+
+/// How busy the CPUs were in one column, % (the highest of the column).
+#[allow(dead_code)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct CpuColumn {
+    /// This machine, % of all its CPUs.
+    pub(crate) host: Option<f64>,
+    /// The hypervisors on it together, % of one CPU.
+    pub(crate) hypervisors: Option<f64>,
+    /// The guest by its own kernel, % of all its CPUs.
+    pub(crate) guest: Option<f64>,
+}
+
+/// The CPUs of each column.
+#[allow(dead_code)]
+pub(crate) fn cpu_columns(state: &State, axis: &Axis) -> Vec<CpuColumn> {
+    let mut columns = vec![CpuColumn::default(); usize::from(axis.columns)];
+    let top = |old: Option<f64>, new: f64| Some(old.unwrap_or(0.0).max(finite(new)));
+    let begin = state.host_cpu.partition_point(|(t, _)| *t < axis.start(0));
+    let mut before = begin.checked_sub(1).and_then(|i| state.host_cpu.get(i)).map(|(t, _)| *t);
+    for (t, seen) in state.host_cpu.range(begin..) {
+        // What is told at `t` was measured since the time before.
+        let from = before.map_or(*t, |b| (b + 1).max(t.saturating_sub(STANDSTILL))).min(*t);
+        if from >= axis.end() {
+            break;
+        }
+        for i in axis.columns_of(from, *t) {
+            let c = &mut columns[usize::from(i)];
+            c.host = top(c.host, seen.cpu_pct);
+            if !seen.hypervisors.is_empty() {
+                c.hypervisors = top(c.hypervisors, seen.hypervisors.iter().map(|(_, pct)| finite(*pct)).sum());
+            }
+        }
+        before = Some(*t);
+    }
+    let begin = state.reports.partition_point(|(t, _)| *t < axis.start(0));
+    for (t, report) in state.reports.range(begin..) {
+        if *t >= axis.end().saturating_add(STANDSTILL) {
+            break;
+        }
+        let Some(guest) = report.guest_cpu_pct.filter(|_| report.window_ns <= STANDSTILL) else { continue };
+        for i in axis.columns_of(t.saturating_sub(report.window_ns.max(1) - 1), *t) {
+            let c = &mut columns[usize::from(i)];
+            c.guest = top(c.guest, guest);
         }
     }
     columns
