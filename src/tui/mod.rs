@@ -7,6 +7,7 @@ mod axis;
 pub mod draw;
 pub mod edit;
 pub mod feed;
+pub mod glyphs;
 pub mod history;
 pub mod hits;
 pub mod input;

@@ -1,11 +1,11 @@
-//! Writing into a part of the screen without ever leaving it, and the characters to write.
+//! Writing into a part of the screen without ever leaving it.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use unicode_width::UnicodeWidthStr;
 
-use super::run::Markers;
+pub(crate) use super::glyphs::Glyphs;
 
 /// Writes into `area` of a buffer; positions are relative to it and everything outside is clipped.
 pub(crate) struct Pen<'a> {
@@ -184,156 +184,10 @@ pub(crate) fn shorten_path(text: &str, max: u16, glyphs: &Glyphs) -> String {
     out
 }
 
-/// The characters the screen is made of.
-#[derive(Debug)]
-pub(crate) struct Glyphs {
-    /// Bars of 0 to 8 eighths.
-    pub(crate) bars: [&'static str; 9],
-    pub(crate) over: &'static str,
-    pub(crate) rule: &'static str,
-    pub(crate) axis: &'static str,
-    pub(crate) axis_label: &'static str,
-    pub(crate) tick: &'static str,
-    pub(crate) link: &'static str,
-    pub(crate) requested: &'static str,
-    pub(crate) set: &'static str,
-    pub(crate) hypervisor: &'static str,
-    pub(crate) pointer: &'static str,
-    pub(crate) slider_full: &'static str,
-    pub(crate) slider_knob: &'static str,
-    pub(crate) slider_empty: &'static str,
-    pub(crate) range_left: &'static str,
-    pub(crate) range_line: &'static str,
-    pub(crate) range_right: &'static str,
-    pub(crate) range_point: &'static str,
-    pub(crate) arrow: &'static str,
-    pub(crate) dot: &'static str,
-    pub(crate) ring: &'static str,
-    pub(crate) warn: &'static str,
-    pub(crate) lost: &'static str,
-    pub(crate) late: &'static str,
-    pub(crate) error: &'static str,
-    pub(crate) not_sent: &'static str,
-    pub(crate) pending: &'static str,
-    pub(crate) duplicate: &'static str,
-    pub(crate) mark: &'static str,
-    pub(crate) setup: &'static str,
-    pub(crate) pre_copy: &'static str,
-    pub(crate) stop_and_copy: &'static str,
-    pub(crate) post_copy: &'static str,
-    pub(crate) recovery: &'static str,
-    pub(crate) idle: &'static str,
-    pub(crate) unknown: &'static str,
-    pub(crate) times: &'static str,
-    pub(crate) ellipsis: &'static str,
-    pub(crate) play: &'static str,
-    pub(crate) pause: &'static str,
-    pub(crate) middot: &'static str,
-    pub(crate) corners: [&'static str; 6],
-}
-
-static UNICODE: Glyphs = Glyphs {
-    bars: [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
-    over: "▓",
-    rule: "─",
-    axis: "│",
-    axis_label: "┤",
-    tick: "╷",
-    link: "╌",
-    requested: "─",
-    set: "╴",
-    hypervisor: "◆",
-    pointer: "▸",
-    slider_full: "━",
-    slider_knob: "●",
-    slider_empty: "─",
-    range_left: "├",
-    range_line: "─",
-    range_right: "┤",
-    range_point: "●",
-    arrow: "→",
-    dot: "●",
-    ring: "○",
-    warn: "▲",
-    lost: "×",
-    late: "~",
-    error: "!",
-    not_sent: "-",
-    pending: "·",
-    duplicate: "=",
-    mark: "▼",
-    setup: "░",
-    pre_copy: "▒",
-    stop_and_copy: "█",
-    post_copy: "▓",
-    recovery: "▚",
-    idle: "─",
-    unknown: "?",
-    times: "×",
-    ellipsis: "…",
-    play: "▶",
-    pause: "‖",
-    middot: "·",
-    corners: ["┌", "┐", "└", "┘", "─", "│"],
-};
-
-static ASCII: Glyphs = Glyphs {
-    bars: [" ", ".", ".", ":", ":", "|", "|", "#", "#"],
-    over: "%",
-    rule: "-",
-    axis: "|",
-    axis_label: "+",
-    tick: "'",
-    link: "=",
-    requested: "-",
-    set: "-",
-    hypervisor: "o",
-    pointer: ">",
-    slider_full: "=",
-    slider_knob: "O",
-    slider_empty: "-",
-    range_left: "[",
-    range_line: "-",
-    range_right: "]",
-    range_point: "O",
-    arrow: "->",
-    dot: "*",
-    ring: "o",
-    warn: "!",
-    lost: "X",
-    late: "~",
-    error: "!",
-    not_sent: "-",
-    pending: ".",
-    duplicate: "=",
-    mark: "v",
-    setup: "s",
-    pre_copy: "p",
-    stop_and_copy: "B",
-    post_copy: "P",
-    recovery: "r",
-    idle: "-",
-    unknown: "?",
-    times: "x",
-    ellipsis: "~",
-    play: ">",
-    pause: "=",
-    middot: "|",
-    corners: ["+", "+", "+", "+", "-", "|"],
-};
-
-impl Glyphs {
-    pub(crate) fn of(markers: Markers) -> &'static Self {
-        match markers {
-            Markers::Unicode => &UNICODE,
-            Markers::Ascii => &ASCII,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tui::glyphs::Markers;
 
     #[test]
     fn wraps_at_spaces_and_breaks_long_words() {

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,48 +16,14 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::draw::{Extra, Mode, draw};
 use super::feed::{Feed, RecorderInfo, ReplayInfo};
+pub use super::glyphs::Markers;
 use super::hits::{Hit, Hits};
 use super::input::{Effect, Situation, mouse, paste, press};
 use super::screen::{Screen, Signals};
-use super::theme::{DARK, Depth, LIGHT, Theme, ThemeError};
+use super::theme::Depth;
+pub use super::theme::ThemeChoice;
 use super::view::View;
 use crate::event::OperatorEvent;
-
-/// Which theme the screen wears.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum ThemeChoice {
-    /// For dark backgrounds.
-    #[default]
-    Dark,
-    /// For light backgrounds.
-    Light,
-    /// A theme file.
-    File(PathBuf),
-}
-
-impl ThemeChoice {
-    /// The theme itself, in all its colours.
-    ///
-    /// # Errors
-    /// When it is invalid: file, key, nearest valid name.
-    pub fn theme(&self) -> Result<Theme, ThemeError> {
-        match self {
-            Self::Dark => Theme::parse("dark (built in)", DARK),
-            Self::Light => Theme::parse("light (built in)", LIGHT),
-            Self::File(path) => Theme::load(path),
-        }
-    }
-}
-
-/// Which characters draw bars and marks.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Markers {
-    /// Block elements.
-    #[default]
-    Unicode,
-    /// Plain ASCII, for fonts and lines that know no better.
-    Ascii,
-}
 
 /// How the screen behaves.
 #[derive(Debug, Clone)]

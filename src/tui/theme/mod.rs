@@ -3,79 +3,22 @@
 //! Nothing on the screen relies on hue: every distinction a theme makes is also made by a letter,
 //! a texture or a word, so [`Theme::mono`] loses nothing.
 
+mod choice;
+mod roles;
+
 use std::path::Path;
 
 use ratatui::style::{Color, Modifier, Style};
 use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 
+pub use choice::ThemeChoice;
+pub use roles::Role;
+
 /// The built-in theme for dark backgrounds.
-pub const DARK: &str = include_str!("../../themes/dark.toml");
+pub const DARK: &str = include_str!("../../../themes/dark.toml");
 /// The built-in theme for light backgrounds.
-pub const LIGHT: &str = include_str!("../../themes/light.toml");
-
-macro_rules! roles {
-    ($($variant:ident $name:literal $doc:literal),+ $(,)?) => {
-        /// What a style is for.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Role { $(#[doc = $doc] $variant),+ }
-
-        impl Role {
-            /// Every role.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// Its name in a theme file.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-        }
-    };
-}
-
-roles! {
-    Text "text" "Ordinary text.",
-    Muted "muted" "Labels, units, scales: quieter, still readable.",
-    Rule "rule" "Lines that divide.",
-    Title "title" "Panel titles.",
-    Key "key" "Keys in hints.",
-    Value "value" "Numbers that matter.",
-    Selected "selected" "The selected control.",
-    Slider "slider" "The filled part of a slider.",
-    Good "good" "Something is as it should be.",
-    Warn "warn" "Something to look at.",
-    Error "error" "Something went wrong.",
-    Banner "banner" "A loud banner across the screen.",
-    Simulated "simulated" "The badge of a simulated hypervisor.",
-    PhaseIdle "phase_idle" "Phase idle.",
-    PhaseSetup "phase_setup" "Phase setup.",
-    PhasePreCopy "phase_pre_copy" "Phase pre-copy.",
-    PhaseStopAndCopy "phase_stop_and_copy" "Phase stop-and-copy.",
-    PhasePostCopy "phase_post_copy" "Phase post-copy.",
-    PhaseRecovery "phase_recovery" "Phase recovery.",
-    PhaseDone "phase_done" "Phase done.",
-    PhaseFailed "phase_failed" "Phase failed.",
-    PhaseCancelled "phase_cancelled" "Phase cancelled.",
-    PhaseUnknown "phase_unknown" "A phase that is not known.",
-    PingOk "ping_ok" "A reply in time.",
-    PingBody "ping_body" "Below the top of a bar of a reply.",
-    PingLate "ping_late" "A late reply.",
-    PingLost "ping_lost" "A lost probe.",
-    PingError "ping_error" "A probe that ended in an error.",
-    PingNotSent "ping_not_sent" "A slot not sent.",
-    PingPending "ping_pending" "A probe whose fate is open.",
-    PingDuplicate "ping_duplicate" "A duplicate reply.",
-    RateAchieved "rate_achieved" "Dirty rate achieved, under the link's capacity.",
-    RateBody "rate_body" "Below the top of a bar of the rate achieved.",
-    RateOver "rate_over" "Dirty rate achieved, over the link's capacity.",
-    RateSet "rate_set" "Dirty rate set.",
-    RateRequested "rate_requested" "Dirty rate requested.",
-    RateHypervisor "rate_hypervisor" "Dirty rate seen by the hypervisor.",
-    Link "link" "The link's capacity.",
-    Remaining "remaining" "Memory left to send.",
-    RemainingBody "remaining_body" "Below the top of a bar of memory left to send.",
-    Mark "mark" "A mark set by the operator.",
-}
+pub const LIGHT: &str = include_str!("../../../themes/light.toml");
 
 /// How many colours the terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
