@@ -88,7 +88,7 @@ fn overlays_screen() {
     view.entry = Some(Entry {
         asked: Asked::Control(Control::Rate),
         text: "9k/s".into(),
-        error: type_load(&view.load(&state), Control::Rate, "9k/s", None).err(),
+        error: type_load(&view.load(&state), Control::Rate, "9k/s", None, view.hold).err(),
     });
     insta::assert_snapshot!("entry_80x24", screen(&view, &state, &extra, 80, 24));
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::edit::{Control, default_migration};
+use super::edit::{Control, Hold, default_migration};
 use super::history::HistoryView;
 use super::keys::Keymap;
 use super::log::LogView;
@@ -109,6 +109,8 @@ pub struct View {
     pub page: Page,
     /// The selected control.
     pub selected: Control,
+    /// What is held when RATE changes.
+    pub hold: Hold,
     /// A value being typed.
     pub entry: Option<Entry>,
     /// A question being asked.
@@ -150,6 +152,7 @@ impl View {
             markers,
             page: Page::Controls,
             selected: Control::Rate,
+            hold: Hold::default(),
             entry: None,
             confirm: None,
             menu: None,

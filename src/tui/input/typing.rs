@@ -53,7 +53,7 @@ fn submit(view: &mut View, entry: &Entry, at: Situation<'_>) -> Result<(), Strin
         Asked::Search => super::log::search(view, entry.text.trim(), at),
         _ if empty => {}
         Asked::Control(control) if control.is_load() => {
-            let to = edit::type_load(&view.load(at.state), *control, &entry.text, limit(at.state))?;
+            let to = edit::type_load(&view.load(at.state), *control, &entry.text, limit(at.state), view.hold)?;
             view.ask_load(at.state, to);
         }
         Asked::Control(control) => {
