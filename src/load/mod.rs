@@ -29,6 +29,7 @@ mod mark;
 pub mod measure;
 mod pacer;
 pub mod params;
+pub mod ramp;
 mod walk;
 
 pub use args::{LoadArgs, parse_pattern, parse_percent};
@@ -38,6 +39,7 @@ pub use error::LoadError;
 pub use generators::Generators;
 pub use limits::{Limits, wset_limit};
 pub use params::{DEFAULT_PERIOD, MAX_RATE, MIN_PERIOD};
+pub use ramp::RampSpec;
 
 #[doc(no_inline)]
 pub use crate::event::{DirtyCycle, LoadReport, LoadSettings, Pattern};
