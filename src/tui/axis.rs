@@ -2,28 +2,41 @@
 
 use crate::event::{Nanos, Phase};
 use crate::session::State;
-use crate::tui::time::TimeView;
+use crate::tui::time::{Edge, Scale, TimeView, Wish};
 
-/// Lengths of time a column may stand for, ns.
-const COLUMN_NS: &[Nanos] = &[
-    5_000_000,
-    10_000_000,
-    20_000_000,
-    50_000_000,
-    100_000_000,
-    150_000_000,
-    200_000_000,
-    300_000_000,
-    400_000_000,
-    500_000_000,
-    750_000_000,
-    1_000_000_000,
-    1_500_000_000,
-    2_000_000_000,
-    3_000_000_000,
-    5_000_000_000,
-    10_000_000_000,
-    30_000_000_000,
+/// Lengths of time a column may stand for, ns, and whether a step of zoom stops there.
+const COLUMN_NS: &[(Nanos, bool)] = &[
+    (100_000, true),
+    (200_000, true),
+    (500_000, true),
+    (1_000_000, true),
+    (2_000_000, true),
+    (5_000_000, true),
+    (10_000_000, true),
+    (20_000_000, true),
+    (50_000_000, true),
+    (100_000_000, true),
+    (150_000_000, false),
+    (200_000_000, true),
+    (300_000_000, false),
+    (400_000_000, false),
+    (500_000_000, true),
+    (750_000_000, false),
+    (1_000_000_000, true),
+    (1_500_000_000, false),
+    (2_000_000_000, true),
+    (3_000_000_000, false),
+    (5_000_000_000, true),
+    (10_000_000_000, true),
+    (15_000_000_000, false),
+    (20_000_000_000, true),
+    (30_000_000_000, false),
+    (60_000_000_000, true),
+    (120_000_000_000, true),
+    (300_000_000_000, true),
+    (600_000_000_000, true),
+    (1_800_000_000_000, true),
+    (3_600_000_000_000, true),
 ];
 /// What is shown while there is no migration to fit in, ns.
 const IDLE_SPAN: Nanos = 20_000_000_000;
@@ -31,6 +44,23 @@ const IDLE_SPAN: Nanos = 20_000_000_000;
 const LEAD: Nanos = 2_000_000_000;
 /// How long a finished migration stays fitted in, ns.
 const LINGER: Nanos = 30_000_000_000;
+
+/// The next shorter length of a column, ns, if there is one.
+pub(crate) fn nearer(column_ns: Nanos) -> Option<Nanos> {
+    COLUMN_NS.iter().rev().find(|(c, stop)| *stop && *c < column_ns).map(|(c, _)| *c)
+}
+
+/// The next longer length of a column, ns, if there is one.
+pub(crate) fn farther(column_ns: Nanos) -> Option<Nanos> {
+    COLUMN_NS.iter().find(|(c, stop)| *stop && *c > column_ns).map(|(c, _)| *c)
+}
+
+/// The shortest length of a column with which `span` fits into `columns`, ns; even, so that it can be
+/// halved.
+fn fitting(span: Nanos, columns: u16) -> Nanos {
+    let least = span.div_ceil(u64::from(columns.max(1)));
+    COLUMN_NS.iter().map(|(c, _)| *c).find(|c| *c >= least).unwrap_or(least.saturating_add(least % 2) & !1)
+}
 
 /// Columns of equal length. Column edges lie on multiples of the length, so a picture moves on by
 /// whole columns and never shimmers.
@@ -49,23 +79,76 @@ pub(crate) struct Axis {
 impl Axis {
     /// The axis for `columns` columns.
     pub(crate) fn of(state: &State, now: Nanos, columns: u16, time: &TimeView) -> Self {
-        Self::following(state, now, columns, time.zoom)
+        let placed = Self::placed(state, now, columns, time.scale, time.edge);
+        match time.wish {
+            None => placed,
+            Some(Wish::Show(t)) => placed.showing(t),
+            Some(Wish::Fit(from, to)) => Self::fit(from, to, now, columns),
+        }
     }
 
-    /// The axis that ends now. `zoom` counts steps from the automatic length: positive is nearer.
-    fn following(state: &State, now: Nanos, columns: u16, zoom: i32) -> Self {
-        let span = automatic_span(state, now);
-        let wide = u64::from(columns.max(1));
-        let fitting = COLUMN_NS.iter().position(|c| c * wide >= span).unwrap_or(COLUMN_NS.len() - 1);
-        let at = (fitting as i64 - i64::from(zoom)).clamp(0, COLUMN_NS.len() as i64 - 1) as usize;
-        let column_ns = COLUMN_NS[at];
-        let first = (now / column_ns + 1).saturating_sub(wide);
-        Self { column_ns, first, columns, now }
+    fn placed(state: &State, now: Nanos, columns: u16, scale: Scale, edge: Edge) -> Self {
+        let column_ns = match (scale, edge) {
+            (Scale::Auto, _) => fitting(automatic_span(state, now), columns),
+            (Scale::Whole, Edge::Now) => return Self::whole(now, columns),
+            (Scale::Whole, Edge::At(end)) => fitting(end, columns),
+            (Scale::Column(c), _) => c.max(2),
+        };
+        let axis = Self { column_ns, first: 0, columns, now };
+        match edge {
+            Edge::Now => axis.ending_at(now),
+            Edge::At(end) => Self { first: end.div_ceil(column_ns).saturating_sub(u64::from(columns.max(1))), ..axis },
+        }
+    }
+
+    /// The whole session.
+    pub(crate) fn whole(now: Nanos, columns: u16) -> Self {
+        Self { column_ns: fitting(now.saturating_add(1), columns), first: 0, columns, now }
+    }
+
+    /// The same columns, the last of them holding `t`.
+    pub(crate) fn ending_at(self, t: Nanos) -> Self {
+        let first = (t / self.column_ns).saturating_add(1).saturating_sub(u64::from(self.columns.max(1)));
+        Self { first, ..self }
+    }
+
+    /// A stretch of time with a margin on either side.
+    fn fit(from: Nanos, to: Nanos, now: Nanos, columns: u16) -> Self {
+        let span = to.saturating_sub(from);
+        let column_ns = fitting(span.saturating_add(span / 8), columns.saturating_sub(2));
+        let middle = (from + span / 2) / column_ns;
+        Self { column_ns, first: middle.saturating_sub(u64::from(columns / 2)), columns, now }
+    }
+
+    /// Moved so far that `t` is in view: by as little as possible where it is near, else `t` comes
+    /// into the middle.
+    fn showing(self, t: Nanos) -> Self {
+        let (at, wide) = (t / self.column_ns, u64::from(self.columns.max(1)));
+        let first = if at < self.first {
+            if self.first - at <= wide / 4 { at } else { at.saturating_sub(wide / 2) }
+        } else if at - self.first >= wide {
+            let least = at - wide + 1;
+            if least - self.first <= wide / 4 { least } else { at.saturating_sub(wide / 2) }
+        } else {
+            self.first
+        };
+        Self { first, ..self }
+    }
+
+    /// The same stretch in columns half as long.
+    pub(crate) fn halved(self) -> Self {
+        let columns = self.columns.saturating_mul(2);
+        Self { column_ns: (self.column_ns / 2).max(1), first: self.first.saturating_mul(2), columns, ..self }
+    }
+
+    /// The one column that holds `t`.
+    pub(crate) fn only(self, t: Nanos) -> Self {
+        Self { first: t / self.column_ns, columns: 1, ..self }
     }
 
     /// Where column `i` begins, ns.
     pub(crate) fn start(&self, i: u16) -> Nanos {
-        (self.first + u64::from(i)).saturating_mul(self.column_ns)
+        self.first.saturating_add(u64::from(i)).saturating_mul(self.column_ns)
     }
 
     /// Where the last column ends, ns.
@@ -92,15 +175,18 @@ impl Axis {
 
     /// Round instants to label, ns: at least `apart` columns from each other.
     pub(crate) fn ticks(&self, apart: u16) -> Vec<Nanos> {
-        const STEPS: &[Nanos] =
-            &[100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000];
+        const STEPS: &[Nanos] = &[
+            1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000,
+            600_000, 1_200_000, 1_800_000, 3_600_000, 7_200_000, 18_000_000, 43_200_000, 86_400_000,
+        ];
         let least = self.column_ns.saturating_mul(u64::from(apart));
-        let step = STEPS.iter().map(|ms| ms * 1_000_000).find(|s| *s >= least).unwrap_or(3_600_000_000_000);
+        let step = STEPS.iter().map(|ms| ms * 1_000_000).find(|s| *s >= least).unwrap_or(least.max(1));
         let mut ticks = Vec::new();
         let mut t = self.start(0).div_ceil(step).saturating_mul(step);
         while t < self.end() && ticks.len() < usize::from(self.columns) {
             ticks.push(t);
-            t = t.saturating_add(step);
+            let Some(next) = t.checked_add(step) else { break };
+            t = next;
         }
         ticks
     }
@@ -122,7 +208,9 @@ pub(crate) fn clock(t: Nanos, step: Nanos) -> String {
     match step {
         s if s >= 1_000_000_000 => format!("{minutes}:{seconds:02}"),
         s if s >= 100_000_000 => format!("{minutes}:{seconds:02}.{}", ms / 100),
-        _ => format!("{minutes}:{seconds:02}.{ms:03}"),
+        s if s >= 10_000_000 => format!("{minutes}:{seconds:02}.{:02}", ms / 10),
+        s if s >= 1_000_000 => format!("{minutes}:{seconds:02}.{ms:03}"),
+        _ => format!("{minutes}:{seconds:02}.{:04}", t / 100_000 % 10_000),
     }
 }
 
@@ -136,6 +224,8 @@ pub(crate) fn phase_now(state: &State) -> Phase {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -152,12 +242,63 @@ mod tests {
     #[test]
     fn grows_from_the_left_then_follows() {
         let s = State::default();
-        let young = Axis::following(&s, 1_000_000_000, 100, 0);
+        let of = |now, columns, time: &TimeView| Axis::of(&s, now, columns, time);
+        let young = of(1_000_000_000, 100, &TimeView::default());
         assert_eq!((young.first, young.column_ns), (0, 200_000_000));
-        let old = Axis::following(&s, 60_000_000_000, 100, 0);
+        let old = of(60_000_000_000, 100, &TimeView::default());
         assert_eq!(old.column(60_000_000_000), Some(99));
-        assert!(Axis::following(&s, 60_000_000_000, 100, 2).column_ns < old.column_ns);
-        assert_eq!(Axis::following(&s, 0, 0, 99).columns, 0);
+        let whole = of(60_000_000_000, 100, &TimeView { scale: Scale::Whole, ..TimeView::default() });
+        assert_eq!((whole.column(0), whole.column(60_000_000_000)), (Some(0), Some(80)));
+        assert_eq!(of(0, 0, &TimeView::default()).columns, 0);
+    }
+
+    #[test]
+    fn zoom_reaches_from_a_tenth_of_a_millisecond_to_an_hour() {
+        let mut seen = vec![300_000_000];
+        while let Some(c) = nearer(seen[seen.len() - 1]) {
+            seen.push(c);
+        }
+        assert_eq!((seen[1], seen.last()), (200_000_000, Some(&100_000)));
+        while let Some(c) = farther(seen[seen.len() - 1]) {
+            seen.push(c);
+        }
+        assert_eq!(seen.last(), Some(&3_600_000_000_000));
+    }
+
+    proptest! {
+        #[test]
+        fn any_numbers_make_an_axis(now: u64, at: u64, columns: u16, scale in 0u64..4, t: u64, wish in 0u8..3, to: u64) {
+            let scale = [Scale::Auto, Scale::Whole, Scale::Column(now), Scale::Column(at % 1_000_000_000)][scale as usize];
+            let edge = if at % 3 == 0 { Edge::Now } else { Edge::At(at) };
+            let mut time = TimeView { scale, edge, ..TimeView::default() };
+            match wish {
+                1 => time.go_to(t),
+                2 => time.fit(t, to),
+                _ => {}
+            }
+            let a = Axis::of(&State::default(), now, columns, &time);
+            prop_assert!(a.column_ns > 0 && a.columns == columns);
+            for i in [0, columns / 2, columns] {
+                prop_assert!(a.start(i) <= a.end());
+            }
+            prop_assert!(a.ticks(10).len() <= usize::from(columns));
+            prop_assert!(a.columns_of(t, to).end <= columns);
+            if columns > 0 {
+                match wish {
+                    1 => prop_assert!(a.column(t).is_some()),
+                    2 => prop_assert!(columns < 4 || (a.column(t).is_some() && a.column(to).is_some()), "{a:?}"),
+                    _ if scale == Scale::Whole && edge == Edge::Now => {
+                        prop_assert!(a.column(0).is_some() && a.column(now).is_some(), "{a:?}");
+                    }
+                    _ if edge == Edge::Now => prop_assert!(a.column(now).is_some()),
+                    _ => {}
+                }
+            }
+            let half = a.halved();
+            if columns < u16::MAX / 2 && a.column_ns % 2 == 0 {
+                prop_assert_eq!((half.start(0), half.end()), (a.start(0), a.end()));
+            }
+        }
     }
 
     #[test]

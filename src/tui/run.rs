@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::draw::{Extra, Mode, draw};
 use super::feed::{Feed, RecorderInfo, ReplayInfo};
 pub use super::glyphs::Markers;
-use super::hits::Hits;
+use super::hits::{Hit, Hits};
 use super::input::{Effect, Situation, mouse, paste, press};
 use super::screen::{Screen, Signals};
 use super::theme::Depth;
@@ -159,6 +159,9 @@ impl Session<'_> {
             result = terminal.draw(|frame| *hits = draw(view, state, &extra, frame)).map(|_| ());
         });
         result?;
+        if let Some(area) = self.hits.area_of(Hit::Time) {
+            self.view.time.drawn(area.width);
+        }
         self.frames += 1;
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::feed::RecorderInfo;
 use super::fixture::*;
 use super::run::{Markers, ThemeChoice, TuiOptions, run};
 use super::theme::Theme;
-use super::time::TimeView;
+use super::time::{Scale, TimeView};
 use super::view::{Asked, Confirm, Entry, Page, View};
 use crate::event::{Class, Phase, Sample};
 use crate::session::State;
@@ -105,11 +105,11 @@ fn one_lost_probe_is_visible_at_every_zoom() {
         Outcome { class, rtt, ..*o }
     });
     probe.outcomes = outcomes.collect();
-    for zoom in -12..1 {
-        let view = View { time: TimeView { zoom, ..TimeView::default() }, ..fresh() };
+    for column in [100, 200, 500, 750, 1000, 2000, 10_000, 60_000].map(|ms| ms * MS) {
+        let view = View { time: TimeView { scale: Scale::Column(column), ..TimeView::default() }, ..fresh() };
         let buffer = screen(&view, &state, &live(now), 80, 24).buffer().clone();
         let fate_row: String = (12..80).map(|x| buffer[(x, 7)].symbol().to_string()).collect();
-        assert_eq!(fate_row.matches('×').count(), 1, "zoom {zoom}: {fate_row}");
+        assert_eq!(fate_row.matches('×').count(), 1, "{column} ns a column: {fate_row}");
     }
 }
 
@@ -213,13 +213,17 @@ proptest! {
         width in 0u16..220,
         height in 0u16..60,
         page in 0usize..4,
-        zoom in -20i32..20,
+        zoom in any::<u64>(),
+        cursor in any::<Option<u64>>(),
+        anchor in any::<Option<u64>>(),
         overlay in 0u8..5,
         back: usize,
         replay: bool,
     ) {
         let mut view = fresh();
-        (view.page, view.time.zoom, view.log.back) = (Page::ALL[page], zoom, back);
+        (view.page, view.log.back) = (Page::ALL[page], back);
+        view.time.scale = [Scale::Auto, Scale::Whole, Scale::Column(zoom), Scale::Column(zoom % S)][zoom as usize % 4];
+        (view.time.cursor, view.time.anchor) = (cursor, anchor);
         match overlay {
             1 => view.help = true,
             2 => view.confirm = Some(Confirm::Quit),

@@ -175,6 +175,7 @@ impl View {
     pub fn observe(&mut self, state: &State, now: Nanos) {
         let settled = state.migrations.iter().filter(|m| m.final_downtime().is_some()).count();
         let begun = state.migrations.len();
+        self.time.settle(state, now);
         if begun > self.seen_begun && self.page == Page::Result {
             self.page = Page::Controls;
         }

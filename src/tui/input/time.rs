@@ -1,18 +1,44 @@
 //! Keys that move about in time.
 
-use super::{Effect, Situation};
+use super::{Effect, Situation, ask};
 use crate::event::{Nanos, OperatorEvent};
+use crate::session::notable::{self, Notable};
+use crate::session::state::Migration;
+use crate::tui::axis::clock;
 use crate::tui::keys::Action;
-use crate::tui::view::View;
+use crate::tui::view::{Asked, Menu, View};
 
 pub(super) fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<Effect> {
+    let (state, now) = (at.state, at.now);
     match action {
-        Action::ZoomIn => view.time.zoom = (view.time.zoom + 1).min(12),
-        Action::ZoomOut => view.time.zoom = (view.time.zoom - 1).max(-12),
-        Action::ZoomAuto => view.time.zoom = 0,
-        Action::TimeStart if at.replay.is_some() => return Some(Effect::Seek(0)),
-        Action::TimeEnd => return at.replay.map(|info| Effect::Seek(info.length)),
-        Action::Mark if at.steerable => mark(view, at.now, "", at),
+        Action::CursorBack => view.time.move_cursor(state, now, -1),
+        Action::CursorOn => view.time.move_cursor(state, now, 1),
+        Action::PanBack => pan(view, at, -1),
+        Action::PanOn => pan(view, at, 1),
+        Action::EventBack => jump(view, false, at),
+        Action::EventOn => jump(view, true, at),
+        Action::Events => view.menu = Some(Menu::Events(0)),
+        Action::Tracks => view.menu = Some(Menu::Tracks(0)),
+        Action::Measure => measure(view, at),
+        // The instant is that of the key press, however long the note takes to write.
+        Action::Mark if at.steerable => {
+            let t = view.time.cursor.unwrap_or(now);
+            ask(view, Asked::Mark(t));
+        }
+        Action::Mark => view.notify(now, "nothing can be changed here: this screen only watches"),
+        Action::Freeze if view.time.follows() => {
+            let axis = view.time.axis(state, now);
+            view.time.hold(&axis);
+        }
+        Action::Freeze => view.time.follow(),
+        Action::ZoomIn => zoom(view, true, view.time.cursor, at),
+        Action::ZoomOut => zoom(view, false, view.time.cursor, at),
+        Action::ZoomAuto => automatic(view, at),
+        Action::ZoomAll => view.time.whole(),
+        Action::TimeStart | Action::TimeEnd => return end(view, action == Action::TimeStart, at),
+        Action::Back => {
+            view.time.back();
+        }
         _ => {}
     }
     None
@@ -21,5 +47,99 @@ pub(super) fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<
 /// Marks an instant.
 pub(super) fn mark(view: &mut View, t: Nanos, note: &str, at: Situation<'_>) {
     view.ask(OperatorEvent::Mark { note: note.to_owned(), at: Some(t) });
-    view.notify(at.now, "marked");
+    view.notify(at.now, format!("marked {}", clock(t, 100_000_000)));
+}
+
+/// Nearer or farther; the instant `about` keeps its place.
+pub(super) fn zoom(view: &mut View, inward: bool, about: Option<Nanos>, at: Situation<'_>) {
+    if !view.time.zoom(at.state, at.now, inward, about) {
+        let text = if inward { "no nearer than 0.1 ms a column" } else { "the whole session is in view" };
+        view.notify(at.now, text);
+    }
+}
+
+/// Half a screen back or on.
+fn pan(view: &mut View, at: Situation<'_>, way: i64) {
+    let half = i64::from(view.time.axis(at.state, at.now).columns / 2).max(1);
+    view.time.pan(at.state, at.now, way * half);
+}
+
+/// The beginning or the end of the session; a replay goes there itself.
+fn end(view: &mut View, start: bool, at: Situation<'_>) -> Option<Effect> {
+    if let Some(info) = at.replay {
+        view.time.follow();
+        return Some(Effect::Seek(if start { 0 } else { info.length }));
+    }
+    if start {
+        view.time.pan(at.state, at.now, i64::MIN);
+    } else {
+        view.time.follow();
+    }
+    None
+}
+
+/// Sets the anchor at the cursor; at the same place again, takes it away.
+fn measure(view: &mut View, at: Situation<'_>) {
+    let there = view.time.ensure_cursor(at.state, at.now);
+    if there && view.time.anchor == view.time.cursor {
+        view.time.anchor = None;
+        return;
+    }
+    view.time.anchor = view.time.cursor;
+    let [back, on] = [Action::CursorBack, Action::CursorOn].map(|a| view.keymap.label_of(a, view.markers));
+    view.notify(at.now, format!("measuring from here: {back} and {on} move the other end"));
+}
+
+/// Fits the migration the cursor stands on; without one, or when it is fitted in already, goes back to
+/// following the newest.
+fn automatic(view: &mut View, at: Situation<'_>) {
+    let on = view.time.cursor.and_then(|t| {
+        at.state.migrations.iter().rev().find(|m| stretch(m, at.now).0 <= t && t <= stretch(m, at.now).1)
+    });
+    let Some(migration) = on else { return view.time.automatic() };
+    let before = view.time.clone();
+    fit(view, migration, at.now);
+    view.time.settle(at.state, at.now);
+    if view.time == before {
+        view.time.automatic();
+    }
+}
+
+/// Fills the view with a migration.
+pub(super) fn fit(view: &mut View, migration: &Migration, now: Nanos) {
+    let (from, to) = stretch(migration, now);
+    view.time.fit(from, to);
+}
+
+fn stretch(m: &Migration, now: Nanos) -> (Nanos, Nanos) {
+    let end = m.answered.max(m.ended.as_ref().map(|(t, _)| *t));
+    (m.began, end.filter(|_| m.ended.is_some()).unwrap_or(now))
+}
+
+/// The cursor to the next or the previous event.
+fn jump(view: &mut View, onward: bool, at: Situation<'_>) {
+    let kinds = view.time.kinds.chosen();
+    if kinds.is_empty() {
+        let key = view.keymap.label_of(Action::Events, view.markers);
+        return view.notify(at.now, format!("no kind of event is chosen: {key} chooses"));
+    }
+    let axis = view.time.axis(at.state, at.now);
+    // Without a cursor the search begins at the edge of what is in view.
+    let found = match (view.time.cursor, onward) {
+        (Some(t), true) => notable::next(at.state, &kinds, t),
+        (Some(t), false) => notable::prev(at.state, &kinds, t),
+        (None, true) => notable::next(at.state, &kinds, axis.start(0).saturating_sub(1)),
+        (None, false) => notable::prev(at.state, &kinds, axis.end().min(at.now.saturating_add(1))),
+    };
+    match found.filter(|n| n.t <= at.now) {
+        Some(Notable { t, text, .. }) => {
+            view.time.go_to(t);
+            view.time.settle(at.state, at.now);
+            view.notify(at.now, format!("{} {text}", clock(t, 1_000_000)));
+        }
+        None => {
+            let way = if onward { "later" } else { "earlier" };
+            view.notify(at.now, format!("no {way} event of the chosen kinds"));
+        }
+    }
 }
