@@ -38,7 +38,11 @@ pub fn explain(d: &Downtimes, seen: &Circumstances) -> Vec<String> {
         });
     }
     let standing = [Method::StopResume, Method::GuestClock].into_iter().find_map(|m| Some((m, of(m)?)));
-    reasons.extend(reported(of(Method::Reported), standing.or(of(Method::ReplyGap).map(|g| (Method::ReplyGap, g))), seen));
+    reasons.extend(reported(
+        of(Method::Reported),
+        standing.or(of(Method::ReplyGap).map(|g| (Method::ReplyGap, g))),
+        seen,
+    ));
     if !agree {
         let others: Vec<_> = known.iter().copied().filter(|(m, _)| *m != Method::Reported).collect();
         if others.len() > 1 && others.len() < known.len() && self::agree(&others) {
@@ -102,7 +106,10 @@ fn recovery(gap: Option<Bounded>, standing: Option<(Method, Bounded)>, seen: &Ci
     // The first probe may be due one interval after the resume: only what is beyond tells of the guest.
     let slow = recovery > seen.interval.unwrap_or_default();
     (slow && gap.value > standing.value).then(|| {
-        format!("reply-gap is longer: the guest answered again only {} after RESUME (recovery)", show_duration(recovery))
+        format!(
+            "reply-gap is longer: the guest answered again only {} after RESUME (recovery)",
+            show_duration(recovery)
+        )
     })
 }
 
@@ -208,7 +215,13 @@ mod tests {
     #[test]
     fn agreement_is_said_and_the_grain_of_the_probes() {
         // Below the jump: all bounds meet at 50.7 ms.
-        let d = downtimes([Some((50, 0, 127)), Some((100, 0, 127)), Some((51, 50, 52)), Some((50, 50, 60)), Some((50, 50, 51))]);
+        let d = downtimes([
+            Some((50, 0, 127)),
+            Some((100, 0, 127)),
+            Some((51, 50, 52)),
+            Some((50, 50, 60)),
+            Some((50, 50, 51)),
+        ]);
         let said = explain(&d, &seen());
         assert_eq!(said, ["all five agree within their bounds", "reply-gap is made of 50.0 ms steps"]);
         let late = Circumstances { recovery: Some(ms(90)), ..seen() };

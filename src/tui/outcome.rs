@@ -65,7 +65,8 @@ pub(crate) fn end_word(m: &Migration) -> &'static str {
 
 /// Where the guest was left, as far as this migration tells.
 pub(crate) fn whereabouts(m: &Migration) -> String {
-    let since = |t: Nanos| format!("{} after the start", show_duration(Duration::from_nanos(t.saturating_sub(m.began))));
+    let since =
+        |t: Nanos| format!("{} after the start", show_duration(Duration::from_nanos(t.saturating_sub(m.began))));
     match (&m.stopped, &m.resumed) {
         (_, Some((_, _, host))) if m.settled.is_some() && m.unanswered.is_some() => {
             format!("the guest runs at {host}, but has not answered since")
@@ -93,9 +94,7 @@ pub(crate) fn circumstances(state: &State, m: &Migration) -> Circumstances {
             _ => format!("policy {}", m.settings.policy.name),
         }),
         recovery: match (&m.resumed, m.answered) {
-            (Some((resumed, _, _)), Some(answered)) => {
-                answered.checked_sub(*resumed).map(Duration::from_nanos)
-            }
+            (Some((resumed, _, _)), Some(answered)) => answered.checked_sub(*resumed).map(Duration::from_nanos),
             _ => None,
         },
     }
@@ -129,7 +128,10 @@ mod tests {
         assert_eq!(rate(m), Some(9000.0));
         assert!((ratio(rate(m), m).unwrap() - 9000.0 / 7812.5).abs() < 1e-9);
         let shares = shares(m, SETTLED);
-        assert_eq!(shares.iter().map(|s| s.0.word()).collect::<Vec<_>>(), ["setup", "pre-copy", "stop-and-copy", "recovery"]);
+        assert_eq!(
+            shares.iter().map(|s| s.0.word()).collect::<Vec<_>>(),
+            ["setup", "pre-copy", "stop-and-copy", "recovery"]
+        );
         assert_eq!(shares[3].1, Duration::from_nanos(ANSWERS - RESUMED));
     }
 
@@ -147,7 +149,11 @@ mod tests {
     fn what_was_requested_counts_at_its_time() {
         let mut state = fixture::migrating(SETTLED);
         assert_eq!(requested(&state, &state.migrations[0]), Some(9000.0));
-        state.requests.extend([(S, fixture::load(2000.0)), (BEGAN - 1, fixture::load(12_000.0)), (BEGAN + S, fixture::load(1.0))]);
+        state.requests.extend([
+            (S, fixture::load(2000.0)),
+            (BEGAN - 1, fixture::load(12_000.0)),
+            (BEGAN + S, fixture::load(1.0)),
+        ]);
         assert_eq!(requested(&state, &state.migrations[0]), Some(12_000.0));
     }
 

@@ -9,6 +9,7 @@ use super::draw::{Extra, Mode, draw};
 use super::edit::{Control, type_load};
 use super::feed::RecorderInfo;
 use super::fixture::*;
+use super::history::{Column, HistoryView};
 use super::run::{Markers, ThemeChoice, TuiOptions, run};
 use super::theme::Theme;
 use super::time::TimeView;
@@ -255,7 +256,15 @@ proptest! {
         replay: bool,
     ) {
         let mut view = fresh();
-        (view.page, view.time.zoom, view.log.back) = (Page::ALL[page], zoom, back);
+        (view.page, view.time.zoom, view.log.bottom) = (Page::ALL[page], zoom, Some(back as u64));
+        view.history = HistoryView {
+            selected: Some((back % 5) as u32),
+            baseline: Some((back / 5 % 5) as u32),
+            sort: Column::ALL[back % Column::ALL.len()],
+            falling: replay,
+            compare: overlay == 4,
+        };
+        (view.log.selected, view.log.search) = (Some(back as u64 % 9), ["", "a", "from:agent e"][back % 3].into());
         match overlay {
             1 => view.help = true,
             2 => view.confirm = Some(Confirm::Quit),

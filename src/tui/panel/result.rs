@@ -100,7 +100,8 @@ fn card(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration, downtimes: &Downtimes, 
     }
     for (i, estimate) in downtimes.estimates.iter().take(5).enumerate() {
         row(ctx, pen, y, estimate, chart.as_ref());
-        if i == 0 && head_row == 0
+        if i == 0
+            && head_row == 0
             && let Some(chart) = &chart
         {
             pen.text(chart.to + 1, y, &scale(chart.top), ctx.style(Role::Muted));
@@ -183,14 +184,16 @@ fn why(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
     let (text, muted) = (ctx.style(Role::Text), ctx.style(Role::Muted));
     let mut lines = Vec::new();
     let course = verdict(m);
-    let well = matches!(m.ended, Some((_, MigrationEnd::Done))) && m.unanswered.is_none();
+    let moved = matches!(m.ended, Some((_, MigrationEnd::Done)));
+    let well = moved && (m.unanswered.is_none() || m.settled.is_none());
     let reasons = m.final_downtime().map(|d| {
         let why = explain(d, &outcome::circumstances(ctx.state, m));
         (sentence::verdict(d), why)
     });
     if !well {
         // What failed and where the guest is matters more than any figure.
-        lines.push((format!("{course}; {}", outcome::whereabouts(m)), end_style(ctx, m)));
+        let line = if moved { course.clone() } else { format!("{course}; {}", outcome::whereabouts(m)) };
+        lines.push((line, end_style(ctx, m)));
     }
     if let Some((_, why)) = &reasons {
         lines.push((why.join("; "), text));
@@ -333,7 +336,7 @@ fn phases(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, m: &Migration) {
 
 fn end_style(ctx: &Ctx<'_>, m: &Migration) -> Style {
     ctx.style(match m.ended.as_ref().map(|(_, e)| e) {
-        Some(MigrationEnd::Done) if m.unanswered.is_some() => Role::Error,
+        Some(MigrationEnd::Done) if m.unanswered.is_some() && m.settled.is_some() => Role::Error,
         Some(MigrationEnd::Done) => Role::Good,
         Some(MigrationEnd::Failed { .. }) => Role::Error,
         Some(MigrationEnd::Cancelled { .. }) | None => Role::Warn,
