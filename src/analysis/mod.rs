@@ -1,6 +1,8 @@
 //! What the numbers mean: pure functions on data.
 
+pub mod delta;
 pub mod downtime;
+pub mod explain;
 pub mod stats;
 pub mod table;
 

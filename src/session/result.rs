@@ -121,7 +121,8 @@ fn after(m: &Migration, rule: &StopRule) -> String {
 }
 
 /// What happened, in words.
-fn verdict(m: &Migration) -> String {
+#[must_use]
+pub fn verdict(m: &Migration) -> String {
     let course = course(m);
     if m.settled.is_some() && m.unanswered.is_some() {
         return format!("{course}; the guest has not answered since");

@@ -247,9 +247,8 @@ fn side(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     panel::tracks::render(ctx, left, buf);
     panel::load::render(ctx, take_top(&mut right, CONTROLS), buf);
     panel::migration::render(ctx, take_top(&mut right, CONTROLS), buf);
-    panel::result::render(ctx, take_top(&mut right, CONTROLS + 1), buf);
-    let history = (ctx.state.migrations.len() as u16).clamp(1, 6) + 2;
-    panel::history::render(ctx, take_top(&mut right, history), buf);
+    panel::result::render(ctx, take_top(&mut right, CONTROLS + 3), buf);
+    panel::history::render(ctx, take_top(&mut right, panel::history::wanted(ctx)), buf);
     panel::log::render(ctx, right, buf);
 }
 
@@ -264,6 +263,8 @@ fn overlays(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
         panel::dialog::render(ctx, area, buf);
     } else if let Some(menu) = ctx.view.menu {
         panel::menu::render(ctx, area, buf, menu);
+    } else if ctx.view.page == Page::History && panel::compare::shows(ctx) {
+        panel::compare::render(ctx, area, buf);
     }
 }
 

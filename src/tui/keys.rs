@@ -239,7 +239,7 @@ pub static BINDINGS: &[Binding] = &[
     bind(Action::More, &[plain(Right), ch('l')], Live, LOAD, "more", Some("change")),
     bind(Action::MuchLess, &[ch('['), shift(Left), ch('H')], Live, LOAD, "much less", None),
     bind(Action::MuchMore, &[ch(']'), shift(Right), ch('L')], Live, LOAD, "much more", None),
-    bind(Action::Type, &[plain(Enter)], Live, LOAD, "type a value", Some("type")),
+    bind(Action::Type, &[plain(Enter)], Always, LOAD, "type a value", Some("type")),
     bind(Action::Ramp, &[ch('r')], Live, LOAD, "ramp RATE from A to B", Some("ramp")),
     bind(Action::Presets, &[ch('o')], Live, LOAD, "choose a load", None),
     bind(Action::Hold, &[ch('u')], Live, LOAD, "hold BPC or PERIOD", None),

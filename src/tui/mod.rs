@@ -13,6 +13,7 @@ pub mod hits;
 pub mod input;
 pub mod keys;
 pub mod log;
+mod outcome;
 mod panel;
 mod pen;
 pub mod picture;

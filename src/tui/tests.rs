@@ -9,6 +9,7 @@ use super::draw::{Extra, Mode, draw};
 use super::edit::{Control, type_load};
 use super::feed::RecorderInfo;
 use super::fixture::*;
+use super::history::{Column, HistoryView};
 use super::run::{Markers, ThemeChoice, TuiOptions, run};
 use super::theme::Theme;
 use super::time::{Scale, TimeView};
@@ -221,9 +222,17 @@ proptest! {
         replay: bool,
     ) {
         let mut view = fresh();
-        (view.page, view.log.back) = (Page::ALL[page], back);
+        (view.page, view.log.bottom) = (Page::ALL[page], Some(back as u64));
         view.time.scale = [Scale::Auto, Scale::Whole, Scale::Column(zoom), Scale::Column(zoom % S)][zoom as usize % 4];
         (view.time.cursor, view.time.anchor) = (cursor, anchor);
+        view.history = HistoryView {
+            selected: Some((back % 5) as u32),
+            baseline: Some((back / 5 % 5) as u32),
+            sort: Column::ALL[back % Column::ALL.len()],
+            falling: replay,
+            compare: overlay == 4,
+        };
+        (view.log.selected, view.log.search) = (Some(back as u64 % 9), ["", "a", "from:agent e"][back % 3].into());
         match overlay {
             1 => view.help = true,
             2 => view.confirm = Some(Confirm::Quit),

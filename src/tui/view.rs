@@ -182,6 +182,10 @@ impl View {
         if settled > self.seen_settled && self.page == Page::Controls && self.entry.is_none() {
             self.page = Page::Result;
         }
+        if settled > self.seen_settled && self.page != Page::History {
+            self.history.selected = None;
+        }
+        self.log.observe(state);
         (self.seen_settled, self.seen_begun) = (settled, begun);
         if self.notice.as_ref().is_some_and(|(until, _)| *until <= now) {
             self.notice = None;

@@ -1,7 +1,82 @@
 //! Keys that choose, sort and compare migrations.
 
 use super::Situation;
+use crate::event::Nanos;
+use crate::tui::history::Column;
 use crate::tui::keys::Action;
-use crate::tui::view::View;
+use crate::tui::view::{Page, View};
 
-pub(super) fn act(_view: &mut View, _action: Action, _at: Situation<'_>) {}
+/// Rows of a page.
+const PAGE_ROWS: isize = 5;
+
+pub(super) fn act(view: &mut View, action: Action, at: Situation<'_>) {
+    let sorted = view.page == Page::History;
+    match action {
+        Action::Up => view.history.step(at.state, -1, sorted),
+        Action::Down => view.history.step(at.state, 1, sorted),
+        Action::ScrollUp => view.history.step(at.state, -PAGE_ROWS, sorted),
+        Action::ScrollDown => view.history.step(at.state, PAGE_ROWS, sorted),
+        Action::Sort => {
+            let next = Column::ALL.iter().position(|c| *c == view.history.sort).map_or(0, |i| i + 1);
+            (view.history.sort, view.history.falling) = (Column::ALL[next % Column::ALL.len()], false);
+        }
+        Action::SortOrder => view.history.falling = !view.history.falling,
+        Action::Baseline => baseline(view, at),
+        Action::Compare => compare(view, at),
+        Action::Type => {
+            if let Some(m) = view.history.chosen(at.state) {
+                let end = m.settled.or(m.ended.as_ref().map(|(t, _)| *t)).unwrap_or(at.now);
+                let (n, began) = (m.n, m.began);
+                fit(view, began, end);
+                view.notify(at.now, format!("the time of migration {n}"));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn baseline(view: &mut View, at: Situation<'_>) {
+    let Some(n) = view.history.chosen(at.state).map(|m| m.n) else {
+        return view.notify(at.now, "no migration yet");
+    };
+    if view.history.baseline == Some(n) {
+        view.history.baseline = None;
+        view.notify(at.now, "no baseline any more");
+    } else {
+        view.history.baseline = Some(n);
+        view.notify(at.now, format!("migration {n} is the baseline: select another"));
+    }
+}
+
+fn compare(view: &mut View, at: Situation<'_>) {
+    if view.history.compare {
+        view.history.compare = false;
+        return;
+    }
+    let base = view.history.compared_with(at.state).map(|m| m.n);
+    match (base, view.history.chosen(at.state).map(|m| m.n)) {
+        (Some(base), Some(n)) if base != n => view.history.compare = true,
+        (Some(_), _) => view.notify(at.now, "this is the baseline: select another migration"),
+        (None, _) => {
+            let key = view.keymap.label_of(Action::Baseline, view.markers);
+            view.notify(at.now, format!("no baseline yet: {key} makes the selected migration one"));
+        }
+    }
+}
+
+/// Leaves the comparison; false if there is none to leave.
+pub(super) fn back(view: &mut View) -> bool {
+    view.page == Page::History && std::mem::take(&mut view.history.compare)
+}
+
+/// Sorts by the column whose head was pointed at.
+pub(super) fn head(view: &mut View, i: usize) {
+    if let Some(column) = Column::ALL.get(i) {
+        view.history.sort_by(*column);
+    }
+}
+
+/// Brings a stretch of time into view.
+fn fit(view: &mut View, from: Nanos, _to: Nanos) {
+    view.time.cursor = Some(from);
+}

@@ -124,6 +124,7 @@ fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<Effect> {
         | Action::SeekForward
         | Action::SeekFarBack
         | Action::SeekFarForward => return replay::act(view, action, at),
+        Action::Back if history::back(view) || log::back(view) => {}
         Action::CursorBack
         | Action::CursorOn
         | Action::PanBack
@@ -149,6 +150,8 @@ fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<Effect> {
             Page::Result | Page::History => history::act(view, action, at),
             Page::Controls | Page::Log => log::act(view, action, at),
         },
+        Action::Type if view.page == Page::History => history::act(view, action, at),
+        Action::Type if view.page == Page::Log => log::act(view, action, at),
         _ if !at.steerable => view.notify(at.now, "nothing can be changed here: this screen only watches"),
         Action::Migrate | Action::Cancel | Action::StopAndCopy | Action::PostCopy => migration(view, action, at),
         Action::Less

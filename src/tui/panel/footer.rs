@@ -104,6 +104,7 @@ fn keys(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16) {
             Action::Cancel | Action::StopAndCopy => running,
             Action::PostCopy => running && ctx.view.migration(ctx.state).post_copy,
             Action::NextPage => !paged,
+            Action::Type => ctx.replay().is_none() && !matches!(ctx.view.page, Page::History | Page::Log),
             _ => true,
         };
         let key = hint_keys(ctx, binding.action, label(*key, ctx.view.markers));

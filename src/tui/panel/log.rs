@@ -2,38 +2,108 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
 
 use crate::event::Level;
 use crate::tui::axis::clock;
 use crate::tui::draw::Ctx;
-use crate::tui::pen::{Pen, shorten};
+use crate::tui::hits::Hit;
+use crate::tui::keys::Action;
+use crate::tui::log::{Group, Least, Query, window};
+use crate::tui::pen::{Pen, shorten, width};
 use crate::tui::theme::Role;
+use crate::tui::view::{Asked, Page};
 
 /// Columns of the source.
 const FROM: u16 = 9;
+/// Where the text begins.
+const TEXT: u16 = 11 + FROM + 1;
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
+    ctx.hit(area, Hit::Panel(Page::Log));
     let mut pen = Pen::new(buf, area);
-    let after = ctx.title(&mut pen, "LOG");
-    let log = &ctx.state.log;
+    // What is being typed is looked for at once.
+    let typed = ctx.view.entry.as_ref().filter(|e| e.asked == Asked::Search).map(|e| e.text.as_str());
+    let search = typed.unwrap_or(&ctx.view.log.search);
+    let query = ctx.view.log.query(search);
     let rows = usize::from(area.height.saturating_sub(1));
-    let back = ctx.view.log.back.min(log.len().saturating_sub(rows));
-    if back > 0 {
-        pen.text(after, 0, &format!(" {back} newer below "), ctx.style(Role::Warn));
+    let window = window(ctx.state, &ctx.view.log, &query, rows);
+    title(ctx, &mut pen, search, &query, window.newer);
+    if window.rows.is_empty() {
+        let text = if ctx.state.log.is_empty() { "nothing yet" } else { "no line is like that; Esc shows all" };
+        pen.text(2, 1, text, ctx.style(Role::Muted));
     }
-    let end = log.len() - back;
-    for (y, line) in log.range(end.saturating_sub(rows)..end).enumerate() {
+    for (y, group) in window.rows.iter().enumerate() {
         let y = y as u16 + 1;
-        let (letter, role) = match line.level {
-            Level::Info => (" ", Role::Text),
-            Level::Warn => ("W", Role::Warn),
-            Level::Error => ("E", Role::Error),
-        };
-        pen.right(0, 8, y, &clock(line.t, 100_000_000), ctx.style(Role::Muted));
-        pen.text(9, y, letter, ctx.style(role));
-        pen.text(11, y, &shorten(&line.from, FROM, ctx.glyphs), ctx.style(Role::Muted));
-        let x = 11 + FROM + 1;
-        let room = pen.width().saturating_sub(x);
-        pen.text(x, y, &shorten(&line.text, room, ctx.glyphs), ctx.style(role));
+        row(ctx, &mut pen, y, group, &query);
+        ctx.hit(pen.rect(0, y, pen.width()), Hit::LogLine(group.number));
     }
+}
+
+fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>, search: &str, query: &Query, newer: u64) {
+    let mut x = ctx.title(pen, "LOG");
+    let log = &ctx.view.log;
+    if newer > 0 {
+        x = pen.text(x, 0, &format!(" {newer} newer below "), ctx.style(Role::Warn));
+    }
+    if log.least != Least::All {
+        x = pen.text(x, 0, &format!(" {} ", log.least.words()), ctx.style(Role::Value));
+    }
+    if !search.is_empty() {
+        let count = if query.searches() {
+            let found = ctx.state.log.iter().filter(|l| query.takes(l) && query.finds(l)).count();
+            format!(": {found} found")
+        } else {
+            String::new()
+        };
+        let room = pen.width().saturating_sub(x + width(&count) + 5);
+        let text = format!(" '{}'{count} ", shorten(search, room, ctx.glyphs));
+        x = pen.text(x, 0, &text, ctx.style(Role::Value));
+    }
+    if ctx.view.page != Page::Log {
+        return;
+    }
+    let hints = [(Action::Search, "search"), (Action::Filter, "filter"), (Action::Type, "go there")];
+    for (action, word) in hints {
+        let key = ctx.key(action);
+        if x + width(&key) + width(word) + 4 <= pen.width() && !key.is_empty() {
+            let from = x;
+            x = pen.text(x, 0, &format!(" {key}"), ctx.style(Role::Key));
+            x = pen.text(x, 0, &format!(" {word} "), ctx.style(Role::Muted));
+            ctx.hit(pen.rect(from, 0, x - from), Hit::Action(action));
+        }
+    }
+}
+
+fn row(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, group: &Group<'_>, query: &Query) {
+    let line = group.line;
+    let (letter, role) = match line.level {
+        Level::Info => (" ", Role::Text),
+        Level::Warn => ("W", Role::Warn),
+        Level::Error => ("E", Role::Error),
+    };
+    if ctx.view.log.selected.is_some_and(|n| group.first <= n && n <= group.number) {
+        pen.text(0, y, ctx.glyphs.pointer, ctx.style(Role::Key));
+    }
+    pen.right(1, 8, y, &clock(line.t, 100_000_000), ctx.style(Role::Muted));
+    pen.text(9, y, letter, ctx.style(role));
+    let from = shorten(&line.from, FROM, ctx.glyphs);
+    found(pen, 11, y, TEXT - 1, &from, query, ctx.style(Role::Muted));
+    let times = if group.times > 1 { format!(" {}{}", ctx.glyphs.times, group.times) } else { String::new() };
+    let room = pen.width().saturating_sub(TEXT + width(&times));
+    let text = shorten(&line.text, room, ctx.glyphs);
+    let x = found(pen, TEXT, y, TEXT + room, &text, query, ctx.style(role));
+    pen.text(x, y, &times, ctx.style(Role::Value));
+}
+
+/// A text with what is searched for reversed and underlined: seen without colour too.
+fn found(pen: &mut Pen<'_>, x: u16, y: u16, end: u16, text: &str, query: &Query, style: Style) -> u16 {
+    let bright = style.add_modifier(Modifier::REVERSED | Modifier::UNDERLINED);
+    let (mut x, mut at) = (x, 0);
+    for place in query.places(text) {
+        x = pen.text_to(x, y, end, &text[at..place.start], style);
+        x = pen.text_to(x, y, end, &text[place.clone()], bright);
+        at = place.end;
+    }
+    pen.text_to(x, y, end, &text[at..], style)
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod banner;
 pub(crate) mod clock;
+pub(crate) mod compare;
 pub(crate) mod dialog;
 pub(crate) mod dirty;
 pub(crate) mod footer;

@@ -11,7 +11,7 @@ use crate::tui::series::visible;
 use crate::tui::theme::Role;
 
 /// The texture of a phase: the denser, the worse.
-fn texture(glyphs: &Glyphs, phase: Phase) -> &'static str {
+pub(crate) fn texture(glyphs: &Glyphs, phase: Phase) -> &'static str {
     match phase {
         Phase::Setup => glyphs.setup,
         Phase::PreCopy => glyphs.pre_copy,

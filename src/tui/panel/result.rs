@@ -1,4 +1,5 @@
-//! How a migration went: the five downtimes side by side on one scale.
+//! How a migration went: what it ran under, the five downtimes side by side on one scale, and why
+//! they disagree.
 
 use std::time::Duration;
 
@@ -6,73 +7,277 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use crate::analysis::{Bounded, Estimate};
+use super::phases::texture;
+use crate::analysis::explain::explain;
+use crate::analysis::{Bounded, Downtimes, Estimate};
 use crate::event::{MigrationEnd, StopRule};
+use crate::session::result::verdict;
 use crate::session::state::Migration;
 use crate::tui::draw::Ctx;
+use crate::tui::hits::Hit;
+use crate::tui::outcome;
 use crate::tui::pen::{Pen, shorten, width, wrap};
-use crate::tui::sentence::verdict;
+use crate::tui::sentence;
 use crate::tui::series::nice_ceiling;
 use crate::tui::theme::Role;
-use crate::units::{show_bytes, show_count, show_duration};
+use crate::tui::view::Page;
+use crate::units::{show_bandwidth, show_bytes, show_count, show_duration};
 
 /// Where the values end and where the bounds end.
 const VALUE_END: u16 = 22;
 const BOUNDS_END: u16 = 42;
+/// A chart narrower than this tells nothing.
+const CHART_LEAST: u16 = 12;
+
+/// A text and its style.
+type Item = (String, Style);
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
+    ctx.hit(area, Hit::Panel(Page::Result));
     let mut pen = Pen::new(buf, area);
-    let Some(m) = ctx.state.migrations.iter().rev().find(|m| m.ended.is_some()) else {
+    let Some(m) = ctx.view.history.result(ctx.state) else {
         ctx.title(&mut pen, "RESULT");
         pen.text(2, 2, "No migration has ended yet. When one has, the five measures of its", ctx.style(Role::Muted));
         pen.text(2, 3, "downtime stand here side by side, each with its bounds.", ctx.style(Role::Muted));
         return;
     };
-    let after = ctx.title(&mut pen, &format!("RESULT {}", m.n));
-    facts(ctx, &mut pen, after, m);
+    let after = title(ctx, &mut pen, m);
+    let mut facts = facts(ctx, m).into_iter().peekable();
+    let mut x = after;
+    let end = pen.width().saturating_sub(1);
+    while let Some((text, style)) = facts.next_if(|(text, _)| x + 2 + width(text) <= end) {
+        x = pen.text(x, 0, &format!(" {text} "), style);
+    }
+    let lines = Lines { facts: flow(facts.collect(), pen.width().saturating_sub(3)), why: why(ctx, m) };
     let Some(downtimes) = m.final_downtime() else {
-        let text = if m.settled.is_some() { "no downtime is known" } else { "settling: the last probes are still out" };
-        pen.text(2, 2, text, ctx.style(Role::Warn));
+        pending(ctx, &mut pen, m, &lines);
         return;
     };
-    let highest = downtimes.estimates.iter().filter_map(|e| e.value).map(|v| v.hi).max().unwrap_or_default();
-    let top = nice_ceiling(highest.as_secs_f64().max(1e-6));
-    let chart = (BOUNDS_END + 2, pen.width().saturating_sub(1));
-    let has_chart = chart.1 >= chart.0 + 12;
-    head(ctx, &mut pen, chart, has_chart.then_some(top));
-    for (i, estimate) in downtimes.estimates.iter().take(5).enumerate() {
-        row(ctx, &mut pen, i as u16 + 2, estimate, has_chart.then_some((chart, top)));
-    }
-    let last = 7.min(area.height.saturating_sub(1));
+    card(ctx, &mut pen, m, downtimes, &lines);
+}
+
+/// What stands above and below the measures.
+struct Lines {
+    facts: Vec<Vec<Item>>,
+    why: Vec<Item>,
+}
+
+/// `RESULT 2 of 3`: the others are a key away.
+fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration) -> u16 {
+    let all = ctx.state.migrations.len();
+    let of = if all > 1 { format!(" of {all}") } else { String::new() };
+    ctx.title(pen, &format!("RESULT {}{of}", m.n))
+}
+
+/// Where everything has its row: as much of facts and reasons as there is room for, the measures
+/// in any case.
+fn card(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration, downtimes: &Downtimes, lines: &Lines) {
     let room = pen.width().saturating_sub(3);
-    let text = verdict(downtimes);
-    if last + 1 >= area.height {
-        pen.text(2, last, &shorten(&text, room, ctx.glyphs), ctx.style(Role::Text));
-        return;
+    let why: Vec<Item> =
+        lines.why.iter().flat_map(|(text, style)| wrap(text, room).into_iter().map(|l| (l, *style))).collect();
+    let mut spare = pen.height().saturating_sub(1 + 5);
+    let mut give = |wanted: usize| {
+        let rows = spare.min(wanted.min(usize::from(u16::MAX)) as u16);
+        spare -= rows;
+        rows
+    };
+    let first_why = give(1);
+    let facts = give(lines.facts.len());
+    let bar = if why.len() > 1 { 0 } else { give(1) };
+    let why_rows = first_why + give(why.len().saturating_sub(1));
+    let bar = bar + if bar == 0 { give(1) } else { 0 };
+    let head_row = give(1);
+
+    let mut y = 1;
+    for line in lines.facts.iter().take(usize::from(facts)) {
+        spread(pen, y, line);
+        y += 1;
     }
-    for (i, line) in wrap(&text, room).iter().enumerate() {
-        pen.text(2, last + i as u16, line, ctx.style(Role::Text));
+    let chart = Chart::of(pen, downtimes, head_row == 0);
+    if head_row > 0 {
+        head(ctx, pen, y, chart.as_ref());
+        y += 1;
+    }
+    for (i, estimate) in downtimes.estimates.iter().take(5).enumerate() {
+        row(ctx, pen, y, estimate, chart.as_ref());
+        if i == 0
+            && head_row == 0
+            && let Some(chart) = &chart
+        {
+            pen.text(chart.to + 1, y, &scale(chart.top), ctx.style(Role::Muted));
+        }
+        y += 1;
+    }
+    for (i, (text, style)) in why.iter().take(usize::from(why_rows)).enumerate() {
+        // The last line says that there would be more.
+        let cut = i + 1 == usize::from(why_rows) && why.len() > usize::from(why_rows);
+        let text = if cut { shorten(&format!("{text} {}", why[i + 1].0), room, ctx.glyphs) } else { text.clone() };
+        pen.text(2, y, &text, *style);
+        y += 1;
+    }
+    if bar > 0 {
+        phases(ctx, pen, y, m);
     }
 }
 
-fn head(ctx: &Ctx<'_>, pen: &mut Pen<'_>, chart: (u16, u16), top: Option<f64>) {
-    let muted = ctx.style(Role::Muted);
-    pen.text(2, 1, "measure", muted);
-    pen.right(0, VALUE_END, 1, "downtime", muted);
-    pen.right(VALUE_END, BOUNDS_END, 1, "bounds", muted);
-    if let Some(top) = top {
-        pen.text(chart.0, 1, "0", muted);
-        let label = show_duration(Duration::from_secs_f64(top)).replace(".00 ", " ").replace(".0 ", " ");
-        pen.right(chart.0 + 2, chart.1, 1, &label, muted);
-        let half = show_duration(Duration::from_secs_f64(top / 2.0)).replace(".0 ", " ");
-        let middle = chart.0 + (chart.1 - chart.0) / 2;
-        if chart.1 - chart.0 >= 24 {
-            pen.text(middle.saturating_sub(width(&half) / 2), 1, &half, muted);
+/// A card without downtimes: it runs, it settles, or none was measured.
+fn pending(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration, lines: &Lines) {
+    let mut y = 1;
+    for line in &lines.facts {
+        spread(pen, y, line);
+        y += 1;
+    }
+    let text = match (&m.ended, m.settled) {
+        (None, _) => "it runs: its downtimes are known when it has ended",
+        (Some(_), Some(_)) => "no downtime is known",
+        (Some(_), None) => "settling: the last probes are still out",
+    };
+    pen.text(2, y, text, ctx.style(Role::Warn));
+    let room = pen.width().saturating_sub(3);
+    for (text, style) in &lines.why {
+        for line in wrap(text, room) {
+            y += 1;
+            pen.text(2, y, &line, *style);
         }
     }
+    phases(ctx, pen, y + 1, m);
 }
 
-fn row(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, e: &Estimate, chart: Option<((u16, u16), f64)>) {
+/// What it was and what it ran under, the weightiest first.
+fn facts(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
+    let (value, text, muted) = (ctx.style(Role::Value), ctx.style(Role::Text), ctx.style(Role::Muted));
+    let rate = outcome::rate(m);
+    let asked = outcome::requested(ctx.state, m).filter(|asked| rate.is_some_and(|r| (asked - r).abs() >= 0.5));
+    let pages = |rate: f64| show_count(rate.round().max(0.0) as u64);
+    let link = m.settings.bandwidth_bytes_per_s.map(|b| show_bandwidth(b as f64));
+    let ratio = outcome::ratio(rate, m);
+    let items = [
+        Some((format!("{} {} {}", m.from, ctx.glyphs.arrow, m.to), value)),
+        Some((outcome::end_word(m).to_owned(), end_style(ctx, m))),
+        outcome::took(m).map(|t| (format!("took {}", show_duration(t)), value)),
+        outcome::rounds(m).map(|n| (format!("{n} round{}", if n == 1 { "" } else { "s" }), text)),
+        outcome::sent(m).map(|b| (format!("{} sent", show_bytes(b)), text)),
+        rate.map(|r| {
+            let asked = asked.map_or(String::new(), |a| format!(" ({} requested)", pages(a)));
+            (format!("RATE {}/s{asked}", pages(r)), text)
+        }),
+        match (ratio, link) {
+            (Some(ratio), Some(link)) => {
+                let style = if ratio > 1.0 { ctx.style(Role::Warn) } else { text };
+                Some((format!("{ratio:.2} x link {link}"), style))
+            }
+            (None, Some(link)) => Some((format!("link {link}"), text)),
+            _ => Some(("link not limited".to_owned(), muted)),
+        },
+        m.load.map(|l| (format!("WSET {}", show_bytes(l.wset_bytes)), text)),
+        Some(match m.ruled.last() {
+            Some((_, rule, _)) => (format!("ended by {}", rule_words(rule)), muted),
+            None if m.ended.is_some() => ("no rule ended it".to_owned(), muted),
+            None => ("no rule yet".to_owned(), muted),
+        }),
+    ];
+    items.into_iter().flatten().collect()
+}
+
+/// The verdict on the course, and on the measures.
+fn why(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
+    let (text, muted) = (ctx.style(Role::Text), ctx.style(Role::Muted));
+    let mut lines = Vec::new();
+    let course = verdict(m);
+    let moved = matches!(m.ended, Some((_, MigrationEnd::Done)));
+    let well = moved && (m.unanswered.is_none() || m.settled.is_none());
+    let reasons = m.final_downtime().map(|d| {
+        let why = explain(d, &outcome::circumstances(ctx.state, m));
+        (sentence::verdict(d), why)
+    });
+    if !well {
+        // What failed and where the guest is matters more than any figure.
+        let line = if moved { course.clone() } else { format!("{course}; {}", outcome::whereabouts(m)) };
+        lines.push((line, end_style(ctx, m)));
+    }
+    if let Some((_, why)) = &reasons {
+        lines.push((why.join("; "), text));
+    }
+    if well {
+        lines.push((course, text));
+    }
+    if let Some((verdict, _)) = reasons {
+        lines.push((verdict, muted));
+    }
+    lines
+}
+
+/// Items in lines of at most `room` columns.
+fn flow(items: Vec<Item>, room: u16) -> Vec<Vec<Item>> {
+    let mut lines: Vec<Vec<Item>> = Vec::new();
+    let mut used = room;
+    for item in items {
+        let wide = width(&item.0);
+        match lines.last_mut() {
+            Some(line) if used + 2 + wide <= room => {
+                used += 2 + wide;
+                line.push(item);
+            }
+            _ => {
+                used = wide;
+                lines.push(vec![item]);
+            }
+        }
+    }
+    lines
+}
+
+fn spread(pen: &mut Pen<'_>, y: u16, line: &[Item]) {
+    let mut x = 2;
+    for (text, style) in line {
+        x = pen.text(x, y, text, *style) + 2;
+    }
+}
+
+/// One scale for all measures.
+struct Chart {
+    from: u16,
+    to: u16,
+    /// What its right edge stands for, s.
+    top: f64,
+}
+
+impl Chart {
+    fn of(pen: &Pen<'_>, downtimes: &Downtimes, labelled: bool) -> Option<Self> {
+        let highest = downtimes.estimates.iter().filter_map(|e| e.value).map(|v| v.hi).max().unwrap_or_default();
+        let top = nice_ceiling(highest.as_secs_f64().max(1e-6));
+        let label = if labelled { width(&scale(top)) + 1 } else { 0 };
+        let (from, to) = (BOUNDS_END + 2, pen.width().saturating_sub(1 + label));
+        (to >= from + CHART_LEAST).then_some(Self { from, to, top })
+    }
+
+    fn column(&self, d: Duration) -> u16 {
+        let share = (d.as_secs_f64() / self.top).clamp(0.0, 1.0);
+        self.from + (share * f64::from(self.to - self.from - 1)).round() as u16
+    }
+}
+
+/// The end of the scale without needless zeros.
+fn scale(seconds: f64) -> String {
+    show_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default()).replace(".00 ", " ").replace(".0 ", " ")
+}
+
+fn head(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, chart: Option<&Chart>) {
+    let muted = ctx.style(Role::Muted);
+    pen.text(2, y, "measure", muted);
+    pen.right(0, VALUE_END, y, "downtime", muted);
+    pen.right(VALUE_END, BOUNDS_END, y, "bounds", muted);
+    let Some(chart) = chart else { return };
+    pen.text(chart.from, y, "0", muted);
+    pen.right(chart.from + 2, chart.to, y, &scale(chart.top), muted);
+    let half = scale(chart.top / 2.0);
+    let middle = chart.from + (chart.to - chart.from) / 2;
+    if chart.to - chart.from >= 24 {
+        pen.text(middle.saturating_sub(width(&half) / 2), y, &half, muted);
+    }
+}
+
+fn row(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, e: &Estimate, chart: Option<&Chart>) {
     pen.text(2, y, e.method.name(), ctx.style(Role::Text));
     let Some(v) = e.value else {
         let note = e.note.as_deref().unwrap_or("no reason given");
@@ -84,20 +289,16 @@ fn row(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, e: &Estimate, chart: Option<((u
     pen.right(0, VALUE_END, y, &show_duration(v.value), ctx.style(Role::Value));
     let bounds = format!("{} to {}", show_duration(v.lo), show_duration(v.hi));
     pen.right(VALUE_END, BOUNDS_END, y, &bounds, ctx.style(Role::Muted));
-    if let Some(((from, to), top)) = chart {
-        range(ctx, pen, y, from, to, top, v);
+    if let Some(chart) = chart {
+        range(ctx, pen, y, chart, v);
     }
 }
 
 /// `├──●──┤` from lower to upper bound.
-fn range(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, from: u16, to: u16, top: f64, v: Bounded) {
-    let at = |d: Duration| {
-        let share = (d.as_secs_f64() / top).clamp(0.0, 1.0);
-        from + (share * f64::from(to - from - 1)).round() as u16
-    };
-    let (lo, hi, value) = (at(v.lo), at(v.hi), at(v.value));
+fn range(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, chart: &Chart, v: Bounded) {
+    let (lo, hi, value) = (chart.column(v.lo), chart.column(v.hi), chart.column(v.value));
     let line = ctx.style(Role::Muted);
-    pen.fill(from, to, y, ctx.glyphs.middot, ctx.style(Role::Rule));
+    pen.fill(chart.from, chart.to, y, ctx.glyphs.middot, ctx.style(Role::Rule));
     pen.fill(lo, hi, y, ctx.glyphs.range_line, line);
     if hi > lo {
         pen.cell(lo, y, ctx.glyphs.range_left, line);
@@ -106,35 +307,40 @@ fn range(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, from: u16, to: u16, top: f64,
     pen.cell(value, y, ctx.glyphs.range_point, ctx.style(Role::Value));
 }
 
-fn facts(ctx: &Ctx<'_>, pen: &mut Pen<'_>, after: u16, m: &Migration) {
-    let (end, style) = end_words(ctx, m);
-    let sent = m.samples.iter().rev().find_map(|(_, s)| s.transferred_bytes);
-    let took = m.ended.as_ref().map(|(t, _)| Duration::from_nanos(t.saturating_sub(m.began)));
-    let rule = m.ruled.last().map(|(_, rule, _)| format!("stopped by {}", rule_words(rule)));
-    let rounds = m.rounds.last().map(|(_, n)| *n);
-    let items = [
-        Some((format!("{} {} {}", m.from, ctx.glyphs.arrow, m.to), ctx.style(Role::Value))),
-        Some((end, style)),
-        took.map(|t| (format!("took {}", show_duration(t)), ctx.style(Role::Text))),
-        rounds.map(|n| (format!("{n} round{}", if n == 1 { "" } else { "s" }), ctx.style(Role::Text))),
-        sent.map(|b| (format!("{} sent", show_bytes(b)), ctx.style(Role::Text))),
-        rule.map(|r| (r, ctx.style(Role::Muted))),
-    ];
-    let mut x = after;
-    for (text, style) in items.into_iter().flatten() {
-        if x + 2 + width(&text) <= pen.width() {
-            x = pen.text(x, 0, &format!(" {text} "), style);
+/// The phases' shares of the time, each in its texture; a phase that took any time takes a column.
+fn phases(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, m: &Migration) {
+    let shares = outcome::shares(m, ctx.extra.now);
+    let total: f64 = shares.iter().map(|(_, d)| d.as_secs_f64()).sum();
+    let words: Vec<String> = shares.iter().map(|(p, d)| format!("{} {}", p.word(), show_duration(*d))).collect();
+    // A word, its texture and a space between them.
+    let legend: u16 = words.iter().map(|w| width(w) + 4).sum();
+    let room = pen.width().saturating_sub(3 + legend);
+    if total <= 0.0 || pen.width() < 3 + legend {
+        return;
+    }
+    let mut x = 2;
+    if room >= CHART_LEAST {
+        let wide = room.min(40).saturating_sub(shares.len() as u16);
+        for (phase, took) in &shares {
+            let cells = 1 + (f64::from(wide) * took.as_secs_f64() / total).round() as u16;
+            pen.fill(x, x + cells, y, texture(ctx.glyphs, *phase), ctx.phase(*phase));
+            x += cells;
         }
+        x += 2;
+    }
+    for ((phase, _), word) in shares.iter().zip(&words) {
+        pen.cell(x, y, texture(ctx.glyphs, *phase), ctx.phase(*phase));
+        x = pen.text(x + 2, y, word, ctx.style(Role::Muted)) + 2;
     }
 }
 
-fn end_words(ctx: &Ctx<'_>, m: &Migration) -> (String, Style) {
-    match m.ended.as_ref().map(|(_, e)| e) {
-        Some(MigrationEnd::Done) => ("done".into(), ctx.style(Role::Good)),
-        Some(MigrationEnd::Failed { why }) => (format!("failed: {why}"), ctx.style(Role::Error)),
-        Some(MigrationEnd::Cancelled { by }) => (format!("cancelled by {by}"), ctx.style(Role::Warn)),
-        None => ("running".into(), ctx.style(Role::Warn)),
-    }
+fn end_style(ctx: &Ctx<'_>, m: &Migration) -> Style {
+    ctx.style(match m.ended.as_ref().map(|(_, e)| e) {
+        Some(MigrationEnd::Done) if m.unanswered.is_some() && m.settled.is_some() => Role::Error,
+        Some(MigrationEnd::Done) => Role::Good,
+        Some(MigrationEnd::Failed { .. }) => Role::Error,
+        Some(MigrationEnd::Cancelled { .. }) | None => Role::Warn,
+    })
 }
 
 /// A rule that ended pre-copy, in words.
