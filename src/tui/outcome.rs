@@ -21,7 +21,7 @@ pub(crate) fn rounds(m: &Migration) -> Option<u64> {
     let told = m.rounds.partition_point(|(t, _)| *t <= stopped);
     let told = m.rounds[..told].last().map(|(_, n)| *n);
     let sampled = m.samples.partition_point(|(t, _)| *t <= stopped);
-    let sampled = m.samples[..sampled].iter().rev().find_map(|(_, s)| s.round);
+    let sampled = m.samples.range(..sampled).rev().find_map(|(_, s)| s.round);
     told.max(sampled)
 }
 
