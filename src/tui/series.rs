@@ -131,7 +131,7 @@ pub(crate) fn rate_columns(state: &State, axis: &Axis) -> Vec<RateColumn> {
         let Some((stopped, ..)) = m.stopped else { continue };
         let resumed = m.resumed.as_ref().map(|(t, ..)| *t).or(m.ended.as_ref().map(|(t, _)| *t)).unwrap_or(axis.now);
         for i in axis.columns_of(stopped, resumed) {
-            if axis.start(i) > stopped && axis.start(i + 1) <= resumed {
+            if axis.start(i) > stopped && axis.start(i + 1) < resumed {
                 columns[usize::from(i)].achieved = None;
             }
         }
