@@ -299,6 +299,38 @@ fn downtimes() -> Downtimes {
     }
 }
 
+/// The same lab, whose hosts say what they offer.
+pub(crate) fn offering(mut s: State) -> State {
+    let parameter = |name: &str, value: serde_json::Value, unit: &str, live| Parameter {
+        name: name.into(),
+        value,
+        unit: unit.into(),
+        live,
+    };
+    let offers = Capabilities {
+        product: "QEMU 10.0.2".into(),
+        parameters: vec![
+            parameter("announce-initial", 50.into(), "ms", true),
+            parameter("avail-switchover-bandwidth", 0.into(), "bytes/s", true),
+            parameter("cpu-throttle-increment", 10.into(), "%", true),
+            parameter("cpu-throttle-initial", 20.into(), "%", true),
+            parameter("downtime-limit", 300.into(), "ms", true),
+            parameter("max-bandwidth", 32_000_000.into(), "bytes/s", true),
+            parameter("multifd-channels", 2.into(), "channels", false),
+            parameter("multifd-compression", "none".into(), "", false),
+            parameter("xbzrle-cache-size", (64u64 << 20).into(), "bytes", true),
+        ],
+        post_copy: true,
+        auto_converge: true,
+        stop_and_copy: true,
+        cancel: true,
+    };
+    for host in s.hosts.values_mut() {
+        host.offers = Some(offers.clone());
+    }
+    s
+}
+
 /// Three migrations: below the jump, above it, and a cancelled one.
 pub(crate) fn result() -> State {
     let mut s = migrating(SETTLED + 2 * S);

@@ -6,6 +6,8 @@
 mod axis;
 pub mod draw;
 pub mod edit;
+pub mod entry;
+mod estimate;
 pub mod feed;
 pub mod glyphs;
 pub mod history;

@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use crate::analysis::{Bounded, Downtimes, Method};
-use crate::event::{MigrationEnd, Nanos, Phase, Sample};
+use crate::event::{MigrationEnd, MigrationSettings, Nanos, Phase, Sample, StopPolicy, Then};
 use crate::session::State;
 use crate::session::state::Migration;
 use crate::units::{PAGE_BYTES, link_pages_per_s, show_bandwidth, show_bytes, show_count, show_duration};
+
+use super::edit::default_migration;
+use super::estimate::{
+    NEAR, blackout_s, crosses_in_s, dirty_pages_per_s, link_bytes_per_s, newest, phase, policy_in_s, ramp_left_s,
+    rest_s, rough_seconds, wset_fits,
+};
 
 /// How much a sentence matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,12 +32,12 @@ pub enum Tone {
 pub fn sentence(state: &State, now: Nanos) -> (Tone, String) {
     match state.migrations.last() {
         Some(m) if m.ended.is_none() => running(state, m, now),
-        Some(m) if now.saturating_sub(m.ended.as_ref().map_or(0, |(t, _)| *t)) < 20_000_000_000 => ended(m),
-        _ => idle(state),
+        Some(m) if now.saturating_sub(m.ended.as_ref().map_or(0, |(t, _)| *t)) < 20_000_000_000 => ended(state, m),
+        _ => idle(state, now),
     }
 }
 
-fn idle(state: &State) -> (Tone, String) {
+fn idle(state: &State, now: Nanos) -> (Tone, String) {
     if state.hosts.is_empty() || (state.lab.guest.is_none() && !state.lab.step.is_empty()) {
         let step = if state.lab.step.is_empty() { "no hypervisor has reported yet" } else { &state.lab.step };
         return (Tone::Calm, format!("starting: {step}"));
@@ -40,54 +46,88 @@ fn idle(state: &State) -> (Tone, String) {
         let why = if state.agent.why.is_empty() { String::new() } else { format!(" ({})", state.agent.why) };
         return (Tone::Warn, format!("the guest agent is not connected{why}; the load cannot be changed"));
     }
-    let rate = state.load.requested.as_ref().map(|(_, l, _)| l.dirty.rate_pages_per_s());
-    let rate = rate.or(state.load.set.as_ref().map(|(_, l, _)| l.dirty.rate_pages_per_s()));
-    let link = state.next.as_ref().and_then(|n| n.bandwidth_bytes_per_s).map(link_pages_per_s);
-    match (rate, link) {
-        (Some(rate), Some(link)) if rate > link => (
-            Tone::Warn,
-            format!(
-                "idle: RATE {}/s is over the link's {} pages/s: pre-copy will not converge",
-                show_count(rate.round() as u64),
-                show_count(link as u64)
-            ),
-        ),
-        (Some(rate), Some(link)) => (
-            Tone::Calm,
-            format!(
-                "idle: RATE {}/s is {:.0} % of the link's {} pages/s: pre-copy should converge",
-                show_count(rate.round() as u64),
-                100.0 * rate / link.max(1.0),
-                show_count(link as u64)
-            ),
-        ),
-        _ => (Tone::Calm, "idle: the guest runs".into()),
+    let fallback = default_migration();
+    let settings = state.next.as_ref().or(state.migrations.last().map(|m| &m.settings)).unwrap_or(&fallback);
+    let link = settings.bandwidth_bytes_per_s.map(link_pages_per_s).filter(|l| *l > 0.0);
+    if let Some(text) = ramping(state, link, now) {
+        return text;
+    }
+    let load = state.load.requested.as_ref().or(state.load.set.as_ref()).map(|(_, l, _)| *l);
+    let Some(load) = load else { return (Tone::Calm, "idle: the guest runs".into()) };
+    let rate = load.dirty.rate_pages_per_s();
+    let shown = show_count(rate.round() as u64);
+    let Some(link) = link else {
+        return (Tone::Calm, format!("idle: RATE {shown}/s; with a bandwidth set, the link's place is known"));
+    };
+    let capacity = show_count(link as u64);
+    let times = rate / link;
+    if times <= NEAR {
+        let text = format!(
+            "idle: RATE {shown}/s is {:.0} % of the link's {capacity} pages/s: pre-copy should converge",
+            100.0 * times
+        );
+        (Tone::Calm, text)
+    } else if times <= 1.0 {
+        let text = format!(
+            "idle: RATE {shown}/s is near the link, {:.0} % of its {capacity} pages/s: pre-copy converges slowly",
+            100.0 * times
+        );
+        (Tone::Calm, text)
+    } else if wset_fits(load.wset_bytes, settings) {
+        let text = format!(
+            "idle: RATE {shown}/s is {times:.2} x the link, but WSET {} passes within the downtime limit: \
+             pre-copy may still end",
+            show_bytes(load.wset_bytes)
+        );
+        (Tone::Calm, text)
+    } else {
+        let text = format!(
+            "firing now would not converge: RATE {shown}/s is {times:.2} x the link's {capacity} pages/s; {}",
+            would_end(settings)
+        );
+        (Tone::Warn, text)
     }
 }
 
+/// What a ramp does, and when it crosses the link.
+fn ramping(state: &State, link: Option<f64>, now: Nanos) -> Option<(Tone, String)> {
+    let ramp = state.load.ramp.as_ref()?;
+    let count = |rate: f64| show_count(rate.round().max(0.0) as u64);
+    let crosses = match link {
+        Some(link) => match crosses_in_s(ramp, link, now) {
+            Some(s) => format!("; crosses the link in about {}", rough_seconds(s)),
+            None if super::estimate::ramp_at(ramp, now) > link => "; over the link".into(),
+            None => "; under the link".into(),
+        },
+        None => String::new(),
+    };
+    let text = format!(
+        "ramp: RATE goes from {} to {} pages/s, {:.1} s left{crosses}",
+        count(ramp.from_pages_per_s),
+        count(ramp.to_pages_per_s),
+        ramp_left_s(ramp, now)
+    );
+    Some((Tone::Calm, text))
+}
+
 fn running(state: &State, m: &Migration, now: Nanos) -> (Tone, String) {
-    let sample = m.samples.last().map(|(_, s)| s.clone()).unwrap_or_default();
+    let sample = newest(m);
     let span = m.phases.last();
-    let since = span.map_or(m.began, |s| s.from);
-    let here = show_duration(Duration::from_nanos(now.saturating_sub(since)));
-    match span.map_or(Phase::Setup, |s| s.phase) {
+    let ago = |t: Nanos| show_duration(Duration::from_nanos(now.saturating_sub(t)));
+    let here = ago(span.map_or(m.began, |s| s.from));
+    let left = sample.remaining_bytes.map(|b| format!("; {} left", show_bytes(b))).unwrap_or_default();
+    let more = rest_s(m, &sample).map(|s| format!(", about {} more", rough_seconds(s))).unwrap_or_default();
+    match phase(m) {
         Phase::Setup | Phase::Idle => (Tone::Calm, format!("setting up the migration {} to {}", m.from, m.to)),
         Phase::PreCopy => pre_copy(state, m, &sample, now),
-        Phase::StopAndCopy => {
-            let left = sample.remaining_bytes.map(|b| format!(", {} left", show_bytes(b))).unwrap_or_default();
-            let eta = match (sample.remaining_bytes, throughput(&sample, m)) {
-                (Some(left), Some(speed)) if speed > 0.0 => {
-                    format!(", about {} more", rough_seconds(left as f64 / speed))
-                }
-                _ => String::new(),
-            };
-            (Tone::Bad, format!("the guest has stood still for {here}{left}{eta}"))
-        }
+        Phase::StopAndCopy => (Tone::Bad, format!("the guest has stood still for {here}{left}{more}")),
         Phase::PostCopy => {
-            let left = sample.remaining_bytes.map(|b| format!(", {} left", show_bytes(b))).unwrap_or_default();
-            (Tone::Warn, format!("the guest runs at {} and pulls what it lacks{left}", m.to))
+            (Tone::Warn, format!("post-copy: the guest runs at {} and pulls what it lacks{left}{more}", m.to))
         }
-        Phase::Recovery => (Tone::Warn, format!("running again at {}, no answer yet for {here}", m.to)),
+        Phase::Recovery => {
+            let gone = m.stopped.as_ref().map(|(t, ..)| format!("; gone for {} so far", ago(*t))).unwrap_or_default();
+            (Tone::Warn, format!("running again at {}, no answer yet for {here}{gone}", m.to))
+        }
         Phase::Unknown => {
             let raw = span.map_or("", |s| s.raw.as_str());
             (Tone::Warn, format!("the hypervisor says '{raw}', which we do not know: treated as still running"))
@@ -99,90 +139,97 @@ fn running(state: &State, m: &Migration, now: Nanos) -> (Tone, String) {
 }
 
 fn pre_copy(state: &State, m: &Migration, sample: &Sample, now: Nanos) -> (Tone, String) {
-    let dirty = dirty_pages_per_s(state, sample);
-    let link = m.settings.bandwidth_bytes_per_s.map(|b| b as f64).or(throughput(sample, m));
-    let (Some(dirty), Some(link)) = (dirty, link) else {
-        return (Tone::Calm, "pre-copy: copying the guest's memory while it runs".into());
+    if let Some((_, rule, then)) = m.ruled.last() {
+        let rule = crate::hypervisor::policy::describe(rule);
+        return (Tone::Warn, format!("pre-copy is being ended ({rule}): {}", then.word()));
+    }
+    // A guest that is gone dirties nothing that we know of.
+    let agent = if state.agent.connected || state.agent.since == 0 {
+        String::new()
+    } else {
+        let gone = Duration::from_nanos(now.saturating_sub(state.agent.since));
+        format!("; the agent is gone for {}: RATE is as it last said", show_duration(gone))
+    };
+    let (Some(dirty), Some(link)) = (dirty_pages_per_s(state, sample), link_bytes_per_s(m, sample)) else {
+        return (Tone::Calm, format!("pre-copy: copying the guest's memory while it runs{agent}"));
     };
     let dirty_bytes = dirty * PAGE_BYTES as f64;
+    let rates = format!("dirtying {} over a {} link", show_bandwidth(dirty_bytes), show_bandwidth(link));
+    let left = sample.remaining_bytes.filter(|b| *b > 0);
     if dirty_bytes < link {
-        let left = sample.remaining_bytes.unwrap_or(0) as f64;
-        let eta = if left > 0.0 {
-            format!("; {} left, about {}", show_bytes(left as u64), rough_seconds(left / (link - dirty_bytes).max(1.0)))
-        } else {
-            String::new()
-        };
-        let text =
-            format!("converging: dirtying {} over a {} link{eta}", show_bandwidth(dirty_bytes), show_bandwidth(link));
-        return (Tone::Good, text);
+        let eta = left.map_or(String::new(), |b| {
+            let s = rough_seconds(b as f64 / (link - dirty_bytes).max(1.0));
+            format!("; {} left, about {s}", show_bytes(b))
+        });
+        return (Tone::Good, format!("converging: {rates}{eta}{agent}"));
     }
-    let head = format!("not converging: dirtying {} over a {} link", show_bandwidth(dirty_bytes), show_bandwidth(link));
-    (Tone::Warn, format!("{head}; {}", outlook(m, sample, link, now)))
-}
-
-/// The dirty rate to judge by, pages/s: the hypervisor's where it has one, else the agent's.
-pub(crate) fn dirty_pages_per_s(state: &State, sample: &Sample) -> Option<f64> {
-    let seen = sample.dirty_pages_per_s.filter(|r| *r > 0.0);
-    seen.or(state.load.achieved.as_ref().map(|(_, r)| r.rate_pages_per_s)).filter(|r| r.is_finite())
-}
-
-/// What ends pre-copy, and about when.
-fn outlook(m: &Migration, sample: &Sample, link: f64, now: Nanos) -> String {
-    let policy = &m.settings.policy;
-    let elapsed = now.saturating_sub(m.began) as f64 / 1e9;
-    let speed = throughput(sample, m).filter(|s| *s > 0.0).unwrap_or(link);
-    let mut limits = Vec::new();
-    let mut in_s = f64::INFINITY;
-    if let Some(rounds) = policy.rounds {
-        limits.push(format!("{rounds} rounds"));
-        let round = sample.round.or(m.rounds.last().map(|(_, n)| *n)).unwrap_or(0);
-        if round > 1 && m.rounds.len() > 1 {
-            let recent = &m.rounds[m.rounds.len().saturating_sub(6)..];
-            let (first, last) = (recent[0], recent[recent.len() - 1]);
-            let each = last.0.saturating_sub(first.0) as f64 / 1e9 / last.1.saturating_sub(first.1).max(1) as f64;
-            let into = now.saturating_sub(last.0) as f64 / 1e9;
-            in_s = in_s.min((rounds.saturating_sub(round) as f64 * each - into).max(0.0));
+    let wset = state.load.achieved.as_ref().map_or(0, |(_, r)| r.wset_bytes);
+    if wset_fits(wset, &m.settings) {
+        let wset = show_bytes(wset);
+        return (Tone::Calm, format!("{rates}, but WSET {wset} passes within the downtime limit: may end{agent}"));
+    }
+    let stop = blackout_s(state, m, now)
+        .map(|s| format!(": s stops the guest, for about {}", rough_seconds(s)))
+        .unwrap_or_default();
+    let outlook = match limits(&m.settings.policy, sample.total_bytes) {
+        None => format!("policy {} never ends it{stop}", m.settings.policy.name),
+        Some(limits) => {
+            let when = policy_in_s(m, sample, now).map(|s| format!(", in about {}", rough_seconds(s)));
+            format!("policy {} after {limits}{}", verb(m.settings.policy.then, true), when.unwrap_or_default())
         }
+    };
+    (Tone::Warn, format!("not converging: {rates}; {outlook}{agent}"))
+}
+
+/// What a policy would do to a migration that does not converge.
+fn would_end(settings: &MigrationSettings) -> String {
+    let policy = &settings.policy;
+    match limits(policy, None) {
+        None => format!("policy {} would never end it", policy.name),
+        Some(limits) => format!("policy {} would {} after {limits}", policy.name, verb(policy.then, false)),
     }
-    if let (Some(factor), Some(total)) = (policy.ram_factor, sample.total_bytes) {
-        let limit = factor * total as f64;
-        limits.push(show_bytes(limit as u64).replace(".0 ", " "));
-        in_s = in_s.min((limit - sample.transferred_bytes.unwrap_or(0) as f64).max(0.0) / speed);
+}
+
+/// The rules of a policy that end a migration which does not converge; None where it has none.
+fn limits(policy: &StopPolicy, ram_bytes: Option<u64>) -> Option<String> {
+    let mut limits = Vec::new();
+    if let Some(rounds) = policy.rounds {
+        limits.push(format!("{rounds} round{}", if rounds == 1 { "" } else { "s" }));
+    }
+    match (policy.ram_factor, ram_bytes) {
+        (Some(factor), Some(total)) => limits.push(show_bytes((factor * total as f64) as u64).replace(".0 ", " ")),
+        (Some(factor), None) => limits.push(format!("{factor} x RAM")),
+        (None, _) => {}
     }
     if let Some(ns) = policy.after_ns {
         limits.push(show_duration(Duration::from_nanos(ns)));
-        in_s = in_s.min((ns as f64 / 1e9 - elapsed).max(0.0));
     }
-    if limits.is_empty() {
-        return format!("policy {} never ends pre-copy: press s to stop the guest", policy.name);
-    }
-    let when = if in_s.is_finite() { format!(", in about {}", rough_seconds(in_s)) } else { String::new() };
-    format!("policy {} ends pre-copy after {}{when}", policy.name, limits.join(" or "))
+    (!limits.is_empty()).then(|| limits.join(" or "))
 }
 
-fn throughput(sample: &Sample, m: &Migration) -> Option<f64> {
-    sample.throughput_bytes_per_s.filter(|t| *t > 0.0).or(m.settings.bandwidth_bytes_per_s.map(|b| b as f64))
-}
-
-fn rough_seconds(s: f64) -> String {
-    if !s.is_finite() || s > 86_400.0 {
-        "more than a day".into()
-    } else if s >= 100.0 {
-        format!("{:.0} min", s / 60.0)
-    } else if s >= 3.0 {
-        format!("{s:.0} s")
-    } else {
-        format!("{s:.1} s")
+/// What is done to a migration, as `stops it` or `stop it`.
+fn verb(then: Then, third_person: bool) -> &'static str {
+    match (then, third_person) {
+        (Then::StopAndCopy, true) => "stops it",
+        (Then::StopAndCopy, false) => "stop it",
+        (Then::PostCopy, true) => "switches it to post-copy",
+        (Then::PostCopy, false) => "switch it to post-copy",
+        (Then::Cancel, true) => "cancels it",
+        (Then::Cancel, false) => "cancel it",
+        (Then::AutoConverge, true) => "throttles the guest",
+        (Then::AutoConverge, false) => "throttle the guest",
     }
 }
 
-fn ended(m: &Migration) -> (Tone, String) {
+fn ended(state: &State, m: &Migration) -> (Tone, String) {
     let took = m.ended.as_ref().map_or(0, |(t, _)| t.saturating_sub(m.began));
     let took = show_duration(Duration::from_nanos(took));
     match m.ended.as_ref().map(|(_, end)| end) {
-        Some(MigrationEnd::Failed { why }) => (Tone::Bad, format!("migration {} failed after {took}: {why}", m.n)),
+        Some(MigrationEnd::Failed { why }) => {
+            (Tone::Bad, format!("migration {} failed after {took}: {why}{}", m.n, runs_at(state)))
+        }
         Some(MigrationEnd::Cancelled { by }) => {
-            (Tone::Warn, format!("migration {} cancelled by {by} after {took}", m.n))
+            (Tone::Warn, format!("migration {} cancelled by {by} after {took}{}", m.n, runs_at(state)))
         }
         _ => {
             let gone = m.final_downtime().and_then(best_downtime);
@@ -196,6 +243,12 @@ fn ended(m: &Migration) -> (Tone, String) {
             (Tone::Good, format!("migration {} {} to {} took {took}{gone}", m.n, m.from, m.to))
         }
     }
+}
+
+/// Where the guest runs, if that is known.
+fn runs_at(state: &State) -> String {
+    let at = state.hosts.iter().find(|(_, h)| h.running == Some(true) && h.lost.is_none());
+    at.map_or(String::new(), |(name, _)| format!("; the guest runs at {name}"))
 }
 
 /// The estimate to name in a sentence: what a user would have felt, else the next best.
@@ -244,7 +297,8 @@ pub fn verdict(d: &Downtimes) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::StopPolicy;
+    use crate::event::{LoadSettings, StopRule};
+    use crate::session::state::Ramp;
     use crate::tui::fixture::{self, BEGAN, MS, RESUMED, S, SETTLED, STOPPED};
 
     fn say(state: &State) -> String {
@@ -256,8 +310,8 @@ mod tests {
         let state = fixture::migrating(BEGAN + 11 * S);
         assert_eq!(
             say(&state),
-            "not converging: dirtying 36.6 MB/s over a 32.0 MB/s link; policy xen-3.4 ends pre-copy after \
-             29 rounds or 768 MiB, in about 3.0 s"
+            "not converging: dirtying 36.8 MB/s over a 32.0 MB/s link; policy stops it after 29 rounds or 768 MiB, \
+             in about 3 s"
         );
     }
 
@@ -265,33 +319,80 @@ mod tests {
     fn the_volume_rule_counts_too() {
         let mut state = fixture::migrating(BEGAN + 11 * S);
         let m = state.migrations.last_mut().unwrap();
-        m.settings.policy = StopPolicy { rounds: None, ..m.settings.policy.clone() };
+        m.settings.policy = StopPolicy { rounds: None, then: Then::Cancel, ..m.settings.policy.clone() };
         // 805 MB less the 336 MB sent are 470 MB: 14.7 s at 31.9 MB/s.
-        assert!(say(&state).ends_with("ends pre-copy after 768 MiB, in about 14 s"), "{}", say(&state));
+        assert!(say(&state).ends_with("policy cancels it after 768 MiB, in about 14 s"), "{}", say(&state));
     }
 
     #[test]
     fn without_a_policy_the_way_out_is_named() {
         let mut state = fixture::migrating(BEGAN + 11 * S);
-        state.migrations.last_mut().unwrap().settings.policy = crate::tui::edit::policy_presets().swap_remove(1);
-        assert!(say(&state).ends_with("policy none never ends pre-copy: press s to stop the guest"));
+        state.migrations.last_mut().unwrap().settings.policy = StopPolicy::none();
+        let text = say(&state);
+        assert!(text.contains("policy none never ends it: s stops the guest, for about"), "{text}");
     }
 
     #[test]
     fn each_phase_has_its_words() {
         assert!(say(&fixture::migrating(BEGAN + 50 * MS)).starts_with("setting up the migration a to b"));
-        assert!(say(&fixture::migrating(STOPPED + 2 * S)).starts_with("the guest has stood still for 2.00 s"));
+        let text = say(&fixture::migrating(STOPPED + 2 * S));
+        assert!(text.starts_with("the guest has stood still for 2.00 s; ") && text.ends_with(" more"), "{text}");
         assert!(say(&fixture::migrating(RESUMED + S)).contains("settling"));
         assert!(say(&fixture::migrating(SETTLED + S)).ends_with("gone for 2.96 s (reply-gap)"));
         assert!(say(&fixture::idle(3 * S)).contains("26 % of the link's 7,812 pages/s"));
-        assert!(say(&fixture::idle(6 * S)).contains("will not converge"));
+        assert_eq!(
+            say(&fixture::idle(6 * S)),
+            "firing now would not converge: RATE 9,000/s is 1.15 x the link's 7,812 pages/s; policy xen-3.4 would \
+             stop it after 29 rounds or 3 x RAM"
+        );
         assert!(say(&State::default()).starts_with("starting:"));
+    }
+
+    #[test]
+    fn near_the_link_is_said_gently() {
+        let mut state = fixture::idle(3 * S);
+        state.load.requested = Some((1, fixture::load(7500.0), S));
+        let (tone, text) = sentence(&state, 3 * S);
+        assert!(tone == Tone::Calm && text.contains("near the link, 96 %"), "{text}");
+        state.load.requested = Some((1, LoadSettings { wset_bytes: 8 << 20, ..fixture::load(9000.0) }, S));
+        assert!(say(&state).contains("WSET 8.0 MiB passes within the downtime limit"), "{}", say(&state));
+        state.next.as_mut().unwrap().bandwidth_bytes_per_s = None;
+        assert!(say(&state).starts_with("idle: RATE 9,000/s; with a bandwidth set"), "unknown stays unknown");
+    }
+
+    #[test]
+    fn a_ramp_is_followed() {
+        let mut state = fixture::idle(6 * S);
+        state.load.ramp =
+            Some(Ramp { from_pages_per_s: 2000.0, to_pages_per_s: 12_000.0, began: 5 * S, over_ns: 20 * S });
+        let want = "ramp: RATE goes from 2,000 to 12,000 pages/s, 19.0 s left; crosses the link in about 11 s";
+        assert_eq!(say(&state), want);
+        assert!(sentence(&state, 20 * S).1.ends_with("5.0 s left; over the link"));
+    }
+
+    #[test]
+    fn a_lost_agent_and_a_rule_that_fired_are_said() {
+        let mut state = fixture::migrating(BEGAN + 11 * S);
+        (state.agent.connected, state.agent.since) = (false, BEGAN + 9 * S);
+        assert!(say(&state).ends_with("the agent is gone for 2.00 s: RATE is as it last said"), "{}", say(&state));
+        let m = state.migrations.last_mut().unwrap();
+        m.ruled.push((BEGAN + 11 * S, StopRule::Rounds { limit: 29 }, Then::StopAndCopy));
+        assert_eq!(say(&state), "pre-copy is being ended (29 rounds are complete): stop-and-copy");
+    }
+
+    #[test]
+    fn what_failed_says_where_the_guest_runs() {
+        let mut state = fixture::migrating(BEGAN + 11 * S);
+        let end = MigrationEnd::Failed { why: "no route".into() };
+        state.migrations[0].ended = Some((BEGAN + 11 * S, end));
+        assert_eq!(say(&state), "migration 1 failed after 11.0 s: no route; the guest runs at a");
     }
 
     #[test]
     fn converging_says_how_long() {
         let mut state = fixture::migrating(BEGAN + 11 * S);
         state.migrations[0].samples.last_mut().unwrap().1.dirty_pages_per_s = Some(2000.0);
+        state.load.achieved.as_mut().unwrap().1.rate_pages_per_s = 1990.0;
         let text = say(&state);
         assert!(text.starts_with("converging: dirtying 8.2 MB/s over a 32.0 MB/s link;"), "{text}");
         assert!(text.ends_with("about 4 s"), "{text}");

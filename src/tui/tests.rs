@@ -48,11 +48,9 @@ fn overlays_screen() {
     view.confirm = Some(Confirm::StopAndCopy);
     insta::assert_snapshot!("confirm_80x24", screen(&view, &state, &extra, 80, 24));
     view.confirm = None;
-    view.entry = Some(Entry {
-        asked: Asked::Control(Control::Rate),
-        text: "9k/s".into(),
-        error: type_load(&view.load(&state), Control::Rate, "9k/s", None, view.hold).err(),
-    });
+    let mut entry = Entry::new(Asked::Control(Control::Rate), "9k/s");
+    entry.error = type_load(&view.load(&state), Control::Rate, "9k/s", None, view.hold).err();
+    view.entry = Some(entry);
     insta::assert_snapshot!("entry_80x24", screen(&view, &state, &extra, 80, 24));
 }
 
@@ -236,7 +234,11 @@ proptest! {
         match overlay {
             1 => view.help = true,
             2 => view.confirm = Some(Confirm::Quit),
-            3 => view.entry = Some(Entry { asked: Asked::Control(Control::Rate), text: "日本語".into(), error: Some("x".repeat(200)) }),
+            3 => {
+                let mut entry = Entry::new(Asked::Control(Control::Rate), "日本語");
+                entry.error = Some("x".repeat(200));
+                view.entry = Some(entry);
+            }
             _ => {}
         }
         let mode = if replay { Mode::Replay(replay_info(now)) } else { Mode::Live };

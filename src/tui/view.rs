@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::edit::{Control, Hold, default_migration};
+pub use super::entry::Entry;
 use super::history::HistoryView;
 use super::keys::Keymap;
 use super::log::LogView;
@@ -63,17 +64,6 @@ pub enum Asked {
     Parameter(String),
 }
 
-/// A text being typed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// What for.
-    pub asked: Asked,
-    /// What has been typed.
-    pub text: String,
-    /// What is wrong with it.
-    pub error: Option<String>,
-}
-
 /// Something that is asked about before it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirm {
@@ -83,6 +73,8 @@ pub enum Confirm {
     StopAndCopy,
     /// Switch to post-copy.
     PostCopy,
+    /// End the ramp of RATE where it is.
+    RampEnd,
     /// Leave while a migration runs.
     Quit,
 }

@@ -51,6 +51,26 @@ pub fn nudge_load(
     to
 }
 
+/// A control's present value as it would be typed, to start from.
+#[must_use]
+pub fn show_typed(load: &LoadSettings, control: Control) -> String {
+    let percent = |p: f64| ((p * 10.0).round() / 10.0).to_string();
+    match control {
+        Control::Load => percent(load.cpu_load_pct),
+        Control::Fill => percent(load.fill_pct),
+        Control::Wset if load.wset_bytes.is_multiple_of(1 << 20) => format!("{}M", load.wset_bytes >> 20),
+        Control::Wset => format!("{}KiB", load.wset_bytes >> 10),
+        Control::Rate => format!("{:.0}", load.dirty.rate_pages_per_s().round()),
+        Control::Bpc => load.dirty.bpc_pages.to_string(),
+        Control::Period => {
+            let micros = load.dirty.period_ns / 1000;
+            if micros.is_multiple_of(1000) { format!("{}ms", micros / 1000) } else { format!("{micros}us") }
+        }
+        Control::Pattern => load.pattern.name().into(),
+        _ => String::new(),
+    }
+}
+
 /// The load with `control` set to what was typed.
 ///
 /// # Errors

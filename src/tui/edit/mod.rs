@@ -10,7 +10,7 @@ mod steps;
 use crate::event::DirtyCycle;
 use crate::load::LoadError;
 
-pub use load::{nudge_load, type_load};
+pub use load::{nudge_load, show_typed, type_load};
 pub use migration::{
     changed, default_migration, nudge_migration, nudge_parameter, offers, parameter, policy_presets, show_parameter,
     show_policy, show_value, type_migration, type_parameter,

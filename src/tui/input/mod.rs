@@ -1,6 +1,6 @@
 //! From key presses to changes of the view, intents for the controller and orders to a replay.
 
-mod control;
+pub(crate) mod control;
 mod history;
 mod log;
 mod menu;
@@ -75,8 +75,7 @@ pub fn press(view: &mut View, key: &KeyEvent, at: Situation<'_>) -> Option<Effec
         _ => {}
     }
     if view.entry.is_some() {
-        typing::typing(view, key, at);
-        return None;
+        return typing::typing(view, key, at);
     }
     if let Some(confirm) = view.confirm {
         return match key.code {
@@ -202,6 +201,7 @@ fn answer(view: &mut View, confirm: Confirm, yes: bool, at: Situation<'_>) -> Op
             view.ask(OperatorEvent::Quit);
             return Some(Effect::Quit);
         }
+        Confirm::RampEnd => view.ask(OperatorEvent::RampEnd),
         _ if !at.running() => view.notify(at.now, "the migration has ended meanwhile"),
         Confirm::Cancel => view.ask(OperatorEvent::Cancel),
         Confirm::StopAndCopy => view.ask(OperatorEvent::StopAndCopy),
@@ -211,8 +211,14 @@ fn answer(view: &mut View, confirm: Confirm, yes: bool, at: Situation<'_>) -> Op
 }
 
 /// Opens a line to type on.
+#[allow(dead_code, reason = "for notes and searches")]
 fn ask(view: &mut View, asked: Asked) {
-    view.entry = Some(Entry { asked, text: String::new(), error: None });
+    ask_from(view, asked, "");
+}
+
+/// Opens a line to type on, which shows the present value.
+fn ask_from(view: &mut View, asked: Asked, present: impl Into<String>) {
+    view.entry = Some(Entry::new(asked, present));
 }
 
 #[cfg(test)]

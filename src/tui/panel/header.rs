@@ -125,7 +125,7 @@ fn identity(ctx: &Ctx<'_>, pen: &mut Pen<'_>, end: u16) {
 }
 
 /// Where a migration goes, or would go.
-fn route(ctx: &Ctx<'_>) -> Option<(String, String)> {
+pub(crate) fn route(ctx: &Ctx<'_>) -> Option<(String, String)> {
     let state = ctx.state;
     if let Some(m) = state.migrations.last().filter(|m| m.ended.is_none()) {
         return Some((m.from.clone(), m.to.clone()));

@@ -12,13 +12,13 @@ use crate::tui::view::Menu;
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer, menu: Menu) {
     match menu {
-        Menu::Presets(_) | Menu::Tracks(_) | Menu::Events(_) => {}
+        Menu::Presets(row) => return super::presets::render(ctx, area, buf, row),
+        Menu::Tracks(_) | Menu::Events(_) => {}
     }
     let _ = (ctx, area, buf);
 }
 
 /// A list with a title, a selected row and a line about its keys.
-#[allow(dead_code, reason = "the lists are to come")]
 pub(crate) fn list(
     ctx: &Ctx<'_>,
     area: Rect,

@@ -1,69 +1,189 @@
-//! The migration's controls, and how the running one fares.
+//! The migration's controls, what the hypervisor offers beyond them, and how the running one fares.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::load::row_label;
-use crate::event::Phase;
+use crate::event::{MigrationSettings, Parameter, Phase};
+use crate::session::state::Migration;
 use crate::tui::axis::phase_now;
 use crate::tui::draw::Ctx;
-use crate::tui::edit::{Control, show_policy};
+use crate::tui::edit::{Control, changed, offers, show_parameter, show_policy};
+use crate::tui::estimate::{dirty_to_link, newest, running};
+use crate::tui::hits::Hit;
 use crate::tui::keys::Action;
 use crate::tui::pen::{Pen, shorten, width};
-use crate::tui::sentence::dirty_pages_per_s;
 use crate::tui::theme::Role;
-use crate::units::{PAGE_BYTES, link_pages_per_s, show_bandwidth, show_bytes, show_count};
+use crate::units::{link_pages_per_s, show_bandwidth, show_bytes, show_count};
 
-/// Where the values begin.
+/// Where the values of our own controls begin.
 const VALUES: u16 = 18;
+/// From this width on there is room for remarks beside the values.
+const WIDE: u16 = 56;
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, area);
-    let running = ctx.state.migrations.last().is_some_and(|m| m.ended.is_none());
-    let after = ctx.title(&mut pen, if running { "MIGRATION" } else { "NEXT MIGRATION" });
-    let m = ctx.view.migration(ctx.state);
-    let own = || "hypervisor's own".to_string();
-    for (i, control) in Control::MIGRATION.into_iter().enumerate() {
-        let y = i as u16 + 1;
-        let selected = ctx.view.selected == control && ctx.replay().is_none();
-        row_label(ctx, &mut pen, y, control.label(), selected);
-        let (value, remark) = match control {
-            Control::Bandwidth => (
-                m.bandwidth_bytes_per_s.map_or_else(own, |b| show_bandwidth(b as f64)),
-                m.bandwidth_bytes_per_s
-                    .map_or(String::new(), |b| format!("= {} pg/s", show_count(link_pages_per_s(b) as u64))),
-            ),
-            Control::DowntimeLimit => {
-                (m.downtime_limit_ms.map_or_else(own, |ms| format!("{} ms", show_count(ms))), String::new())
-            }
-            Control::Policy => {
-                let then = if show_policy(&m.policy).starts_with("left") {
-                    String::new()
-                } else {
-                    format!(" {} {}", ctx.glyphs.arrow, m.policy.then.word())
-                };
-                (m.policy.name.clone(), format!("{}{then}", show_policy(&m.policy)))
-            }
-            Control::PostCopy => (on_off(m.post_copy), String::new()),
-            Control::AutoConverge => (on_off(m.auto_converge), String::new()),
-            _ => continue,
-        };
-        let x = pen.text(VALUES, y, &value, ctx.style(Role::Value)) + 1;
-        let room = pen.width().saturating_sub(x);
-        if width(&remark) <= room {
-            pen.text(x, y, &remark, ctx.style(Role::Muted));
-        } else if control == Control::Policy && !running {
-            // The row of a running migration's figures is free.
-            let room = pen.width().saturating_sub(2);
-            pen.text(2, 6, &shorten(&remark, room, ctx.glyphs), ctx.style(Role::Muted));
+    let run = running(ctx.state);
+    let settings = ctx.view.migration(ctx.state);
+    let items = run.map_or_else(Vec::new, |m| figures(ctx, m));
+    let lines = flow(&items, pen.width().saturating_sub(2));
+    // From the foot: what can be done, then how it fares (or the policy's rules), then the controls.
+    let foot = pen.height().saturating_sub(1);
+    let live = lines.len().min(if pen.height() > 9 { 3 } else { 2 }) as u16;
+    let rules = u16::from(run.is_none() && pen.width() < WIDE);
+    let rows = foot.saturating_sub(1 + live + rules);
+    let first = list(ctx, &mut pen, rows, &settings, run.is_some());
+    title(ctx, &mut pen, run, rows, first);
+    if rules > 0 {
+        let room = pen.width().saturating_sub(2);
+        let text = format!("policy: {}", policy_words(ctx, &settings));
+        pen.text(2, rows + 1, &shorten(&text, room, ctx.glyphs), ctx.style(Role::Muted));
+    }
+    for (i, line) in lines.iter().take(usize::from(live)).enumerate() {
+        let mut x = 2;
+        for (word, value, role) in line {
+            x = pen.text(x, rows + 1 + i as u16, word, ctx.style(Role::Muted)) + 1;
+            x = pen.text(x, rows + 1 + i as u16, value, ctx.style(*role)) + 2;
         }
     }
-    live(ctx, &mut pen, 6);
-    keys(ctx, &mut pen, area.height.saturating_sub(1).max(7), running);
-    if let Some(reason) = ctx.state.migrations.last().filter(|_| running).and_then(|m| m.ruled.last()) {
-        let text = format!(" ended by {} ", super::result::rule_words(&reason.1));
-        let room = pen.width().saturating_sub(after);
-        pen.text(after, 0, &shorten(&text, room, ctx.glyphs), ctx.style(Role::Warn));
+    buttons(ctx, &mut pen, foot, run.is_some());
+}
+
+/// What it is and where it goes; what ended it; which part of the list is in view.
+fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>, run: Option<&Migration>, rows: u16, first: usize) {
+    let name = if run.is_some() { "MIGRATION" } else { "NEXT MIGRATION" };
+    let mut x = ctx.title(pen, name);
+    let end = pen.width();
+    let all = Control::MIGRATION.len() + offers(ctx.state).map_or(0, |o| o.parameters.len());
+    let below = all.saturating_sub(first + usize::from(rows));
+    let more = match (first, below) {
+        (0, 0) => String::new(),
+        (_, 0) => format!(" {} {first} above ", ctx.glyphs.ellipsis),
+        (0, below) => format!(" {} {below} more ", ctx.glyphs.ellipsis),
+        (above, below) => format!(" {} {above} above, {below} more ", ctx.glyphs.ellipsis),
+    };
+    let mut room = end.saturating_sub(x + width(&more));
+    if let Some((from, to)) = super::header::route(ctx) {
+        let text = format!("{from} {} {to} ", ctx.glyphs.arrow);
+        if width(&text) <= room {
+            x = pen.text(x, 0, &text, ctx.style(Role::Value));
+            room = room.saturating_sub(width(&text));
+        }
+    }
+    if let Some((_, rule, _)) = run.and_then(|m| m.ruled.last()) {
+        let text = format!("ended by {} ", super::result::rule_words(rule));
+        x = pen.text(x, 0, &shorten(&text, room, ctx.glyphs), ctx.style(Role::Warn));
+    }
+    if width(&more) < end.saturating_sub(x) {
+        pen.right(x, end, 0, &more, ctx.style(Role::Muted));
+    }
+}
+
+/// The controls, ours first, as many as there are rows for, the selected one always in view; returns
+/// how many lie above.
+fn list(ctx: &Ctx<'_>, pen: &mut Pen<'_>, rows: u16, settings: &MigrationSettings, running: bool) -> usize {
+    let parameters = offers(ctx.state).map_or(&[][..], |o| &o.parameters);
+    let rows_all = Control::MIGRATION.len() + parameters.len();
+    let rows = usize::from(rows);
+    let selected = ctx.view.selected.migration_row().filter(|_| ctx.replay().is_none()).unwrap_or(0);
+    let first = (selected + 1).saturating_sub(rows).min(rows_all.saturating_sub(rows));
+    // Names are aligned on the longest one, as far as the values leave them room.
+    let longest = parameters.iter().map(|p| width(&p.name)).max().unwrap_or(0);
+    let values = (longest + 4).max(VALUES).min(pen.width().saturating_sub(14).max(VALUES));
+    for (i, at) in (first..rows_all).take(rows).enumerate() {
+        let y = i as u16 + 1;
+        let (control, parameter) = match Control::MIGRATION.get(at) {
+            Some(own) => (*own, None),
+            None => {
+                let i = at - Control::MIGRATION.len();
+                (Control::Parameter(i as u16), parameters.get(i))
+            }
+        };
+        let selected = ctx.view.selected == control && ctx.replay().is_none();
+        if ctx.replay().is_none() {
+            ctx.hit(pen.rect(0, y, pen.width()), Hit::Control(control));
+        }
+        match parameter {
+            Some(p) => {
+                let label = shorten(&p.name, values.saturating_sub(4), ctx.glyphs);
+                row_label(ctx, pen, y, &label, selected);
+                parameter_value(ctx, pen, values, y, p, settings, running);
+            }
+            None => {
+                row_label(ctx, pen, y, control.label(), selected);
+                own_value(ctx, pen, y, control, settings);
+            }
+        }
+    }
+    first
+}
+
+/// The value of one of our own controls, and what there is to say of it.
+fn own_value(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, control: Control, m: &MigrationSettings) {
+    let own = || "hypervisor's own".to_string();
+    let offered = offers(ctx.state);
+    let (value, remark) = match control {
+        Control::Bandwidth => (
+            m.bandwidth_bytes_per_s.map_or_else(own, |b| show_bandwidth(b as f64)),
+            m.bandwidth_bytes_per_s
+                .map_or(String::new(), |b| format!("= {} pages/s", show_count(link_pages_per_s(b) as u64))),
+        ),
+        Control::DowntimeLimit => {
+            (m.downtime_limit_ms.map_or_else(own, |ms| format!("{} ms", show_count(ms))), String::new())
+        }
+        Control::Policy => (m.policy.name.clone(), policy_words(ctx, m)),
+        Control::PostCopy => (on_off(m.post_copy), not_offered(offered.is_some_and(|o| !o.post_copy))),
+        Control::AutoConverge => (on_off(m.auto_converge), not_offered(offered.is_some_and(|o| !o.auto_converge))),
+        _ => return,
+    };
+    let x = pen.text(VALUES, y, &value, ctx.style(Role::Value)) + 2;
+    let room = pen.width().saturating_sub(x);
+    if width(&remark) <= room || control == Control::Policy && pen.width() >= WIDE {
+        pen.text(x, y, &shorten(&remark, room, ctx.glyphs), ctx.style(Role::Muted));
+    }
+}
+
+fn not_offered(so: bool) -> String {
+    if so { "not offered".into() } else { String::new() }
+}
+
+fn policy_words(ctx: &Ctx<'_>, m: &MigrationSettings) -> String {
+    let rules = show_policy(&m.policy);
+    if m.policy.has_rules() { format!("{rules} {} {}", ctx.glyphs.arrow, m.policy.then.word()) } else { rules }
+}
+
+/// The live value of an offered parameter; ours beside it where we ask for another one.
+fn parameter_value(
+    ctx: &Ctx<'_>,
+    pen: &mut Pen<'_>,
+    x: u16,
+    y: u16,
+    p: &Parameter,
+    settings: &MigrationSettings,
+    running: bool,
+) {
+    let live = show_parameter(&p.value, &p.unit);
+    let end = pen.width();
+    let mut x = x;
+    match changed(settings, p) {
+        Some(ours) if *ours == p.value => {
+            x = pen.text(x, y, &live, ctx.style(Role::Value)) + 1;
+            x = pen.text(x, y, "set", ctx.style(Role::Good)) + 2;
+        }
+        Some(ours) => {
+            let text = format!("{} {}", ctx.glyphs.arrow, show_parameter(ours, &p.unit));
+            if x + width(&live) + 1 + width(&text) <= end {
+                x = pen.text(x, y, &live, ctx.style(Role::Muted)) + 1;
+            }
+            x = pen.text(x, y, &shorten(&text, end.saturating_sub(x), ctx.glyphs), ctx.style(Role::Warn)) + 2;
+        }
+        None => {
+            x = pen.text(x, y, &shorten(&live, end.saturating_sub(x), ctx.glyphs), ctx.style(Role::Text)) + 2;
+        }
+    }
+    let remark = if running { "fixed while it runs" } else { "before it begins" };
+    if !p.live && x + width(remark) <= end {
+        pen.text(x, y, remark, ctx.style(Role::Muted));
     }
 }
 
@@ -71,52 +191,79 @@ fn on_off(on: bool) -> String {
     if on { "on".into() } else { "off".into() }
 }
 
-/// Round, sent, left, and the ratio that decides.
-fn live(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16) {
-    let Some(m) = ctx.state.migrations.last().filter(|m| m.ended.is_none()) else { return };
-    let sample = m.samples.last().map(|(_, s)| s.clone()).unwrap_or_default();
-    let link = m.settings.bandwidth_bytes_per_s.map(|b| b as f64).or(sample.throughput_bytes_per_s);
-    let ratio = match (dirty_pages_per_s(ctx.state, &sample), link) {
-        (Some(dirty), Some(link)) if link > 0.0 => Some(dirty * PAGE_BYTES as f64 / link),
-        _ => None,
-    };
+/// A word and its value.
+type Figure = (&'static str, String, Role);
+
+/// How the running migration fares: the ratio that decides first.
+fn figures(ctx: &Ctx<'_>, m: &Migration) -> Vec<Figure> {
+    let sample = newest(m);
+    let ratio = dirty_to_link(ctx.state, m, &sample);
     let round = sample.round.or(m.rounds.last().map(|(_, n)| *n));
     let items = [
-        ratio.map(|r| ("dirty:link", format!("{r:.2}"), if r > 1.0 { Role::Warn } else { Role::Good })),
+        round.map(|n| ("round", n.to_string(), Role::Value)),
+        ratio.map(|r| ("dirty", format!("{r:.2} x link"), if r > 1.0 { Role::Warn } else { Role::Good })),
         sample.remaining_bytes.map(|b| ("left", show_bytes(b), Role::Value)),
         sample.transferred_bytes.map(|b| ("sent", show_bytes(b), Role::Value)),
-        round.map(|n| ("round", n.to_string(), Role::Value)),
         sample.throughput_bytes_per_s.map(|b| ("at", show_bandwidth(b), Role::Value)),
         sample.throttle_pct.filter(|t| *t > 0.0).map(|t| ("throttled", format!("{t:.0} %"), Role::Warn)),
+        sample.expected_downtime_ms.map(|ms| ("its guess", format!("{ms:.0} ms"), Role::Muted)),
     ];
-    let mut x = 2;
-    for (word, value, role) in items.into_iter().flatten() {
-        if x + 1 + width(word) + width(&value) <= pen.width() {
-            x = pen.text(x, y, word, ctx.style(Role::Muted)) + 1;
-            x = pen.text(x, y, &value, ctx.style(role)) + 2;
-        }
-    }
+    items.into_iter().flatten().filter(|(_, value, _)| !value.is_empty()).collect()
 }
 
-/// What can be done now.
-fn keys(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, running: bool) {
+/// Figures laid out in lines of at most `room` columns.
+fn flow(items: &[Figure], room: u16) -> Vec<Vec<Figure>> {
+    let mut lines: Vec<Vec<Figure>> = Vec::new();
+    let mut used = u16::MAX;
+    for item in items {
+        let wide = width(item.0) + 1 + width(&item.1);
+        if used.saturating_add(2 + wide) <= room {
+            used += 2 + wide;
+            if let Some(line) = lines.last_mut() {
+                line.push(item.clone());
+            }
+        } else {
+            used = wide;
+            lines.push(vec![item.clone()]);
+        }
+    }
+    lines
+}
+
+/// What can be done now, as buttons; in full words where they fit.
+fn buttons(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, running: bool) {
     if ctx.replay().is_some() {
         return;
     }
-    let post_copy = running && ctx.view.migration(ctx.state).post_copy;
-    let stopped = phase_now(ctx.state) == Phase::StopAndCopy;
-    let actions: &[(Action, &str, bool)] = &[
-        (Action::Migrate, "migrate", !running),
-        (Action::Cancel, "cancel", running),
-        (Action::StopAndCopy, "stop-and-copy", running && !stopped),
-        (Action::PostCopy, "post-copy", post_copy),
+    let phase = phase_now(ctx.state);
+    let copying = running && !matches!(phase, Phase::StopAndCopy | Phase::PostCopy | Phase::Recovery);
+    let offered = offers(ctx.state);
+    let prepared = ctx.view.migration(ctx.state).post_copy;
+    let all = [
+        (Action::Migrate, "migrate", "migrate", !running),
+        (Action::Cancel, "cancel", "cancel", running && phase != Phase::PostCopy && offered.is_none_or(|o| o.cancel)),
+        (Action::StopAndCopy, "stop-and-copy", "stop", copying && offered.is_none_or(|o| o.stop_and_copy)),
+        (Action::PostCopy, "post-copy", "post-copy", copying && prepared),
+        (Action::Ramp, "ramp", "ramp", !running),
+        (Action::Presets, "loads", "loads", !running),
     ];
+    let shown: Vec<_> = all.into_iter().filter(|b| b.3).collect();
+    let wide = |long: bool| -> u16 {
+        shown.iter().map(|b| width(&ctx.key(b.0)) + width(if long { b.1 } else { b.2 }) + 4).sum()
+    };
+    let long = wide(true) <= pen.width();
     let mut x = 2;
-    for (action, word, offered) in actions {
-        let key = ctx.key(*action);
-        if *offered && x + 2 + width(&key) + width(word) <= pen.width() {
-            x = pen.text(x, y, &key, ctx.style(Role::Key)) + 1;
-            x = pen.text(x, y, word, ctx.style(Role::Text)) + 3;
+    for (action, full, brief, _) in shown {
+        let (key, word) = (ctx.key(action), if long { full } else { brief });
+        if x + width(&key) + width(word) + 3 > pen.width() {
+            continue;
         }
+        let from = x;
+        x = pen.text(x, y, "[", ctx.style(Role::Muted));
+        x = pen.text(x, y, &key, ctx.style(Role::Key)) + 1;
+        x = pen.text(x, y, word, ctx.style(Role::Text));
+        x = pen.text(x, y, "]", ctx.style(Role::Muted));
+        ctx.hit(pen.rect(from, y, x - from), Hit::Action(action));
+        x += 1;
     }
 }

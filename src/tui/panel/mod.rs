@@ -15,6 +15,7 @@ pub(crate) mod menu;
 pub(crate) mod migration;
 pub(crate) mod phases;
 pub(crate) mod ping;
+pub(crate) mod presets;
 pub(crate) mod remaining;
 pub(crate) mod result;
 pub(crate) mod tiny;
