@@ -74,9 +74,10 @@ fn reported(word: Option<Bounded>, seen_by: Option<(Method, Bounded)>, seen: &Ci
     if word.hi < outside.lo {
         let missing = show_duration(outside.value.saturating_sub(word.value));
         return Some(match &seen.stopped_by {
+            // It takes the time when it would stop the guest itself, even where it finds it stopped.
             Some(who) => format!(
-                "reported counts from the moment the hypervisor itself stops the guest; here {who} had stopped it \
-                 {missing} before"
+                "reported begins {missing} late: {who} had stopped the guest, and the hypervisor counts from the \
+                 moment it would itself"
             ),
             None => format!("reported leaves out {missing} that {} saw", method.name()),
         });
@@ -202,8 +203,8 @@ mod tests {
         assert_eq!(
             said,
             [
-                "reported counts from the moment the hypervisor itself stops the guest; here policy xen-3.4 had \
-                 stopped it 2.91 s before",
+                "reported begins 2.91 s late: policy xen-3.4 had stopped the guest, and the hypervisor counts from \
+                 the moment it would itself",
                 "the other 4 agree within their bounds",
                 "lost-pings and reply-gap are made of 50.0 ms steps",
             ]

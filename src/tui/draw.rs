@@ -230,7 +230,7 @@ fn panel_of(page: Page) -> Render {
 
 fn stacked(ctx: &Ctx<'_>, mut area: Rect, buf: &mut Buffer) {
     let spare = area.height.saturating_sub(35);
-    let mut lower = take_bottom(&mut area, 2 * CONTROLS + spare / 2);
+    let mut lower = take_bottom(&mut area, 2 * CONTROLS + 1 + spare / 2);
     panel::tracks::render(ctx, area, buf);
     let (left, right) = halves(take_top(&mut lower, CONTROLS), lower.width / 2);
     panel::load::render(ctx, left, buf);

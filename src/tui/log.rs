@@ -331,9 +331,7 @@ pub fn window<'a>(state: &'a State, view: &LogView, query: &Query, height: usize
     }
     if rows.len() < height {
         // The lines above are gone, or there were none: those below fill the place.
-        let last = rows.last().map(|g| g.number);
-        let begin = last.map_or(0, |n| n.saturating_add(1));
-        rows.extend(starting(state, query, begin).take(height - rows.len()));
+        rows = starting(state, query, 0).take(height).collect();
     }
     let next = rows.last().map_or(0, |g| g.number.saturating_add(1));
     let kept = numbers(state);

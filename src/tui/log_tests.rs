@@ -128,6 +128,15 @@ fn lines_alike_are_one_row() {
 }
 
 #[test]
+fn a_row_that_has_grown_is_not_shown_twice() {
+    let alike = (Level::Warn, "probe", "late");
+    let state = state(0, &[alike, alike, alike, alike]);
+    let view = LogView { selected: Some(1), bottom: Some(1), ..LogView::default() };
+    let window = window(&state, &view, &view.query(""), 3);
+    assert_eq!(window.rows.iter().map(|g| (g.number, g.times)).collect::<Vec<_>>(), [(3, 4)]);
+}
+
+#[test]
 fn errors_stick_until_they_are_read() {
     let e = |text| (Level::Error, "lab", text);
     let mut view = LogView::default();

@@ -258,42 +258,6 @@ fn best_downtime(d: &Downtimes) -> Option<(Method, Bounded)> {
         .find_map(|method| d.estimates.iter().find(|e| e.method == method).and_then(|e| e.value).map(|v| (method, v)))
 }
 
-/// What the five estimators say together, in one sentence.
-#[must_use]
-pub fn verdict(d: &Downtimes) -> String {
-    let known = |m: Method| d.estimates.iter().find(|e| e.method == m).and_then(|e| e.value);
-    let ours: Vec<_> = Method::ALL.into_iter().filter(|m| *m != Method::Reported).filter_map(known).collect();
-    let Some(first) = ours.first() else {
-        return "nothing but the hypervisor's own word is known".into();
-    };
-    let lo = ours.iter().fold(first.lo, |a, b| a.max(b.lo));
-    let hi = ours.iter().fold(first.hi, |a, b| a.min(b.hi));
-    let least = ours.iter().fold(first.value, |a, b| a.min(b.value));
-    let most = ours.iter().fold(first.value, |a, b| a.max(b.value));
-    let range = if show_duration(least) == show_duration(most) {
-        show_duration(most)
-    } else {
-        format!("{} to {}", show_duration(least), show_duration(most))
-    };
-    let agree = match ours.len() {
-        1 => format!("one measure: {range}"),
-        n if lo <= hi => format!("{n} measures agree on {range}"),
-        n => format!("{n} measures disagree: {range}"),
-    };
-    let reported = match known(Method::Reported) {
-        Some(r) if r.hi < least / 2 => {
-            format!("; hypervisor: {}", show_duration(r.value))
-        }
-        Some(r) if r.lo > most * 2 => {
-            format!("; hypervisor even: {}", show_duration(r.value))
-        }
-        Some(_) => "; the hypervisor's figure fits".into(),
-        None => "; the hypervisor does not say".into(),
-    };
-    let holes = if d.gaps > 1 { format!("; {} gaps", d.gaps) } else { String::new() };
-    format!("{agree}{reported}{holes}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -396,17 +360,5 @@ mod tests {
         let text = say(&state);
         assert!(text.starts_with("converging: dirtying 8.2 MB/s over a 32.0 MB/s link;"), "{text}");
         assert!(text.ends_with("about 4 s"), "{text}");
-    }
-
-    #[test]
-    fn the_verdict_tells_agreement_from_the_hypervisors_word() {
-        let d = fixture::migrating(SETTLED).migrations[0].downtime.clone().unwrap();
-        assert_eq!(verdict(&d), "3 measures agree on 2.90 s to 2.96 s; hypervisor: 5.0 ms");
-        let mut apart = d.clone();
-        apart.estimates[0].value.as_mut().unwrap().hi = Duration::from_millis(2_860);
-        apart.gaps = 2;
-        assert!(verdict(&apart).contains("disagree") && verdict(&apart).ends_with("2 gaps"));
-        let none = Downtimes { estimates: vec![], ..d };
-        assert!(verdict(&none).starts_with("nothing"));
     }
 }

@@ -87,7 +87,7 @@ pub(crate) fn wanted(ctx: &Ctx<'_>) -> u16 {
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     ctx.hit(area, Hit::Panel(Page::History));
     let mut pen = Pen::new(buf, area);
-    title(ctx, &mut pen);
+    let hints_from = title(ctx, &mut pen);
     let state = ctx.state;
     if state.migrations.is_empty() {
         pen.text(2, 1, "no migration yet", ctx.style(Role::Muted));
@@ -118,13 +118,16 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
         ctx.hit(pen.rect(0, y, pen.width()), Hit::Migration(m.n));
     }
     let below = order.len().saturating_sub(skip + rows);
-    if skip + below > 0 {
-        let text = format!(" {skip} above, {below} below ");
-        pen.right(0, pen.width().saturating_sub(1), 0, &text, ctx.style(Role::Muted));
+    let counter = if skip + below > 0 { format!(" {skip} above, {below} below ") } else { String::new() };
+    let end = pen.width().saturating_sub(1);
+    pen.right(hints_from, end, 0, &counter, ctx.style(Role::Muted));
+    if ctx.view.page == Page::History {
+        hints(ctx, &mut pen, hints_from, end.saturating_sub(width(&counter)));
     }
 }
 
-fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
+/// The title and how it is sorted; returns the column after it.
+fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>) -> u16 {
     let mut x = ctx.title(pen, "HISTORY");
     let history = &ctx.view.history;
     if history.sort != Column::Number || history.falling {
@@ -132,19 +135,20 @@ fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
         let what = history.sort.head();
         x = pen.text(x, 0, &format!(" by {what}, {way} "), ctx.style(Role::Value));
     }
-    if ctx.view.page != Page::History {
-        return;
-    }
+    x
+}
+
+/// What the keys do here.
+fn hints(ctx: &Ctx<'_>, pen: &mut Pen<'_>, mut x: u16, end: u16) {
     let hints = [
         (Action::Sort, "sort"),
-        (Action::Baseline, "baseline b"),
+        (Action::Baseline, "baseline"),
         (Action::Compare, "compare"),
         (Action::Type, "show in time"),
     ];
     for (action, word) in hints {
         let key = ctx.key(action);
-        // The counter at the right edge keeps its place.
-        if x + width(&key) + width(word) + 3 + 22 <= pen.width() && !key.is_empty() {
+        if x + width(&key) + width(word) + 3 <= end && !key.is_empty() {
             let from = x;
             x = pen.text(x, 0, &format!(" {key}"), ctx.style(Role::Key));
             x = pen.text(x, 0, &format!(" {word} "), ctx.style(Role::Muted));

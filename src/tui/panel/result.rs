@@ -17,7 +17,6 @@ use crate::tui::draw::Ctx;
 use crate::tui::hits::Hit;
 use crate::tui::outcome;
 use crate::tui::pen::{Pen, shorten, width, wrap};
-use crate::tui::sentence;
 use crate::tui::series::nice_ceiling;
 use crate::tui::theme::Role;
 use crate::tui::view::Page;
@@ -42,13 +41,18 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
         return;
     };
     let after = title(ctx, &mut pen, m);
-    let mut facts = facts(ctx, m).into_iter().peekable();
+    let mut rest = Vec::new();
     let mut x = after;
     let end = pen.width().saturating_sub(1);
-    while let Some((text, style)) = facts.next_if(|(text, _)| x + 2 + width(text) <= end) {
-        x = pen.text(x, 0, &format!(" {text} "), style);
+    for (text, style) in facts(ctx, m) {
+        // What it ran under stands together in the rows below.
+        if rest.is_empty() && x + 2 + width(&text) <= end {
+            x = pen.text(x, 0, &format!(" {text} "), style);
+        } else {
+            rest.push((text, style));
+        }
     }
-    let lines = Lines { facts: flow(facts.collect(), pen.width().saturating_sub(3)), why: why(ctx, m) };
+    let lines = Lines { facts: flow(rest, pen.width().saturating_sub(3)), why: why(ctx, m) };
     let Some(downtimes) = m.final_downtime() else {
         pending(ctx, &mut pen, m, &lines);
         return;
@@ -62,10 +66,10 @@ struct Lines {
     why: Vec<Item>,
 }
 
-/// `RESULT 2 of 3`: the others are a key away.
+/// `RESULT 2/3`: the others are a key away.
 fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration) -> u16 {
     let all = ctx.state.migrations.len();
-    let of = if all > 1 { format!(" of {all}") } else { String::new() };
+    let of = if all > 1 { format!("/{all}") } else { String::new() };
     ctx.title(pen, &format!("RESULT {}{of}", m.n))
 }
 
@@ -83,9 +87,8 @@ fn card(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration, downtimes: &Downtimes, 
     };
     let first_why = give(1);
     let facts = give(lines.facts.len());
-    let bar = if why.len() > 1 { 0 } else { give(1) };
     let why_rows = first_why + give(why.len().saturating_sub(1));
-    let bar = bar + if bar == 0 { give(1) } else { 0 };
+    let bar = give(1);
     let head_row = give(1);
 
     let mut y = 1;
@@ -111,7 +114,11 @@ fn card(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration, downtimes: &Downtimes, 
     for (i, (text, style)) in why.iter().take(usize::from(why_rows)).enumerate() {
         // The last line says that there would be more.
         let cut = i + 1 == usize::from(why_rows) && why.len() > usize::from(why_rows);
-        let text = if cut { shorten(&format!("{text} {}", why[i + 1].0), room, ctx.glyphs) } else { text.clone() };
+        let text = if cut {
+            shorten(&format!("{text} {}{}", why[i + 1].0, ctx.glyphs.ellipsis), room, ctx.glyphs)
+        } else {
+            text.clone()
+        };
         pen.text(2, y, &text, *style);
         y += 1;
     }
@@ -154,7 +161,7 @@ fn facts(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
     let items = [
         Some((format!("{} {} {}", m.from, ctx.glyphs.arrow, m.to), value)),
         Some((outcome::end_word(m).to_owned(), end_style(ctx, m))),
-        outcome::took(m).map(|t| (format!("took {}", show_duration(t)), value)),
+        outcome::took(m).map(|t| (show_duration(t), value)),
         outcome::rounds(m).map(|n| (format!("{n} round{}", if n == 1 { "" } else { "s" }), text)),
         outcome::sent(m).map(|b| (format!("{} sent", show_bytes(b)), text)),
         rate.map(|r| {
@@ -181,28 +188,23 @@ fn facts(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
 
 /// The verdict on the course, and on the measures.
 fn why(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
-    let (text, muted) = (ctx.style(Role::Text), ctx.style(Role::Muted));
     let mut lines = Vec::new();
     let course = verdict(m);
     let moved = matches!(m.ended, Some((_, MigrationEnd::Done)));
     let well = moved && (m.unanswered.is_none() || m.settled.is_none());
-    let reasons = m.final_downtime().map(|d| {
-        let why = explain(d, &outcome::circumstances(ctx.state, m));
-        (sentence::verdict(d), why)
-    });
+    let reasons = m.final_downtime().map(|d| explain(d, &outcome::circumstances(ctx.state, m)));
     if !well {
         // What failed and where the guest is matters more than any figure.
         let line = if moved { course.clone() } else { format!("{course}; {}", outcome::whereabouts(m)) };
         lines.push((line, end_style(ctx, m)));
     }
-    if let Some((_, why)) = &reasons {
-        lines.push((why.join("; "), text));
-    }
+    // One text: where there is little room the course gives way to the reasons.
+    let mut words = reasons.unwrap_or_default();
     if well {
-        lines.push((course, text));
+        words.push(course);
     }
-    if let Some((verdict, _)) = reasons {
-        lines.push((verdict, muted));
+    if !words.is_empty() {
+        lines.push((words.join("; "), ctx.style(Role::Text)));
     }
     lines
 }
