@@ -24,6 +24,7 @@ pub mod replay;
 mod run;
 pub mod show;
 mod stage;
+pub mod themes;
 mod welcome;
 
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ enum Command {
     Load(load::Args),
     Agent(agent::Args),
     Doctor(doctor::Args),
+    Themes(themes::Args),
     #[command(hide = true)]
     InternalGuardian(internal_guardian::Args),
 }
@@ -84,6 +86,7 @@ pub fn main() -> ExitCode {
         Some(Command::Load(args)) => load::run(args),
         Some(Command::Agent(args)) => agent::run(args),
         Some(Command::Doctor(args)) => doctor::run(args),
+        Some(Command::Themes(args)) => themes::run(&args),
         Some(Command::InternalGuardian(args)) => internal_guardian::run(args),
     };
     result.unwrap_or_else(|e| {

@@ -11,8 +11,9 @@ use clap::Args as ClapArgs;
 use super::EXIT_OK;
 use crate::event::Nanos;
 use crate::session::Player;
-use crate::tui::svg::{self, Paper};
-use crate::tui::{self, Extra, Mode, RecorderInfo, ThemeChoice, View};
+use crate::tui::svg;
+use crate::tui::theme::Depth;
+use crate::tui::{self, Extra, Mode, RecorderInfo, View};
 use crate::units::parse_duration;
 
 /// Opens a recorded session in the same screen.
@@ -64,8 +65,10 @@ fn picture(args: &Args, file: &Path) -> Result<ExitCode> {
     let (mut player, _) = Player::open(&args.capture)?;
     player.seek(args.at.map_or(Nanos::MAX, |at| at.as_nanos() as Nanos));
     let options = args.screen.options();
-    let paper = if options.theme == ThemeChoice::Light { Paper::LIGHT } else { Paper::DARK };
-    let mut view = View::new(options.theme.theme()?, options.markers);
+    // A picture has all colours, whatever the terminal it is asked for on.
+    let theme = options.theme.theme()?.at_depth(options.colours.unwrap_or(Depth::True));
+    let paper = theme.paper;
+    let mut view = View::new(theme, options.markers);
     let shared = player.shared();
     let status = shared.status();
     let extra = Extra {

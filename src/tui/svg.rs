@@ -21,7 +21,7 @@ const CELL_H: u32 = 19;
 const MARGIN: u32 = 12;
 
 /// The terminal's own two colours, which `Color::Reset` stands for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paper {
     /// Text.
     pub ink: (u8, u8, u8),
