@@ -13,6 +13,7 @@ use crate::event::{MigrationSettings, StopPolicy};
 use crate::hypervisor::policy::PolicyError;
 use crate::load::{LoadArgs, RampSpec};
 use crate::probe::{ProbeError, ProbeOptions};
+use crate::tui::theme::Depth;
 use crate::tui::{Markers, ThemeChoice, TuiOptions};
 use crate::units::{parse_bandwidth, parse_duration};
 
@@ -167,26 +168,56 @@ impl SessionArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Screen")]
 pub(super) struct ScreenArgs {
-    /// dark, light, or the path of a theme file
-    #[arg(long, value_name = "THEME", default_value = "dark")]
+    /// auto (dark or light), a name from 'blackout themes', or the path of a theme file
+    #[arg(long, value_name = "THEME", default_value = "auto")]
     pub theme: String,
+    /// Colours to use: auto, true, 256, 16, none [default: auto: as the terminal says; NO_COLOR is
+    /// heeded]
+    #[arg(long, value_name = "COLOURS", value_parser = parse_colours, hide_default_value = true, default_value = "auto")]
+    pub colors: Colours,
+    /// Characters of bars and marks: braille, block, ascii [default: block, or ascii where the
+    /// terminal or its locale knows no better]
+    #[arg(long, value_name = "MARKERS", value_parser = parse_markers)]
+    pub markers: Option<Markers>,
     /// Draw with plain ASCII characters only
-    #[arg(long)]
+    #[arg(long, hide = true, conflicts_with = "markers")]
     pub ascii: bool,
 }
 
+/// What `--colors` asks for; `None` for what the terminal says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Colours(pub Option<Depth>);
+
 impl ScreenArgs {
     pub(super) fn options(&self) -> TuiOptions {
+        if self.colors.0.is_some() {
+            // What is asked for here goes above NO_COLOR, which the terminal library would heed.
+            crossterm::style::force_color_output(true);
+        }
+        let markers = if self.ascii { Some(Markers::Ascii) } else { self.markers };
         TuiOptions {
-            theme: match self.theme.as_str() {
-                "dark" => ThemeChoice::Dark,
-                "light" => ThemeChoice::Light,
-                path => ThemeChoice::File(PathBuf::from(path)),
-            },
-            markers: if self.ascii { Markers::Ascii } else { Markers::Unicode },
+            theme: ThemeChoice::of(&self.theme),
+            colours: self.colors.0,
+            markers: markers.unwrap_or_else(Markers::from_env),
             ..TuiOptions::default()
         }
     }
+}
+
+pub(super) fn parse_colours(text: &str) -> Result<Colours, String> {
+    one_of(text, Depth::NAMES, "colours").map(Colours)
+}
+
+fn parse_markers(text: &str) -> Result<Markers, String> {
+    one_of(text, Markers::NAMES, "markers")
+}
+
+/// The value of the name that was written, or which names there are.
+fn one_of<T: Copy>(text: &str, names: &[(&str, T)], what: &str) -> Result<T, String> {
+    names.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        format!("'{text}' are no {what}: choose from {}", names.join(", "))
+    })
 }
 
 fn parse_policy(text: &str) -> Result<StopPolicy, String> {

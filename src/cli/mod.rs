@@ -27,6 +27,7 @@ mod requests;
 mod run;
 pub mod show;
 mod stage;
+pub mod themes;
 pub mod watch;
 mod welcome;
 
@@ -63,6 +64,7 @@ enum Command {
     Load(load::Args),
     Agent(agent::Args),
     Doctor(doctor::Args),
+    Themes(themes::Args),
     #[command(hide = true)]
     InternalGuardian(internal_guardian::Args),
 }
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Some(Command::Load(args)) => load::run(args),
         Some(Command::Agent(args)) => agent::run(args),
         Some(Command::Doctor(args)) => doctor::run(args),
+        Some(Command::Themes(args)) => themes::run(&args),
         Some(Command::InternalGuardian(args)) => internal_guardian::run(args),
     };
     result.unwrap_or_else(|e| {

@@ -14,7 +14,8 @@ use super::args::ScreenArgs;
 use crate::event::Nanos;
 use crate::session::Player;
 use crate::tui::picture::cast::{self, CastOptions};
-use crate::tui::picture::{self, Format, Paper};
+use crate::tui::picture::{self, Format};
+use crate::tui::theme::Depth;
 use crate::tui::view::Page;
 use crate::tui::{Extra, Mode, RecorderInfo, ReplayInfo, View};
 use crate::units::{parse_duration, show_duration};
@@ -99,7 +100,7 @@ impl PictureArgs {
             picture::frame(&view, state, &extra, self.size)
         });
         let scale = self.scale.unwrap_or_else(|| format.scale());
-        let bytes = picture::render(&frame, format, Paper::of(&view.theme), scale)?;
+        let bytes = picture::render(&frame, format, view.theme.paper, scale)?;
         std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
     }
 
@@ -167,7 +168,9 @@ impl PictureArgs {
 /// The view that pictures and casts are drawn with: everything the options say about it.
 fn view_for(_args: &PictureArgs, screen: &ScreenArgs) -> Result<View> {
     let options = screen.options();
-    Ok(View::new(options.theme.theme()?, options.markers))
+    // A picture has all colours, whatever the terminal it is asked for on.
+    let theme = options.theme.theme()?.at_depth(options.colours.unwrap_or(Depth::True));
+    Ok(View::new(theme, options.markers))
 }
 
 fn nanos(d: Duration) -> Nanos {

@@ -16,6 +16,27 @@ impl Markers {
     /// Block elements.
     #[allow(non_upper_case_globals, reason = "it reads as the variant it stands for")]
     pub const Unicode: Self = Self::Block;
+
+    /// By the names that `--markers` takes.
+    pub const NAMES: &[(&str, Self)] = &[("braille", Self::Braille), ("block", Self::Block), ("ascii", Self::Ascii)];
+
+    /// What this process's terminal can be trusted to show.
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self::detect(|name| std::env::var(name).ok())
+    }
+
+    /// What a terminal can be trusted to show: blocks, which have twice the steps of braille, or
+    /// ASCII where the locale is not UTF-8 or the terminal is one that has no eighths of blocks
+    /// (Linux's own console, dumb ones, old ones).
+    pub fn detect(var: impl Fn(&str) -> Option<String>) -> Self {
+        let set = |name| var(name).filter(|v| !v.is_empty());
+        let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default();
+        let locale = locale.to_ascii_lowercase();
+        let term = var("TERM").unwrap_or_default();
+        let plain = matches!(term.as_str(), "linux" | "dumb") || term.starts_with("vt");
+        if plain || !(locale.contains("utf-8") || locale.contains("utf8")) { Self::Ascii } else { Self::Block }
+    }
 }
 
 /// The characters the screen is made of.
@@ -66,7 +87,7 @@ pub(crate) struct Glyphs {
     pub(crate) corners: [&'static str; 6],
 }
 
-static BLOCK: Glyphs = Glyphs {
+const BLOCK: Glyphs = Glyphs {
     bars: [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
     over: "▓",
     rule: "─",
@@ -105,13 +126,25 @@ static BLOCK: Glyphs = Glyphs {
     unknown: "?",
     times: "×",
     ellipsis: "…",
-    play: "▶",
+    play: "►",
     pause: "‖",
     middot: "·",
     corners: ["┌", "┐", "└", "┘", "─", "│"],
 };
 
-static ASCII: Glyphs = Glyphs {
+const BRAILLE: Glyphs = Glyphs {
+    bars: [" ", "⣀", "⣀", "⣤", "⣤", "⣶", "⣶", "⣿", "⣿"],
+    over: "⢕",
+    link: "⠒",
+    setup: "⠂",
+    pre_copy: "⢌",
+    stop_and_copy: "⣿",
+    post_copy: "⢵",
+    recovery: "⠶",
+    ..BLOCK
+};
+
+const ASCII: Glyphs = Glyphs {
     bars: [" ", ".", ".", ":", ":", "|", "|", "#", "#"],
     over: "%",
     rule: "-",
@@ -159,8 +192,120 @@ static ASCII: Glyphs = Glyphs {
 impl Glyphs {
     pub(crate) fn of(markers: Markers) -> &'static Self {
         match markers {
-            Markers::Block | Markers::Braille => &BLOCK,
+            Markers::Braille => &BRAILLE,
+            Markers::Block => &BLOCK,
             Markers::Ascii => &ASCII,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use unicode_width::UnicodeWidthStr;
+
+    use super::*;
+
+    /// Every symbol of a set, each a cell of the screen.
+    fn symbols(g: &Glyphs) -> Vec<&'static str> {
+        let Glyphs { bars, corners, arrow: _, .. } = g;
+        let mut all: Vec<&str> = bars.iter().chain(corners).copied().collect();
+        all.extend([
+            g.over,
+            g.rule,
+            g.axis,
+            g.axis_label,
+            g.tick,
+            g.link,
+            g.requested,
+            g.set,
+            g.hypervisor,
+            g.pointer,
+            g.slider_full,
+            g.slider_knob,
+            g.slider_empty,
+            g.range_left,
+            g.range_line,
+            g.range_right,
+            g.range_point,
+            g.dot,
+            g.ring,
+            g.warn,
+            g.lost,
+            g.late,
+            g.error,
+            g.not_sent,
+            g.pending,
+            g.duplicate,
+            g.mark,
+            g.setup,
+            g.pre_copy,
+            g.stop_and_copy,
+            g.post_copy,
+            g.recovery,
+            g.idle,
+            g.unknown,
+            g.times,
+            g.ellipsis,
+            g.play,
+            g.pause,
+            g.middot,
+        ]);
+        all
+    }
+
+    #[test]
+    fn every_symbol_is_one_column() {
+        for (name, markers) in Markers::NAMES {
+            for symbol in symbols(Glyphs::of(*markers)) {
+                assert_eq!((symbol.width(), symbol.chars().count()), (1, 1), "{name}: {symbol:?}");
+                assert!(*markers != Markers::Ascii || symbol.is_ascii(), "{symbol:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn symbols_are_of_blocks_that_fonts_for_terminals_have() {
+        // Two of these are emoji as well, which some terminals draw two columns wide.
+        const EMOJI: [&str; 4] = ["▶", "◀", "▪", "▫"];
+        for markers in [Markers::Block, Markers::Braille] {
+            for symbol in symbols(Glyphs::of(markers)) {
+                let c = u32::from(symbol.chars().next().unwrap());
+                let common = matches!(c,
+                    0x20..=0x7e | 0xb7 | 0xd7 | 0x2016 | 0x2026   // text and punctuation
+                    | 0x2500..=0x257f | 0x2580..=0x259f           // lines, blocks
+                    | 0x25a0..=0x25cf                             // shapes
+                );
+                let braille = markers == Markers::Braille && (0x2800..=0x28ff).contains(&c);
+                assert!((common || braille) && !EMOJI.contains(&symbol), "{symbol} U+{c:04X}");
+            }
+        }
+    }
+
+    #[test]
+    fn textures_differ_where_colours_may_not() {
+        for (name, markers) in Markers::NAMES {
+            let g = Glyphs::of(*markers);
+            let phases = [g.setup, g.pre_copy, g.stop_and_copy, g.post_copy, g.recovery, g.idle, g.unknown];
+            let fates = [g.lost, g.late, g.error, g.not_sent, g.pending, g.duplicate];
+            for family in [&phases[..], &fates[..]] {
+                for (i, a) in family.iter().enumerate() {
+                    assert!(!family[..i].contains(a), "{name}: {a}");
+                }
+            }
+            assert_ne!(g.over, g.bars[8], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_that_knows_no_better_gets_ascii() {
+        let of = |vars: &[(&str, &str)]| {
+            Markers::detect(|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+        };
+        assert_eq!(of(&[("LANG", "en_GB.UTF-8"), ("TERM", "xterm")]), Markers::Block);
+        assert_eq!(of(&[("LANG", "C.utf8"), ("LC_ALL", ""), ("TERM", "tmux-256color")]), Markers::Block);
+        assert_eq!(of(&[("LANG", "en_GB.UTF-8"), ("LC_ALL", "C"), ("TERM", "xterm")]), Markers::Ascii);
+        assert_eq!(of(&[("LANG", "C"), ("LC_CTYPE", "C.UTF-8"), ("TERM", "xterm")]), Markers::Block);
+        assert_eq!(of(&[("LANG", "C.UTF-8"), ("TERM", "linux")]), Markers::Ascii);
+        assert_eq!(of(&[("TERM", "xterm")]), Markers::Ascii);
     }
 }

@@ -30,6 +30,8 @@ use crate::event::OperatorEvent;
 pub struct TuiOptions {
     /// The theme.
     pub theme: ThemeChoice,
+    /// Colours the terminal can show; `None` for what its environment says.
+    pub colours: Option<Depth>,
     /// The characters.
     pub markers: Markers,
     /// Highest number of frames a second while data comes in (input is drawn at up to 30).
@@ -41,8 +43,9 @@ pub struct TuiOptions {
 impl Default for TuiOptions {
     fn default() -> Self {
         Self {
-            theme: ThemeChoice::Dark,
-            markers: Markers::Unicode,
+            theme: ThemeChoice::Auto,
+            colours: None,
+            markers: Markers::default(),
             max_fps: 10,
             stop: Arc::new(AtomicBool::new(false)),
         }
@@ -88,7 +91,8 @@ pub fn run(
     intents: Option<UnboundedSender<OperatorEvent>>,
     options: TuiOptions,
 ) -> anyhow::Result<ExitSummary> {
-    let view = View::new(options.theme.theme()?.at_depth(Depth::from_env()), options.markers);
+    let view =
+        View::new(options.theme.theme()?.at_depth(options.colours.unwrap_or_else(Depth::from_env)), options.markers);
     let signals = Signals::listen(Arc::clone(&options.stop))?;
     let screen = Screen::open()?;
     let mut session = Session { feed, intents, view, hits: Hits::default(), frames: 0 };

@@ -13,11 +13,9 @@ use std::path::{Path, PathBuf};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
-use ratatui::style::Color;
 use thiserror::Error;
 
 use super::draw::{Extra, draw};
-use super::theme::{Role, Theme};
 use super::view::View;
 use crate::session::State;
 
@@ -95,19 +93,6 @@ impl Paper {
     pub const DARK: Self = Self { ink: (0xd8, 0xde, 0xe9), ground: (0x14, 0x17, 0x1c) };
     /// A light terminal.
     pub const LIGHT: Self = Self { ink: (0x24, 0x29, 0x2f), ground: (0xfd, 0xfd, 0xfc) };
-
-    /// The terminal a theme is made for: a light one if its text is dark.
-    #[must_use]
-    pub fn of(theme: &Theme) -> Self {
-        let dark = |c: Color| {
-            let (r, g, b) = look::rgb(c, Self::DARK.ink);
-            // Luma of ITU-R BT.601, in thousandths.
-            299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b) < 128_000
-        };
-        // Plain text is often left to the terminal; labels rarely are.
-        let mut inks = [Role::Text, Role::Muted].into_iter().filter_map(|role| theme.style(role).fg);
-        if inks.find(|c| *c != Color::Reset).is_some_and(dark) { Self::LIGHT } else { Self::DARK }
-    }
 }
 
 /// The frame that a screen of so many columns and rows shows.
@@ -149,7 +134,6 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::theme::{DARK, LIGHT};
 
     #[test]
     fn the_name_tells_the_format() {
@@ -159,12 +143,5 @@ mod tests {
             let error = Format::of(Path::new(bad)).unwrap_err().to_string();
             assert!(error.contains(".svg or .png"), "{error}");
         }
-    }
-
-    #[test]
-    fn the_paper_fits_the_theme() {
-        assert_eq!(Paper::of(&Theme::parse("dark", DARK).unwrap()), Paper::DARK);
-        assert_eq!(Paper::of(&Theme::parse("light", LIGHT).unwrap()), Paper::LIGHT);
-        assert_eq!(Paper::of(&Theme::mono()), Paper::DARK);
     }
 }
