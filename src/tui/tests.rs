@@ -10,13 +10,14 @@ use super::edit::{Control, type_load};
 use super::feed::RecorderInfo;
 use super::fixture::*;
 use super::history::{Column, HistoryView};
+use super::hits::{Hit, Hits};
 use super::run::{Markers, ThemeChoice, TuiOptions, run};
 use super::theme::Theme;
 use super::time::{Scale, TimeView};
-use super::view::{Asked, Confirm, Entry, Page, View};
+use super::view::{Asked, Confirm, Entry, Menu, Page, View};
 use crate::event::{Class, Phase, Sample};
 use crate::session::State;
-use crate::session::state::{Outcome, PhaseSpan};
+use crate::session::state::{Outcome, PhaseSpan, Ramp};
 
 fn fresh() -> View {
     View::default()
@@ -52,6 +53,69 @@ fn overlays_screen() {
     entry.error = type_load(&view.load(&state), Control::Rate, "9k/s", None, view.hold).err();
     view.entry = Some(entry);
     insta::assert_snapshot!("entry_80x24", screen(&view, &state, &extra, 80, 24));
+}
+
+/// What lies where in a frame.
+fn hits(view: &View, state: &State, extra: &Extra, width: u16, height: u16) -> Hits {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    let mut hits = Hits::default();
+    terminal.draw(|frame| hits = draw(view, state, extra, frame)).unwrap();
+    hits
+}
+
+/// A ramp runs, the guest is busy by its own word, WSET is not what was asked for, and the hosts
+/// have said what they offer.
+fn at_the_consoles() -> (View, State, Extra) {
+    let now = 7_500 * MS;
+    let mut state = offering(idle(now));
+    state.load.ramp = Some(Ramp { from_pages_per_s: 2000.0, to_pages_per_s: 12_000.0, began: 7 * S, over_ns: 20 * S });
+    let report = &mut state.load.achieved.as_mut().unwrap().1;
+    (report.guest_cpu_pct, report.wset_bytes) = (Some(57.2), 64 << 20);
+    let next = state.next.as_mut().unwrap();
+    next.extra.insert("cpu-throttle-increment".into(), 25.into());
+    next.extra.insert("cpu-throttle-initial".into(), 20.into());
+    let view = View { selected: Control::Parameter(6), ..fresh() };
+    (view, state, live(now))
+}
+
+#[test]
+fn consoles_screen() {
+    let (mut view, state, extra) = at_the_consoles();
+    for (width, height) in [(80, 24), (120, 40)] {
+        insta::assert_snapshot!(format!("consoles_{width}x{height}"), screen(&view, &state, &extra, width, height));
+    }
+    view.menu = Some(Menu::Presets(3));
+    for (width, height) in [(80, 24), (120, 40)] {
+        insta::assert_snapshot!(format!("presets_{width}x{height}"), screen(&view, &state, &extra, width, height));
+    }
+}
+
+#[test]
+fn the_mouse_finds_controls_sliders_and_answers() {
+    let (mut view, state, mut extra) = at_the_consoles();
+    let there = |view: &View, extra: &Extra, hit| hits(view, &state, extra, 120, 40).area_of(hit);
+    let slider = there(&view, &extra, Hit::Slider(Control::Rate)).unwrap();
+    let row = there(&view, &extra, Hit::Control(Control::Rate)).unwrap();
+    assert!(slider.y == row.y && slider.width >= 10 && row.width > slider.width, "{slider:?} {row:?}");
+    assert!(there(&view, &extra, Hit::Control(Control::Parameter(6))).is_some());
+    view.confirm = Some(Confirm::RampEnd);
+    let (yes, no) = (there(&view, &extra, Hit::Answer(true)), there(&view, &extra, Hit::Answer(false)));
+    assert!(yes.unwrap().right() < no.unwrap().x);
+    assert_eq!(there(&view, &extra, Hit::Slider(Control::Rate)), None, "a question lies in front of it");
+    view.confirm = None;
+    extra.mode = Mode::Replay(replay_info(extra.now));
+    assert_eq!(there(&view, &extra, Hit::Slider(Control::Rate)), None, "a replay has nothing to change");
+}
+
+#[test]
+fn a_refusal_gives_its_reason() {
+    let mut state = idle(7_500 * MS);
+    state.load.requested.as_mut().unwrap().0 = 3;
+    state.load.refused = Some((3, "WSET is over the limit".into(), 7 * S));
+    for (width, height) in [(80, 24), (120, 40), (200, 50)] {
+        let text = screen(&fresh(), &state, &live(state.now), width, height).to_string();
+        assert!(text.contains("refused: WSET is over"), "{width}x{height}:\n{text}");
+    }
 }
 
 #[test]
@@ -217,6 +281,7 @@ proptest! {
         anchor in any::<Option<u64>>(),
         overlay in 0u8..5,
         back: usize,
+        torn_offers: bool,
         replay: bool,
     ) {
         let mut view = fresh();
@@ -239,8 +304,11 @@ proptest! {
                 entry.error = Some("x".repeat(200));
                 view.entry = Some(entry);
             }
+            4 => view.menu = Some(Menu::Presets(back)),
             _ => {}
         }
+        let state = if torn_offers { offering(state) } else { state };
+        view.selected = Control::Parameter((back % 12) as u16);
         let mode = if replay { Mode::Replay(replay_info(now)) } else { Mode::Live };
         let extra = Extra { now, recorder: (!replay).then(recorder), mode };
         view.observe(&state, now);

@@ -92,7 +92,7 @@ fn on_off(text: &str) -> Result<bool, String> {
     }
 }
 
-/// The rules of a stop policy in few words: `29 rounds or 3 x RAM or <50 pages`.
+/// The rules of a stop policy in few words: `29 rounds or 3 x RAM or <50 pg`.
 #[must_use]
 pub fn show_policy(policy: &StopPolicy) -> String {
     let mut rules = Vec::new();
@@ -103,7 +103,7 @@ pub fn show_policy(policy: &StopPolicy) -> String {
         rules.push(format!("{factor} x RAM"));
     }
     if let Some(pages) = policy.remaining_pages_below {
-        rules.push(format!("<{pages} pages"));
+        rules.push(format!("<{pages} pg"));
     }
     if let Some(ns) = policy.after_ns {
         rules.push(units::show_duration(Duration::from_nanos(ns)));

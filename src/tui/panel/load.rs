@@ -134,7 +134,7 @@ fn remark(ctx: &Ctx<'_>) -> Option<(String, String, Role)> {
         let (from, to) = (count(ramp.from_pages_per_s), count(ramp.to_pages_per_s));
         let left = ramp_left_s(ramp, now);
         let crosses = link_pages_per_s(state).and_then(|link| crosses_in_s(ramp, link, now));
-        let crosses = crosses.map_or(String::new(), |s| format!(", link in about {}", rough_seconds(s)));
+        let crosses = crosses.map_or(String::new(), |s| format!(", crosses the link in about {}", rough_seconds(s)));
         let arrow = ctx.glyphs.arrow;
         let long = format!("ramp {from} {arrow} {to}, {left:.1} s left{crosses}");
         return Some((long, format!("ramp {from}{arrow}{to} {left:.1} s left"), Role::Warn));

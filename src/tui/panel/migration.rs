@@ -18,8 +18,6 @@ use crate::units::{link_pages_per_s, show_bandwidth, show_bytes, show_count};
 
 /// Where the values of our own controls begin.
 const VALUES: u16 = 18;
-/// From this width on there is room for remarks beside the values.
-const WIDE: u16 = 56;
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, area);
@@ -30,13 +28,17 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     // From the foot: what can be done, then how it fares (or the policy's rules), then the controls.
     let foot = pen.height().saturating_sub(1);
     let live = lines.len().min(if pen.height() > 9 { 3 } else { 2 }) as u16;
-    let rules = u16::from(run.is_none() && pen.width() < WIDE);
+    let beside = pen.width().saturating_sub(VALUES + width(&settings.policy.name) + 2);
+    let rules = u16::from(run.is_none() && width(&policy_words(ctx, &settings)) > beside);
     let rows = foot.saturating_sub(1 + live + rules);
     let first = list(ctx, &mut pen, rows, &settings, run.is_some());
     title(ctx, &mut pen, run, rows, first);
     if rules > 0 {
         let room = pen.width().saturating_sub(2);
-        let text = format!("policy: {}", policy_words(ctx, &settings));
+        let mut text = format!("policy: {}", policy_words(ctx, &settings));
+        if width(&text) > room {
+            text = format!("policy: {}", show_policy(&settings.policy));
+        }
         pen.text(2, rows + 1, &shorten(&text, room, ctx.glyphs), ctx.style(Role::Muted));
     }
     for (i, line) in lines.iter().take(usize::from(live)).enumerate() {
@@ -138,8 +140,8 @@ fn own_value(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, control: Control, m: &Mig
     };
     let x = pen.text(VALUES, y, &value, ctx.style(Role::Value)) + 2;
     let room = pen.width().saturating_sub(x);
-    if width(&remark) <= room || control == Control::Policy && pen.width() >= WIDE {
-        pen.text(x, y, &shorten(&remark, room, ctx.glyphs), ctx.style(Role::Muted));
+    if width(&remark) <= room {
+        pen.text(x, y, &remark, ctx.style(Role::Muted));
     }
 }
 
