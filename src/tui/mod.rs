@@ -22,6 +22,7 @@ mod series;
 pub mod svg;
 pub mod theme;
 pub mod time;
+pub mod tracks;
 pub mod view;
 
 pub use draw::{Extra, Mode, draw};

@@ -226,7 +226,6 @@ pub(crate) fn remaining_columns(state: &State, axis: &Axis) -> Vec<Option<u64>> 
 }
 
 /// What was sent in each column, bytes/s (the highest of the column).
-#[allow(dead_code)]
 pub(crate) fn throughput_columns(state: &State, axis: &Axis) -> Vec<Option<f64>> {
     let mut columns: Vec<Option<f64>> = vec![None; usize::from(axis.columns)];
     for migration in visible(state, axis) {
@@ -248,7 +247,6 @@ pub(crate) fn throughput_columns(state: &State, axis: &Axis) -> Vec<Option<f64>>
 }
 
 /// How busy the CPUs were in one column, % (the highest of the column).
-#[allow(dead_code)]
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct CpuColumn {
     /// This machine, % of all its CPUs.
@@ -260,7 +258,6 @@ pub(crate) struct CpuColumn {
 }
 
 /// The CPUs of each column.
-#[allow(dead_code)]
 pub(crate) fn cpu_columns(state: &State, axis: &Axis) -> Vec<CpuColumn> {
     let mut columns = vec![CpuColumn::default(); usize::from(axis.columns)];
     let top = |old: Option<f64>, new: f64| Some(old.unwrap_or(0.0).max(finite(new)));

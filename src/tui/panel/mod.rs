@@ -2,6 +2,8 @@
 
 pub(crate) mod banner;
 pub(crate) mod clock;
+pub(crate) mod cpu;
+pub(crate) mod curve;
 pub(crate) mod dialog;
 pub(crate) mod dirty;
 pub(crate) mod footer;
@@ -14,7 +16,10 @@ pub(crate) mod menu;
 pub(crate) mod migration;
 pub(crate) mod phases;
 pub(crate) mod ping;
+pub(crate) mod readout;
 pub(crate) mod remaining;
 pub(crate) mod result;
+pub(crate) mod step;
+pub(crate) mod throughput;
 pub(crate) mod tiny;
 pub(crate) mod tracks;
