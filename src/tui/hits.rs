@@ -1,5 +1,7 @@
 //! What lies where on the screen, for the mouse: written down by whoever draws it.
 
+use std::time::{Duration, Instant};
+
 use ratatui::layout::{Position, Rect};
 
 use super::edit::Control;
@@ -63,9 +65,37 @@ impl Hits {
     }
 }
 
+/// Two clicks at one place within so long are one double click.
+const DOUBLE: Duration = Duration::from_millis(500);
+
+/// What the mouse holds, and where it clicked last.
+#[derive(Debug, Clone, Default)]
+pub struct Pointer {
+    /// What the button went down on, and its area.
+    pub(super) held: Option<(Rect, Hit)>,
+    clicked: Option<(Instant, Hit)>,
+}
+
+impl Pointer {
+    /// Takes notice of a click; true where it is the second of a double click.
+    pub(super) fn click(&mut self, hit: Hit) -> bool {
+        let now = Instant::now();
+        let double = self.clicked.is_some_and(|(t, h)| h == hit && now.duration_since(t) < DOUBLE);
+        self.clicked = (!double).then_some((now, hit));
+        double
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_clicks_at_one_place_are_a_double_click_and_a_third_is_none() {
+        let mut pointer = Pointer::default();
+        let clicks = [Hit::Migration(1), Hit::Migration(1), Hit::Migration(1), Hit::Migration(2)];
+        assert_eq!(clicks.map(|hit| pointer.click(hit)), [false, true, false, false]);
+    }
 
     #[test]
     fn what_comes_later_lies_in_front() {

@@ -25,6 +25,7 @@ pub mod sentence;
 mod series;
 pub mod theme;
 pub mod time;
+pub mod tracks;
 pub mod view;
 
 pub use draw::{Extra, Mode, draw};

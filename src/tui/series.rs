@@ -220,7 +220,6 @@ pub(crate) fn remaining_columns(state: &State, axis: &Axis) -> Vec<Option<u64>> 
 }
 
 /// What was sent in each column, bytes/s (the highest of the column).
-#[allow(dead_code)]
 pub(crate) fn throughput_columns(state: &State, axis: &Axis) -> Vec<Option<f64>> {
     let mut columns = vec![None; usize::from(axis.columns)];
     let sampled = each_sample(state, axis, |i, sample| {
@@ -233,7 +232,6 @@ pub(crate) fn throughput_columns(state: &State, axis: &Axis) -> Vec<Option<f64>>
 }
 
 /// How busy the CPUs were in one column, % (the highest of the column).
-#[allow(dead_code)]
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct CpuColumn {
     /// This machine, % of all its CPUs.
@@ -245,7 +243,6 @@ pub(crate) struct CpuColumn {
 }
 
 /// The CPUs of each column.
-#[allow(dead_code)]
 pub(crate) fn cpu_columns(state: &State, axis: &Axis) -> Vec<CpuColumn> {
     let mut columns = vec![CpuColumn::default(); usize::from(axis.columns)];
     let (Some(seen), Some(reports)) = (few(&state.host_cpu, axis), few(&state.reports, axis)) else {

@@ -7,7 +7,7 @@ use ratatui::style::Color;
 
 use super::draw::{Extra, Mode, draw};
 use super::edit::{Control, type_load};
-use super::feed::RecorderInfo;
+use super::feed::{RecorderInfo, ReplayInfo};
 use super::fixture::*;
 use super::history::{Column, HistoryView};
 use super::hits::{Hit, Hits};
@@ -31,6 +31,16 @@ fn screen(view: &View, state: &State, extra: &Extra, width: u16, height: u16) ->
         })
         .unwrap();
     terminal.backend().clone()
+}
+
+/// What lies where in a frame at 80x24.
+pub(super) fn hits_of(view: &mut View, state: &State, now: u64, replay: Option<ReplayInfo>) -> Hits {
+    let extra = replay.map_or_else(|| live(now), |info| Extra { now, recorder: None, mode: Mode::Replay(info) });
+    let mut hits = Hits::default();
+    let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+    view.observe(state, now);
+    terminal.draw(|frame| hits = draw(view, state, &extra, frame)).unwrap();
+    hits
 }
 
 fn live(now: u64) -> Extra {

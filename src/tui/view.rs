@@ -6,11 +6,13 @@ use std::sync::Arc;
 use super::edit::{Control, Hold, default_migration};
 pub use super::entry::Entry;
 use super::history::HistoryView;
+use super::hits::Pointer;
 use super::keys::Keymap;
 use super::log::LogView;
 use super::run::Markers;
 use super::theme::{DARK, Theme};
 use super::time::TimeView;
+use super::tracks::TrackList;
 use crate::event::{LoadSettings, MigrationSettings, Nanos, OperatorEvent};
 use crate::session::State;
 
@@ -115,6 +117,8 @@ pub struct View {
     pub keymap: Arc<Keymap>,
     /// The part of time in view, the cursor, the measure.
     pub time: TimeView,
+    /// Which tracks are shown, in which order and how high.
+    pub tracks: TrackList,
     /// How the history is shown.
     pub history: HistoryView,
     /// How the log is shown.
@@ -124,6 +128,8 @@ pub struct View {
     pub(super) asked_load: Option<(u64, LoadSettings)>,
     pub(super) asked_migration: Option<(Nanos, MigrationSettings)>,
     pub(super) intents: Vec<OperatorEvent>,
+    /// What the mouse holds.
+    pub(super) pointer: Pointer,
     pub(super) seen_settled: usize,
     pub(super) seen_begun: usize,
 }
@@ -151,6 +157,8 @@ impl View {
             help: false,
             keymap: Arc::default(),
             time: TimeView::default(),
+            tracks: TrackList::default(),
+            pointer: Pointer::default(),
             history: HistoryView::default(),
             log: LogView::default(),
             notice: None,

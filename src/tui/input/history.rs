@@ -77,6 +77,6 @@ pub(super) fn head(view: &mut View, i: usize) {
 }
 
 /// Brings a stretch of time into view.
-fn fit(view: &mut View, from: Nanos, _to: Nanos) {
-    view.time.cursor = Some(from);
+fn fit(view: &mut View, from: Nanos, to: Nanos) {
+    view.time.fit(from, to);
 }

@@ -80,5 +80,5 @@ pub(super) fn back(view: &mut View) -> bool {
 
 /// Moves the time cursor.
 fn go_to(view: &mut View, t: Nanos) {
-    view.time.cursor = Some(t);
+    view.time.go_to(t);
 }

@@ -1,27 +1,52 @@
-//! The time axis itself, below all tracks, with the operator's marks.
+//! The time axis itself, below all tracks: its labels, the operator's marks, the measure, and whether
+//! the picture stands still.
+
+use std::time::Duration;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Modifier;
 
+use super::readout::length;
+use crate::event::Nanos;
 use crate::tui::axis::clock;
 use crate::tui::draw::Ctx;
+use crate::tui::keys::Action;
 use crate::tui::pen::{Pen, width};
 use crate::tui::theme::Role;
+use crate::units::show_duration;
+
+/// Columns of a mark's note.
+const NOTE: u16 = 10;
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, area);
     let g = ctx.gutter;
-    let muted = ctx.style(Role::Muted);
     if g > 0 {
-        let column = ctx.axis.column_ns;
-        let text = match column {
-            c if c < 1_000_000_000 => format!("{} ms/col", c / 1_000_000),
-            c => format!("{} s/col", c / 1_000_000_000),
-        };
-        pen.right(0, g - 2, 0, &text, muted);
+        pen.right(0, g - 2, 0, &format!("{}/col", column_length(ctx.axis.column_ns)), ctx.style(Role::Muted));
         pen.cell(g - 1, 0, ctx.glyphs.axis_label, ctx.style(Role::Rule));
     }
-    let ticks = ctx.axis.ticks(10);
+    labels(ctx, &mut pen);
+    marks(ctx, &mut pen);
+    measure(ctx, &mut pen);
+    ends(ctx, &mut pen);
+    sign(ctx, &mut pen);
+}
+
+/// The length of a column, in whole units where it has them.
+fn column_length(ns: Nanos) -> String {
+    match ns {
+        ns if ns < 1_000_000 => format!("{} ms", ns as f64 / 1e6),
+        ns if ns < 1_000_000_000 => format!("{} ms", ns / 1_000_000),
+        ns if ns < 60_000_000_000 => format!("{} s", ns as f64 / 1e9),
+        ns if ns < 3_600_000_000_000 => format!("{} min", ns / 60_000_000_000),
+        ns => format!("{} h", ns / 3_600_000_000_000),
+    }
+}
+
+fn labels(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
+    let g = ctx.gutter;
+    let ticks = ctx.axis.ticks(if ctx.axis.column_ns < 20_000_000 { 12 } else { 10 });
     let step = match ticks.as_slice() {
         [a, b, ..] => b - a,
         _ => ctx.axis.column_ns,
@@ -31,12 +56,96 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
         let label = clock(t, step);
         if x + 1 + width(&label) <= ctx.axis.columns {
             pen.cell(g + x, 0, ctx.glyphs.tick, ctx.style(Role::Rule));
-            pen.text(g + x + 1, 0, &label, muted);
+            pen.text(g + x + 1, 0, &label, ctx.style(Role::Muted));
         }
     }
-    for (t, _) in &ctx.state.marks {
-        if let Some(x) = ctx.axis.column(*t) {
-            pen.cell(g + x, 0, ctx.glyphs.mark, ctx.style(Role::Mark));
+}
+
+/// Flags with the first letters of their notes, as far as the next flag leaves room.
+fn marks(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
+    let (axis, marks) = (&ctx.axis, &ctx.state.marks);
+    // Marks are kept in the order of time.
+    let from = marks.partition_point(|(t, _)| *t < axis.start(0)).min(marks.len());
+    let to = marks.partition_point(|(t, _)| *t < axis.end()).clamp(from, marks.len());
+    let mut end = axis.columns;
+    let style = ctx.style(Role::Mark);
+    for (t, note) in marks[from..to].iter().rev() {
+        let Some(x) = axis.column(*t).filter(|x| *x < end) else { continue };
+        pen.cell(ctx.gutter + x, 0, ctx.glyphs.mark, style);
+        // A blank keeps the note apart from what comes after.
+        let room = end.saturating_sub(x + 2).min(NOTE);
+        if room > 0 && !note.is_empty() {
+            let from = ctx.gutter + x + 1;
+            let to = pen.text_to(from, 0, from + room, note, style);
+            pen.fill(to, to + 1, 0, " ", style);
         }
+        end = x;
     }
+}
+
+/// The measure as a line from A to B, with its length where there is room.
+fn measure(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
+    let (Some(anchor), Some(cursor)) = (ctx.view.time.anchor, ctx.view.time.cursor) else { return };
+    let (from, to) = (anchor.min(cursor), anchor.max(cursor));
+    let columns = ctx.axis.columns_of(from, to);
+    if columns.is_empty() || from == to {
+        return;
+    }
+    let style = ctx.style(Role::Measure);
+    let g = ctx.gutter;
+    pen.fill(g + columns.start, g + columns.end, 0, ctx.glyphs.range_line, style);
+    let text = format!(" {} ", length(to - from));
+    let room = columns.len() as u16;
+    if width(&text) + 2 <= room {
+        pen.text(g + columns.start + (room - width(&text)) / 2, 0, &text, style.add_modifier(Modifier::BOLD));
+    }
+}
+
+/// Where the cursor and the anchor are; those out of view show on which side.
+fn ends(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
+    let time = &ctx.view.time;
+    let measuring = time.anchor.is_some();
+    let cursor = if measuring { "B" } else { ctx.glyphs.warn };
+    for (t, letter, role) in [(time.anchor, "A", Role::Anchor), (time.cursor, cursor, Role::Cursor)] {
+        let Some(t) = t else { continue };
+        let last = ctx.axis.columns.saturating_sub(1);
+        let (x, symbol) = match ctx.axis.column(t) {
+            Some(x) => (x, letter),
+            None if t < ctx.axis.start(0) => (0, "<"),
+            None => (last, ">"),
+        };
+        pen.cell(ctx.gutter + x, 0, symbol, ctx.style(role).add_modifier(Modifier::REVERSED));
+    }
+}
+
+/// That the picture stands still, and how to go on.
+fn sign(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
+    let Some(text) = frozen(ctx, ctx.axis.columns / 2) else { return };
+    let (g, wide) = (ctx.gutter, width(&text));
+    let right = (g + ctx.axis.columns).saturating_sub(wide);
+    // The ends of a measure stay to be seen.
+    let time = &ctx.view.time;
+    let hidden = |x: u16| {
+        [time.cursor, time.anchor]
+            .into_iter()
+            .flatten()
+            .filter_map(|t| ctx.axis.column(t))
+            .any(|c| (x..x + wide).contains(&(g + c)))
+    };
+    let x = if hidden(right) && !hidden(g) { g } else { right };
+    pen.text(x, 0, &text, ctx.style(Role::Frozen).add_modifier(Modifier::BOLD));
+}
+
+/// Words about a picture that stands still, in at most `room` columns; `None` where it follows.
+pub(crate) fn frozen(ctx: &Ctx<'_>, room: u16) -> Option<String> {
+    if ctx.view.time.follows() {
+        return None;
+    }
+    let key = ctx.key(Action::Freeze);
+    let behind = ctx.axis.now.saturating_sub(ctx.axis.end());
+    let how_far = format!(", {} behind", show_duration(Duration::from_nanos(behind)));
+    let how_far = if behind == 0 { "" } else { &how_far };
+    [format!(" FROZEN{how_far}: {key} follows "), format!(" FROZEN: {key} "), "FROZEN".into()]
+        .into_iter()
+        .find(|t| width(t) <= room.max(6))
 }

@@ -2,9 +2,12 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
+use ratatui::style::{Modifier, Style};
 
+use super::curve::Curve;
 use super::ping::eighths;
+use crate::session::State;
+use crate::tui::axis::Axis;
 use crate::tui::draw::Ctx;
 use crate::tui::pen::{Pen, width};
 use crate::tui::series::{RateColumn, link_pages_per_s, nice_ceiling, rate_columns};
@@ -27,19 +30,26 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
         .fold(0.0, f64::max);
     let top = nice_ceiling(highest);
     scale(ctx, &mut pen, rows, top);
-    let chart = Chart { ctx, rows, top };
-    for (i, column) in columns.iter().enumerate() {
-        // The future has no line either.
-        if ctx.axis.start(i as u16) <= ctx.axis.now {
-            chart.column(&mut pen, ctx.gutter + i as u16, column);
-        }
+    let achieved = |state: &State, axis: &Axis| rate_columns(state, axis).iter().map(|c| c.achieved).collect();
+    let chart = Chart { ctx, rows, top, curve: Curve::new(ctx, rows, top, achieved) };
+    // The future has no line either.
+    let past = columns.iter().zip(0u16..).filter(|(_, i)| ctx.axis.start(*i) <= ctx.axis.now);
+    for (column, i) in past {
+        chart.column(&mut pen, i, column);
     }
+    chart.crossings(&mut pen, &columns);
 }
 
 struct Chart<'a> {
     ctx: &'a Ctx<'a>,
     rows: u16,
     top: f64,
+    curve: Curve,
+}
+
+/// Whether more is dirtied than the link takes.
+fn over(c: &RateColumn) -> Option<bool> {
+    Some(c.achieved? > c.link?)
 }
 
 impl Chart<'_> {
@@ -48,48 +58,68 @@ impl Chart<'_> {
         ((eighths(value / self.top, self.rows) - 1) / 8) as u16
     }
 
-    fn column(&self, pen: &mut Pen<'_>, x: u16, c: &RateColumn) {
-        let (ctx, glyphs) = (self.ctx, self.ctx.glyphs);
-        let over = matches!((c.achieved, c.link), (Some(a), Some(l)) if a > l);
+    fn column(&self, pen: &mut Pen<'_>, i: u16, c: &RateColumn) {
+        let (ctx, glyphs, curve) = (self.ctx, self.ctx.glyphs, &self.curve);
+        let x = ctx.gutter + i;
+        let over = over(c) == Some(true);
         let link_row = c.link.map(|l| self.row(l));
-        // Per row from below: how much of it the bar fills, in eighths.
-        let filled = c.achieved.filter(|a| *a > 0.0).map_or(0, |a| eighths(a / self.top, self.rows));
-        let part = |row: u16| filled.saturating_sub(u32::from(row) * 8).min(8);
-        for row in 0..self.rows {
-            let part = part(row);
-            if part == 0 {
-                break;
-            }
+        let bar_row = curve.top_row(i);
+        for row in 0..=bar_row.unwrap_or(0) {
+            let Some(symbol) = curve.symbol(glyphs, i, row) else { break };
             let above = over && link_row.is_some_and(|l| row >= l);
-            let symbol = if above && part == 8 { glyphs.over } else { glyphs.bars[part as usize] };
-            let is_top = filled <= (u32::from(row) + 1) * 8;
             let role = if above {
                 Role::RateOver
-            } else if is_top {
+            } else if bar_row == Some(row) {
                 Role::RateAchieved
             } else {
                 Role::RateBody
             };
+            let mut letter = [0; 4];
+            let symbol = if above && curve.full(i, row) { glyphs.over } else { symbol.encode_utf8(&mut letter) };
             pen.cell(x, self.y(row), symbol, ctx.style(role));
         }
         if let Some(row) = link_row {
             // Where the bar passes the line within one row, the bar's own colour and texture say so.
-            if !(over && part(row) > 0 && self.row(c.achieved.unwrap_or(0.0)) == row) {
-                self.overlay(pen, x, row, part(row), glyphs.link, Role::Link, over);
+            if !(over && bar_row == Some(row)) {
+                self.overlay(pen, i, row, glyphs.link, Role::Link, over);
             }
         }
-        let bar_row = c.achieved.map(|a| self.row(a));
         for (value, symbol, role) in
             [(c.set, glyphs.set, Role::RateSet), (c.requested, glyphs.requested, Role::RateRequested)]
         {
             let row = value.map(|v| self.row(v));
             if let Some(row) = row.filter(|_| row != bar_row && row != link_row) {
-                self.overlay(pen, x, row, part(row), symbol, role, over);
+                self.overlay(pen, i, row, symbol, role, over);
             }
         }
         if let Some(seen) = c.hypervisor {
-            let row = self.row(seen);
-            self.overlay(pen, x, row, part(row), glyphs.hypervisor, Role::RateHypervisor, over);
+            self.overlay(pen, i, self.row(seen), glyphs.hypervisor, Role::RateHypervisor, over);
+        }
+    }
+
+    /// Where the rate achieved passes the link: the jump. The words stand before it, where the rate was
+    /// under the line and there is nothing else.
+    fn crossings(&self, pen: &mut Pen<'_>, columns: &[RateColumn]) {
+        let (ctx, words) = (self.ctx, format!("over the link {}", self.ctx.glyphs.warn));
+        let mut under = None;
+        let mut free = 0;
+        for (c, i) in columns.iter().zip(0u16..) {
+            let Some(now) = over(c) else { continue };
+            // Nothing was known for long in between: that is no crossing seen.
+            let crossed = now && under.is_some_and(|u| i - u <= 3) && i > free;
+            if !now {
+                under = Some(i);
+            }
+            if !crossed {
+                continue;
+            }
+            under = None;
+            let row = self.curve.top_row(i).max(c.link.map(|l| self.row(l) + 1)).unwrap_or(0).min(self.rows - 1);
+            let style = ctx.style(Role::RateOver).add_modifier(Modifier::BOLD);
+            let text = if i - free > width(&words) { words.as_str() } else { ctx.glyphs.warn };
+            pen.text(ctx.gutter + i - width(text).min(i), self.y(row), text, style);
+            // A rate that wavers about the line is marked once.
+            free = i + 4;
         }
     }
 
@@ -98,16 +128,15 @@ impl Chart<'_> {
     }
 
     /// A mark on the bar or beside it: over a full cell it keeps the bar's colour behind it.
-    #[allow(clippy::too_many_arguments)]
-    fn overlay(&self, pen: &mut Pen<'_>, x: u16, row: u16, part: u32, symbol: &str, role: Role, over: bool) {
+    fn overlay(&self, pen: &mut Pen<'_>, i: u16, row: u16, symbol: &str, role: Role, over: bool) {
         let mut style = self.ctx.style(role);
         let behind = self.ctx.style(if over && role != Role::Link { Role::RateOver } else { Role::RateBody }).fg;
-        if part == 8
+        if self.curve.full(i, row)
             && let Some(colour) = behind
         {
             style.bg = Some(colour);
         }
-        pen.cell(x, self.y(row), symbol, style);
+        pen.cell(self.ctx.gutter + i, self.y(row), symbol, style);
     }
 }
 

@@ -72,6 +72,7 @@ fn position(ctx: &Ctx<'_>, pen: &mut Pen<'_>, info: &ReplayInfo) {
         pen.fill(x, knob, 0, ctx.glyphs.slider_full, ctx.style(Role::Slider));
         pen.fill(knob + 1, to, 0, ctx.glyphs.slider_empty, ctx.style(Role::Rule));
         pen.cell(knob, 0, ctx.glyphs.slider_knob, ctx.style(Role::Slider));
+        ctx.hit(pen.rect(x, 0, to - x), Hit::Position);
         x = to + 2;
     }
     let room = pen.width().saturating_sub(x + 1);

@@ -4,18 +4,58 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::dialog::frame;
+use crate::session::notable::Kind;
 use crate::tui::draw::Ctx;
 use crate::tui::hits::Hit;
+use crate::tui::keys::Action;
 use crate::tui::pen::width;
 use crate::tui::theme::Role;
 use crate::tui::view::Menu;
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer, menu: Menu) {
     match menu {
-        Menu::Presets(row) => return super::presets::render(ctx, area, buf, row),
-        Menu::Tracks(_) | Menu::Events(_) => {}
+        Menu::Presets(row) => super::presets::render(ctx, area, buf, row),
+        Menu::Tracks(i) => tracks(ctx, area, buf, i),
+        Menu::Events(i) => events(ctx, area, buf, i),
     }
-    let _ = (ctx, area, buf);
+}
+
+/// A box that is ticked or not.
+fn tick(on: bool) -> &'static str {
+    if on { "[x]" } else { "[ ]" }
+}
+
+fn tracks(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer, selected: usize) {
+    let full = ctx.glyphs.slider_full;
+    let rows: Vec<String> = ctx
+        .view
+        .tracks
+        .entries()
+        .iter()
+        .map(|e| {
+            let bar = full.repeat(usize::from(e.weight));
+            format!("{} {:<18} height {} {bar:<9}", tick(!e.hidden), e.track.name(), e.weight)
+        })
+        .collect();
+    let keys = "Space hide/show  J K move  + - 0 height  Esc";
+    list(ctx, area, buf, "Tracks", &rows, selected, keys);
+}
+
+fn events(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer, selected: usize) {
+    let [back, on] = [Action::EventBack, Action::EventOn].map(|a| ctx.key(a));
+    let row = |kind: Kind| {
+        let name = match kind {
+            Kind::Loss => "lost probes",
+            Kind::Phase => "phases",
+            Kind::Round => "rounds of pre-copy",
+            Kind::Mark => "marks",
+            Kind::LoadChange => "changes of the load",
+        };
+        format!("{} {name}", tick(ctx.view.time.kinds.has(kind)))
+    };
+    let rows = Kind::ALL.map(row);
+    let keys = "Space choose  a all or none  Esc";
+    list(ctx, area, buf, &format!("Events {back} and {on} go to"), &rows, selected, keys);
 }
 
 /// A list with a title, a selected row and a line about its keys.
@@ -33,7 +73,7 @@ pub(crate) fn list(
     let inner = super::dialog::inner(area, wide, high);
     let mut pen = frame(ctx, area, buf, wide, high, title);
     for (i, row) in rows.iter().enumerate() {
-        let style = ctx.style(if i == selected { Role::Selected } else { Role::Text });
+        let style = ctx.style(if i == selected { Role::SelectedRow } else { Role::Text });
         pen.fill(0, wide, i as u16, " ", style);
         pen.text(0, i as u16, row, style);
         ctx.hit(Rect { y: inner.y + i as u16, height: 1, ..inner }, Hit::Row(i));

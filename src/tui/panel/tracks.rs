@@ -1,48 +1,58 @@
-//! The tracks above one another, on one time axis.
+//! The tracks above one another, on one time axis, and what cursor and measure tell below it.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Modifier;
 
-use super::{clock, dirty, phases, ping, remaining};
+use super::{clock, cpu, dirty, phases, ping, readout, remaining, step, throughput};
 use crate::tui::draw::Ctx;
+use crate::tui::hits::Hit;
+use crate::tui::theme::Role;
+use crate::tui::tracks::Track;
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
-    let heights = heights(area.height);
+    let readout = readout::rows(ctx, area.width).min(area.height / 3);
+    let charts = area.height - readout;
+    let tracks = charts.saturating_sub(1);
     let mut y = area.y;
-    let renders = [phases::render, ping::render, dirty::render, remaining::render, clock::render];
-    for (height, render) in heights.into_iter().zip(renders) {
+    for (entry, height) in ctx.view.tracks.entries().iter().zip(ctx.view.tracks.heights(tracks)) {
+        let render = match entry.track {
+            Track::Phases => phases::render,
+            Track::Ping => ping::render,
+            Track::Dirty => dirty::render,
+            Track::Throughput => throughput::render,
+            Track::Remaining => remaining::render,
+            Track::Cpu => cpu::render,
+            Track::Step => step::render,
+        };
         if height > 0 {
             render(ctx, Rect { y, height, ..area }, buf);
         }
         y += height;
     }
+    clock::render(ctx, Rect { y: area.y + tracks, height: charts.min(1), ..area }, buf);
+    let columns = Rect { x: area.x + ctx.gutter, width: area.width.saturating_sub(ctx.gutter), ..area };
+    ctx.hit(Rect { height: charts, ..columns }, Hit::Time);
+    lines(ctx, Rect { height: tracks, ..columns }, buf);
+    readout::render(ctx, Rect { y: area.y + charts, height: readout, ..area }, buf);
 }
 
-/// Rows for phases, pings, dirty rate, remaining and the clock.
-fn heights(total: u16) -> [u16; 5] {
-    let phases = if total >= 14 { 2 } else { 1 };
-    let clock = 1;
-    let rest = total.saturating_sub(phases + clock);
-    if rest < 9 {
-        let ping = rest.min(4);
-        return [phases.min(total), ping, rest - ping, 0, clock.min(total.saturating_sub(phases))];
-    }
-    let spare = rest - 9;
-    // The dirty rate against the link is the picture of the jump: it gets the most.
-    let remaining = 1 + ((spare + 1) / 4).min(8);
-    let ping = 4 + spare * 3 / 9;
-    [phases, ping, rest - ping - remaining, remaining, clock]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_row_is_used_and_none_twice() {
-        for total in 0..80 {
-            assert_eq!(heights(total).iter().sum::<u16>(), total, "{total} rows");
+/// The cursor and the anchor of the measure, through all tracks. `area` has exactly the columns of the
+/// axis.
+pub(crate) fn lines(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
+    let time = &ctx.view.time;
+    for (t, role) in [(time.anchor, Role::Anchor), (time.cursor, Role::Cursor)] {
+        let Some(column) = t.and_then(|t| ctx.axis.column(t)).filter(|c| *c < area.width) else { continue };
+        for y in area.y..area.bottom() {
+            let Some(cell) = buf.cell_mut((area.x + column, y)) else { continue };
+            if cell.symbol() == " " {
+                let style = ctx.style(role).remove_modifier(Modifier::REVERSED);
+                cell.set_symbol(ctx.glyphs.axis).set_style(style);
+                cell.modifier.remove(Modifier::REVERSED);
+            } else if role == Role::Cursor {
+                // What stands here is still to be read: only its two colours change places.
+                cell.modifier.toggle(Modifier::REVERSED);
+            }
         }
-        assert_eq!(heights(11), [1, 4, 4, 1, 1]);
     }
 }
