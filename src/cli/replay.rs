@@ -64,8 +64,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn picture(args: &Args, file: &Path) -> Result<ExitCode> {
     let (mut player, _) = Player::open(&args.capture)?;
     player.seek(args.at.map_or(Nanos::MAX, |at| at.as_nanos() as Nanos));
-    let options = args.screen.options();
-    // A picture has all colours, whatever the terminal it is asked for on.
+    let options = args.screen.options_of_picture();
     let theme = options.theme.theme()?.at_depth(options.colours.unwrap_or(Depth::True));
     let paper = theme.paper;
     let mut view = View::new(theme, options.markers);
