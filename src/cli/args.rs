@@ -194,13 +194,30 @@ impl ScreenArgs {
             // What is asked for here goes above NO_COLOR, which the terminal library would heed.
             crossterm::style::force_color_output(true);
         }
-        let markers = if self.ascii { Some(Markers::Ascii) } else { self.markers };
         TuiOptions {
             theme: ThemeChoice::of(&self.theme),
             colours: self.colors.0,
-            markers: markers.unwrap_or_else(Markers::from_env),
+            markers: self.asked_markers().unwrap_or_else(Markers::from_env),
             ..TuiOptions::default()
         }
+    }
+
+    /// The same for a picture, which is no terminal: what is not asked for is the same everywhere.
+    pub(super) fn options_of_picture(&self) -> TuiOptions {
+        let theme = match ThemeChoice::of(&self.theme) {
+            ThemeChoice::Auto => ThemeChoice::Dark,
+            asked => asked,
+        };
+        TuiOptions {
+            theme,
+            colours: Some(self.colors.0.unwrap_or(Depth::True)),
+            markers: self.asked_markers().unwrap_or_default(),
+            ..TuiOptions::default()
+        }
+    }
+
+    fn asked_markers(&self) -> Option<Markers> {
+        if self.ascii { Some(Markers::Ascii) } else { self.markers }
     }
 }
 

@@ -167,7 +167,7 @@ impl PictureArgs {
 
 /// The view that pictures and casts are drawn with: everything the options say about it.
 fn view_for(_args: &PictureArgs, screen: &ScreenArgs) -> Result<View> {
-    let options = screen.options();
+    let options = screen.options_of_picture();
     // A picture has all colours, whatever the terminal it is asked for on.
     let theme = options.theme.theme()?.at_depth(options.colours.unwrap_or(Depth::True));
     Ok(View::new(theme, options.markers))

@@ -143,6 +143,7 @@ pub fn draw(view: &View, state: &State, extra: &Extra, frame: &mut Frame<'_>) ->
     if layout != Layout::TooSmall {
         overlays(&ctx, area, buf);
     }
+    view.markers.purge(buf);
     ctx.hits.into_inner()
 }
 

@@ -1,5 +1,7 @@
 //! The characters the screen is made of.
 
+use ratatui::buffer::Buffer;
+
 /// Which characters draw bars and marks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Markers {
@@ -36,6 +38,20 @@ impl Markers {
         let term = var("TERM").unwrap_or_default();
         let plain = matches!(term.as_str(), "linux" | "dumb") || term.starts_with("vt");
         if plain || !(locale.contains("utf-8") || locale.contains("utf8")) { Self::Ascii } else { Self::Block }
+    }
+
+    /// Makes a whole frame fit for the terminal: with ASCII markers also units, names and messages
+    /// are ASCII.
+    pub(crate) fn purge(self, buf: &mut Buffer) {
+        if self != Self::Ascii {
+            return;
+        }
+        for cell in &mut buf.content {
+            if !cell.symbol().is_ascii() {
+                let stand_in = if cell.symbol() == "µ" { "u" } else { "?" };
+                cell.set_symbol(stand_in);
+            }
+        }
     }
 }
 
