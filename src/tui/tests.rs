@@ -18,6 +18,9 @@ use crate::event::{Class, Phase, Sample};
 use crate::session::State;
 use crate::session::state::{Outcome, PhaseSpan};
 
+#[path = "results_tests.rs"]
+mod results;
+
 fn fresh() -> View {
     View::default()
 }
