@@ -248,7 +248,7 @@ fn side(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     panel::tracks::render(ctx, left, buf);
     panel::load::render(ctx, take_top(&mut right, CONTROLS), buf);
     panel::migration::render(ctx, take_top(&mut right, CONTROLS), buf);
-    panel::result::render(ctx, take_top(&mut right, CONTROLS + 3), buf);
+    panel::result::render(ctx, take_top(&mut right, CONTROLS + 4), buf);
     panel::history::render(ctx, take_top(&mut right, panel::history::wanted(ctx)), buf);
     panel::log::render(ctx, right, buf);
 }

@@ -19,6 +19,9 @@ use crate::event::{Class, Phase, Sample};
 use crate::session::State;
 use crate::session::state::{Outcome, PhaseSpan, Ramp};
 
+#[path = "results_tests.rs"]
+mod results;
+
 fn fresh() -> View {
     View::default()
 }

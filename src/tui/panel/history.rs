@@ -312,11 +312,19 @@ pub(crate) fn alike_sign(ctx: &Ctx<'_>) -> &'static str {
 
 /// A difference in %: `+12 %`, `≈ +2.0 %`.
 pub(crate) fn percent(percent: f64) -> String {
-    if percent.abs() >= 99.5 { format!("{percent:+.0} %") } else { format!("{percent:+.1} %") }
+    match percent.abs() {
+        // Too small a share to be read as one, and of either sign.
+        p if p < 0.05 => "<0.1 %".to_owned(),
+        p if p >= 99.5 => format!("{percent:+.0} %"),
+        _ => format!("{percent:+.1} %"),
+    }
 }
 
 fn delta_cell(ctx: &Ctx<'_>, delta: Option<Delta>) -> String {
     let Some(delta) = delta else { return "-".to_owned() };
+    if delta.by == 0.0 {
+        return "same".to_owned();
+    }
     let share = delta.percent.map_or_else(|| seconds(delta.by), percent);
     if delta.alike { format!("{} {share}", alike_sign(ctx)) } else { share }
 }
@@ -334,6 +342,9 @@ pub(crate) fn bytes(by: f64) -> String {
 
 /// A difference in absolute terms and in %, with a sign before it where it is none.
 pub(crate) fn delta_words(ctx: &Ctx<'_>, delta: Delta, absolute: &str) -> String {
+    if delta.by == 0.0 {
+        return "the same".to_owned();
+    }
     let share = delta.percent.map_or(String::new(), |p| format!(" ({})", percent(p)));
     let sign = if delta.alike { format!("{} ", alike_sign(ctx)) } else { String::new() };
     format!("{sign}{absolute}{share}")
@@ -355,7 +366,7 @@ fn difference(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, m: &Migration, base: &Mi
         time_delta(m, base).map(|d| format!("time {}", delta_words(ctx, d, &seconds(d.by)))),
         downtime(Method::ReplyGap),
         downtime(Method::Reported),
-        count(outcome::rounds(m), outcome::rounds(base)).map(|d| format!("rounds {:+.0}", d.by)),
+        count(outcome::rounds(m), outcome::rounds(base)).map(|d| format!("rounds {:+}", d.by)),
         count(outcome::sent(m), outcome::sent(base)).map(|d| format!("sent {}", delta_words(ctx, d, &bytes(d.by)))),
         downtime(Method::StopResume),
         downtime(Method::GuestClock),

@@ -41,18 +41,17 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
         return;
     };
     let after = title(ctx, &mut pen, m);
-    let mut rest = Vec::new();
+    let (outcome, mut under) = (came_of_it(ctx, m), ran_under(ctx, m));
     let mut x = after;
     let end = pen.width().saturating_sub(1);
-    for (text, style) in facts(ctx, m) {
-        // What it ran under stands together in the rows below.
-        if rest.is_empty() && x + 2 + width(&text) <= end {
-            x = pen.text(x, 0, &format!(" {text} "), style);
-        } else {
-            rest.push((text, style));
+    for (i, (text, style)) in outcome.iter().enumerate() {
+        if x + 2 + width(text) > end {
+            under.extend_from_slice(&outcome[i..]);
+            break;
         }
+        x = pen.text(x, 0, &format!(" {text} "), *style);
     }
-    let lines = Lines { facts: flow(rest, pen.width().saturating_sub(3)), why: why(ctx, m) };
+    let lines = Lines { facts: flow(under, pen.width().saturating_sub(3)), why: why(ctx, m) };
     let Some(downtimes) = m.final_downtime() else {
         pending(ctx, &mut pen, m, &lines);
         return;
@@ -150,32 +149,39 @@ fn pending(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration, lines: &Lines) {
     phases(ctx, pen, y + 1, m);
 }
 
-/// What it was and what it ran under, the weightiest first.
-fn facts(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
-    let (value, text, muted) = (ctx.style(Role::Value), ctx.style(Role::Text), ctx.style(Role::Muted));
+/// What it was and what came of it, the weightiest first.
+fn came_of_it(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
+    let (value, text) = (ctx.style(Role::Value), ctx.style(Role::Text));
+    let items = [
+        Some((format!("{} {} {}", m.from, ctx.glyphs.arrow, m.to), value)),
+        Some((outcome::end_word(m).to_owned(), end_style(ctx, m))),
+        outcome::took(m).map(|t| (format!("took {}", show_duration(t)), value)),
+        outcome::rounds(m).map(|n| (format!("{n} round{}", if n == 1 { "" } else { "s" }), text)),
+        outcome::sent(m).map(|b| (format!("{} sent", show_bytes(b)), text)),
+    ];
+    items.into_iter().flatten().collect()
+}
+
+/// What it ran under, and what ended it.
+fn ran_under(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
+    let (text, muted) = (ctx.style(Role::Text), ctx.style(Role::Muted));
     let rate = outcome::rate(m);
     let asked = outcome::requested(ctx.state, m).filter(|asked| rate.is_some_and(|r| (asked - r).abs() >= 0.5));
     let pages = |rate: f64| show_count(rate.round().max(0.0) as u64);
     let link = m.settings.bandwidth_bytes_per_s.map(|b| show_bandwidth(b as f64));
-    let ratio = outcome::ratio(rate, m);
     let items = [
-        Some((format!("{} {} {}", m.from, ctx.glyphs.arrow, m.to), value)),
-        Some((outcome::end_word(m).to_owned(), end_style(ctx, m))),
-        outcome::took(m).map(|t| (show_duration(t), value)),
-        outcome::rounds(m).map(|n| (format!("{n} round{}", if n == 1 { "" } else { "s" }), text)),
-        outcome::sent(m).map(|b| (format!("{} sent", show_bytes(b)), text)),
         rate.map(|r| {
             let asked = asked.map_or(String::new(), |a| format!(" ({} requested)", pages(a)));
             (format!("RATE {}/s{asked}", pages(r)), text)
         }),
-        match (ratio, link) {
+        Some(match (outcome::ratio(rate, m), link) {
             (Some(ratio), Some(link)) => {
                 let style = if ratio > 1.0 { ctx.style(Role::Warn) } else { text };
-                Some((format!("{ratio:.2} x link {link}"), style))
+                (format!("{ratio:.2} x link {link}"), style)
             }
-            (None, Some(link)) => Some((format!("link {link}"), text)),
-            _ => Some(("link not limited".to_owned(), muted)),
-        },
+            (None, Some(link)) => (format!("link {link}"), text),
+            (_, None) => ("link not limited".to_owned(), muted),
+        }),
         m.load.map(|l| (format!("WSET {}", show_bytes(l.wset_bytes)), text)),
         Some(match m.ruled.last() {
             Some((_, rule, _)) => (format!("ended by {}", rule_words(rule)), muted),
@@ -310,29 +316,32 @@ fn range(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, chart: &Chart, v: Bounded) {
 }
 
 /// The phases' shares of the time, each in its texture; a phase that took any time takes a column.
+/// Beside it the times of the longest, as many as there is room for.
 fn phases(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, m: &Migration) {
     let shares = outcome::shares(m, ctx.extra.now);
     let total: f64 = shares.iter().map(|(_, d)| d.as_secs_f64()).sum();
+    let least = CHART_LEAST + shares.len() as u16;
+    let Some(mut room) = pen.width().checked_sub(5 + least).filter(|_| total > 0.0) else { return };
     let words: Vec<String> = shares.iter().map(|(p, d)| format!("{} {}", p.word(), show_duration(*d))).collect();
-    // A word, its texture and a space between them.
-    let legend: u16 = words.iter().map(|w| width(w) + 4).sum();
-    let room = pen.width().saturating_sub(3 + legend);
-    if total <= 0.0 || pen.width() < 3 + legend {
-        return;
-    }
+    let mut longest: Vec<usize> = (0..shares.len()).collect();
+    longest.sort_by_key(|i| std::cmp::Reverse(shares[*i].1));
+    // A word, its texture and the spaces between them.
+    longest.retain(|i| {
+        let rest = room.checked_sub(width(&words[*i]) + 4);
+        room = rest.unwrap_or(room);
+        rest.is_some()
+    });
+    let wide = (least + room).min(40).saturating_sub(shares.len() as u16);
     let mut x = 2;
-    if room >= CHART_LEAST {
-        let wide = room.min(40).saturating_sub(shares.len() as u16);
-        for (phase, took) in &shares {
-            let cells = 1 + (f64::from(wide) * took.as_secs_f64() / total).round() as u16;
-            pen.fill(x, x + cells, y, texture(ctx.glyphs, *phase), ctx.phase(*phase));
-            x += cells;
-        }
-        x += 2;
+    for (phase, took) in &shares {
+        let cells = 1 + (f64::from(wide) * took.as_secs_f64() / total).floor() as u16;
+        pen.fill(x, x + cells, y, texture(ctx.glyphs, *phase), ctx.phase(*phase));
+        x += cells;
     }
-    for ((phase, _), word) in shares.iter().zip(&words) {
+    x += 2;
+    for (i, (phase, _)) in shares.iter().enumerate().filter(|(i, _)| longest.contains(i)) {
         pen.cell(x, y, texture(ctx.glyphs, *phase), ctx.phase(*phase));
-        x = pen.text(x + 2, y, word, ctx.style(Role::Muted)) + 2;
+        x = pen.text(x + 2, y, &words[i], ctx.style(Role::Muted)) + 2;
     }
 }
 
