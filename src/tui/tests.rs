@@ -12,8 +12,8 @@ use super::fixture::*;
 use super::hits::Hits;
 use super::run::{Markers, ThemeChoice, TuiOptions, run};
 use super::theme::Theme;
-use super::time::{Scale, TimeView};
-use super::view::{Asked, Confirm, Entry, Page, View};
+use super::time::{Edge, Scale, TimeView};
+use super::view::{Asked, Confirm, Entry, Menu, Page, View};
 use crate::event::{Class, Phase, Sample};
 use crate::session::State;
 use crate::session::state::{Outcome, PhaseSpan};
@@ -84,6 +84,31 @@ fn replay_screen() {
     let now = RESUMED + S;
     let extra = Extra { now, recorder: None, mode: Mode::Replay(replay_info(now)) };
     snapshots("replay", &View::default(), &migrating(now), &extra);
+}
+
+#[test]
+fn cursor_screen() {
+    let now = RESUMED + 4 * S;
+    let mut view = fresh();
+    view.time.scale = Scale::Column(200 * MS);
+    view.time.edge = Edge::At(RESUMED + S);
+    (view.time.anchor, view.time.cursor) = (Some(STOPPED), Some(RESUMED - 300 * MS));
+    snapshots("cursor", &view, &migrating(now), &live(now));
+    for (width, height) in SIZES {
+        let text = screen(&view, &migrating(now), &live(now), width, height).to_string();
+        for word in ["FROZEN", "stop-and-copy", "lost"] {
+            assert!(text.contains(word), "{word} at {width}x{height}:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn lists_screen() {
+    let now = BEGAN + 11 * S;
+    for (menu, name) in [(Menu::Tracks(2), "tracks_80x24"), (Menu::Events(0), "events_80x24")] {
+        let view = View { menu: Some(menu), ..fresh() };
+        insta::assert_snapshot!(name, screen(&view, &migrating(now), &live(now), 80, 24));
+    }
 }
 
 #[test]
@@ -263,7 +288,9 @@ proptest! {
         zoom in any::<u64>(),
         cursor in any::<Option<u64>>(),
         anchor in any::<Option<u64>>(),
-        overlay in 0u8..5,
+        overlay in 0u8..7,
+        frozen in any::<Option<u64>>(),
+        markers in prop_oneof![Just(Markers::Braille), Just(Markers::Block), Just(Markers::Ascii)],
         back: usize,
         replay: bool,
     ) {
@@ -271,7 +298,11 @@ proptest! {
         (view.page, view.log.back) = (Page::ALL[page], back);
         view.time.scale = [Scale::Auto, Scale::Whole, Scale::Column(zoom), Scale::Column(zoom % S)][zoom as usize % 4];
         (view.time.cursor, view.time.anchor) = (cursor, anchor);
+        view.time.edge = frozen.map_or(Edge::Now, Edge::At);
+        view.markers = markers;
         match overlay {
+            4 => view.menu = Some(Menu::Tracks(back)),
+            5 => view.menu = Some(Menu::Events(back)),
             1 => view.help = true,
             2 => view.confirm = Some(Confirm::Quit),
             3 => view.entry = Some(Entry { asked: Asked::Control(Control::Rate), text: "日本語".into(), error: Some("x".repeat(200)) }),
