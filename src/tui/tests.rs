@@ -13,7 +13,7 @@ use super::history::{Column, HistoryView};
 use super::hits::{Hit, Hits};
 use super::run::{Markers, ThemeChoice, TuiOptions, run};
 use super::theme::Theme;
-use super::time::{Scale, TimeView};
+use super::time::{Edge, Scale, TimeView};
 use super::view::{Asked, Confirm, Entry, Menu, Page, View};
 use crate::event::{Class, Phase, Sample};
 use crate::session::State;
@@ -51,6 +51,34 @@ fn live(now: u64) -> Extra {
 }
 
 const SIZES: [(u16, u16); 4] = [(40, 12), (80, 24), (120, 40), (200, 50)];
+
+#[test]
+fn cursor_screen() {
+    let now = RESUMED + 4 * S;
+    let mut view = fresh();
+    view.time.scale = Scale::Column(200 * MS);
+    view.time.edge = Edge::At(RESUMED + S);
+    (view.time.anchor, view.time.cursor) = (Some(STOPPED), Some(RESUMED - 300 * MS));
+    for (width, height) in SIZES {
+        insta::assert_snapshot!(
+            format!("cursor_{width}x{height}"),
+            screen(&view, &migrating(now), &live(now), width, height)
+        );
+        let text = screen(&view, &migrating(now), &live(now), width, height).to_string();
+        for word in ["FROZEN", "stop-and-copy", "lost"] {
+            assert!(text.contains(word), "{word} at {width}x{height}:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn lists_screen() {
+    let now = BEGAN + 11 * S;
+    for (menu, name) in [(Menu::Tracks(2), "tracks_80x24"), (Menu::Events(0), "events_80x24")] {
+        let view = View { menu: Some(menu), ..fresh() };
+        insta::assert_snapshot!(name, screen(&view, &migrating(now), &live(now), 80, 24));
+    }
+}
 
 #[test]
 fn overlays_screen() {
@@ -296,7 +324,9 @@ proptest! {
         zoom in any::<u64>(),
         cursor in any::<Option<u64>>(),
         anchor in any::<Option<u64>>(),
-        overlay in 0u8..5,
+        overlay in 0u8..8,
+        frozen in any::<Option<u64>>(),
+        markers in prop_oneof![Just(Markers::Braille), Just(Markers::Block), Just(Markers::Ascii)],
         back: usize,
         torn_offers: bool,
         replay: bool,
@@ -310,10 +340,14 @@ proptest! {
             baseline: Some((back / 5 % 5) as u32),
             sort: Column::ALL[back % Column::ALL.len()],
             falling: replay,
-            compare: overlay == 4,
+            compare: overlay == 7,
         };
         (view.log.selected, view.log.search) = (Some(back as u64 % 9), ["", "a", "from:agent e"][back % 3].into());
+        view.time.edge = frozen.map_or(Edge::Now, Edge::At);
+        view.markers = markers;
         match overlay {
+            4 => view.menu = Some(Menu::Tracks(back)),
+            5 => view.menu = Some(Menu::Events(back)),
             1 => view.help = true,
             2 => view.confirm = Some(Confirm::Quit),
             3 => {
@@ -321,7 +355,7 @@ proptest! {
                 entry.error = Some("x".repeat(200));
                 view.entry = Some(entry);
             }
-            4 => view.menu = Some(Menu::Presets(back)),
+            6 => view.menu = Some(Menu::Presets(back)),
             _ => {}
         }
         let state = if torn_offers { offering(state) } else { state };

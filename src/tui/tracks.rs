@@ -1,5 +1,7 @@
 //! Which tracks are shown, in which order and how high.
 
+use crate::session::State;
+
 /// A track on the time axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Track {
@@ -42,6 +44,20 @@ impl Track {
     /// Every track, the most important first.
     const RANKED: [Self; 7] =
         [Self::Phases, Self::Ping, Self::Dirty, Self::Remaining, Self::Throughput, Self::Cpu, Self::Step];
+
+    /// Whether the session has anything to show on it. The tracks every migration has are shown from the
+    /// start, so that the screen keeps its shape.
+    #[must_use]
+    pub fn has_data(self, state: &State) -> bool {
+        match self {
+            Self::Cpu => {
+                let told = state.reports.back().is_some_and(|(_, r)| r.guest_cpu_pct.is_some());
+                told || !state.host_cpu.is_empty()
+            }
+            Self::Step => !state.heartbeats.is_empty(),
+            _ => true,
+        }
+    }
 
     /// Its name.
     #[must_use]
@@ -141,15 +157,18 @@ impl TrackList {
         }
     }
 
-    /// The rows of each track, in the order of the list, out of `total`. As long as a track is shown
-    /// every row is used. Where there is little room the less important ones get none, except those
+    /// The rows of each track, in the order of the list, out of `total`; a track that `has` nothing to
+    /// show gets none. As long as a track is shown every row is used. Where there is little room the less important ones get none, except those
     /// that have been given more weight than they had at first.
     #[must_use]
-    pub fn heights(&self, total: u16) -> Vec<u16> {
+    pub fn heights(&self, total: u16, has: impl Fn(Track) -> bool) -> Vec<u16> {
         let mut heights = vec![0; self.0.len()];
         let mut left = total;
         let raised = |e: &TrackEntry| e.weight > e.track.rows().weight;
         let mut order: Vec<usize> = (0..self.0.len()).filter(|i| !self.0[*i].hidden).collect();
+        if order.iter().any(|i| has(self.0[*i].track)) {
+            order.retain(|i| has(self.0[*i].track));
+        }
         order.sort_by_key(|i| (!raised(&self.0[*i]), Track::RANKED.iter().position(|t| *t == self.0[*i].track)));
         let core = |i: &&usize| !self.0[**i].track.rows().extra || raised(&self.0[**i]);
         let mut grow = |heights: &mut Vec<u16>, i: usize, to: u16, whole: bool| {
@@ -223,7 +242,7 @@ mod tests {
     use super::*;
 
     fn of(list: &TrackList, total: u16) -> Vec<(Track, u16)> {
-        list.entries().iter().map(|e| e.track).zip(list.heights(total)).filter(|(_, h)| *h > 0).collect()
+        list.entries().iter().map(|e| e.track).zip(list.heights(total, |_| true)).filter(|(_, h)| *h > 0).collect()
     }
 
     #[test]
@@ -240,11 +259,11 @@ mod tests {
     fn a_track_given_weight_is_not_left_out() {
         let mut list = TrackList::default();
         let cpu = Track::ALL.iter().position(|t| *t == Track::Cpu).unwrap();
-        assert_eq!(list.heights(10)[cpu], 0);
+        assert_eq!(list.heights(10, |_| true)[cpu], 0);
         list.weigh(cpu, true);
-        assert_eq!(list.heights(10)[cpu], 3);
+        assert_eq!(list.heights(10, |_| true)[cpu], 3);
         list.reset(cpu);
-        assert_eq!(list.heights(10)[cpu], 0);
+        assert_eq!(list.heights(10, |_| true)[cpu], 0);
     }
 
     #[test]
@@ -263,6 +282,7 @@ mod tests {
         #[test]
         fn every_row_is_used_and_none_twice(
             total in 0u16..300,
+            lacking in 0usize..7,
             hidden in prop::collection::vec(any::<bool>(), 7),
             weights in prop::collection::vec(0u8..12, 7),
             shifts in prop::collection::vec((0usize..9, any::<bool>()), 0..9),
@@ -279,7 +299,7 @@ mod tests {
             for (i, down) in shifts {
                 list.shift(i, down);
             }
-            let heights = list.heights(total);
+            let heights = list.heights(total, |t| t != Track::ALL[lacking]);
             prop_assert_eq!(heights.iter().sum::<u16>(), total);
             for (e, h) in list.entries().iter().zip(&heights) {
                 prop_assert!(!e.hidden || *h == 0);

@@ -64,6 +64,8 @@ impl Situation<'_> {
 
 /// Takes one key press.
 pub fn press(view: &mut View, key: &KeyEvent, at: Situation<'_>) -> Option<Effect> {
+    // A remark stays until the next key at most: in a replay that stands still no time passes.
+    view.notice = None;
     let place = Place { replay: at.replay.is_some(), page: view.page };
     let action = view.keymap.action(key, place);
     match action {

@@ -40,6 +40,7 @@ pub fn mouse(view: &mut View, event: &MouseEvent, hits: &Hits, at: Situation<'_>
 }
 
 fn down(view: &mut View, event: &MouseEvent, under: Option<(Rect, Hit)>, at: Situation<'_>) -> Option<Effect> {
+    view.notice = None;
     if view.help {
         view.help = false;
         return None;

@@ -143,3 +143,118 @@ fn jump(view: &mut View, onward: bool, at: Situation<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+    use super::super::press;
+    use super::*;
+    use crate::event::MigrationEnd;
+    use crate::session::State;
+    use crate::tui::fixture::{self, BEGAN, RESUMED, S, STOPPED};
+    use crate::tui::time::Scale;
+
+    struct Desk {
+        view: View,
+        state: State,
+        now: Nanos,
+    }
+
+    impl Desk {
+        fn at(now: Nanos) -> Self {
+            let mut view = View::default();
+            view.time.drawn(68);
+            Self { view, state: fixture::migrating(now), now }
+        }
+        fn code(&mut self, code: KeyCode) -> Option<Effect> {
+            let at = Situation { state: &self.state, now: self.now, replay: None, steerable: true };
+            let effect = press(&mut self.view, &KeyEvent::new(code, KeyModifiers::NONE), at);
+            self.view.observe(&self.state, self.now);
+            effect
+        }
+        fn keys(&mut self, keys: &str) {
+            for c in keys.chars() {
+                self.code(KeyCode::Char(c));
+            }
+        }
+        fn notice(&self) -> &str {
+            self.view.notice.as_ref().map_or("", |n| &n.1)
+        }
+    }
+
+    #[test]
+    fn jumps_say_what_was_found_and_that_there_is_nothing_more() {
+        let mut d = Desk::at(RESUMED + 2 * S);
+        d.keys("N");
+        assert!(d.notice().starts_with("0:25") && d.notice().contains("done"), "{}", d.notice());
+        d.view.time.go_to(STOPPED - 100_000_000);
+        d.keys("n");
+        assert!(d.notice().contains("stop-and-copy") || d.notice().contains("lost"), "{}", d.notice());
+        d.view.time.go_to(d.now);
+        d.keys("n");
+        assert_eq!(d.notice(), "no later event of the chosen kinds");
+        d.view.time.kinds.set_all(false);
+        d.keys("n");
+        assert!(d.notice().contains("e chooses"), "{}", d.notice());
+    }
+
+    #[test]
+    fn a_mark_is_of_the_moment_of_the_key_however_long_the_note_takes() {
+        let mut d = Desk::at(BEGAN + 3 * S);
+        d.keys("x");
+        let pressed = d.now;
+        d.now += 20 * S;
+        d.keys("jump");
+        d.code(KeyCode::Enter);
+        assert_eq!(d.view.take_intents(), [OperatorEvent::Mark { note: "jump".into(), at: Some(pressed) }]);
+        // With a cursor it is the cursor's instant; a note may be left out.
+        d.view.time.go_to(5 * S);
+        d.keys("x");
+        d.code(KeyCode::Enter);
+        assert_eq!(d.view.take_intents(), [OperatorEvent::Mark { note: String::new(), at: Some(5 * S) }]);
+    }
+
+    #[test]
+    fn measure_and_escape_take_turns() {
+        let mut d = Desk::at(BEGAN + 3 * S);
+        d.keys(",,v,,");
+        let (anchor, cursor) = (d.view.time.anchor.unwrap(), d.view.time.cursor.unwrap());
+        assert!(anchor > cursor);
+        d.keys("f");
+        for expected in [(true, false), (false, false), (false, true)] {
+            d.code(KeyCode::Esc);
+            assert_eq!((d.view.time.cursor.is_some(), d.view.time.follows()), expected);
+        }
+    }
+
+    #[test]
+    fn zero_fits_the_migration_under_the_cursor_then_follows() {
+        let mut d = Desk::at(RESUMED + 60 * S);
+        d.state.migrations[0].ended = Some((RESUMED, MigrationEnd::Done));
+        d.view.time.go_to(STOPPED);
+        d.keys("0");
+        let axis = d.view.time.axis(&d.state, d.now);
+        assert!(!d.view.time.follows() && axis.column(BEGAN).is_some() && axis.column(RESUMED).is_some());
+        d.keys("0");
+        assert!(d.view.time.follows() && d.view.time.scale == Scale::Auto);
+        d.keys("w");
+        assert_eq!(d.view.time.axis(&d.state, d.now).first, 0);
+        d.code(KeyCode::Home);
+        assert_eq!(d.view.time.axis(&d.state, d.now).first, 0);
+    }
+
+    #[test]
+    fn lists_open_choose_and_close() {
+        let mut d = Desk::at(BEGAN);
+        d.keys("ej ");
+        assert_eq!(d.view.time.kinds.chosen().len(), 4);
+        d.code(KeyCode::Esc);
+        d.keys("tjjJ+ ");
+        let e = d.view.tracks.entries()[3];
+        assert!(e.hidden && e.track == crate::tui::tracks::Track::Dirty && e.weight == 6);
+        assert_eq!(d.view.menu, Some(Menu::Tracks(3)));
+        d.code(KeyCode::Enter);
+        assert_eq!(d.view.menu, None);
+    }
+}

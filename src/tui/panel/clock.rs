@@ -1,6 +1,7 @@
 //! The time axis itself, below all tracks: its labels, the operator's marks, the measure, and whether
 //! the picture stands still.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use ratatui::buffer::Buffer;
@@ -26,11 +27,14 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
         pen.right(0, g - 2, 0, &format!("{}/col", column_length(ctx.axis.column_ns)), ctx.style(Role::Muted));
         pen.cell(g - 1, 0, ctx.glyphs.axis_label, ctx.style(Role::Rule));
     }
-    labels(ctx, &mut pen);
+    let sign = sign(ctx);
+    labels(ctx, &mut pen, &busy(ctx, sign.as_ref().map(|(x, text)| *x..x + width(text))));
     marks(ctx, &mut pen);
     measure(ctx, &mut pen);
     ends(ctx, &mut pen);
-    sign(ctx, &mut pen);
+    if let Some((x, text)) = sign {
+        pen.text(g + x, 0, &text, ctx.style(Role::Frozen).add_modifier(Modifier::BOLD));
+    }
 }
 
 /// The length of a column, in whole units where it has them.
@@ -44,7 +48,18 @@ fn column_length(ns: Nanos) -> String {
     }
 }
 
-fn labels(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
+/// Columns where something else stands than labels.
+fn busy(ctx: &Ctx<'_>, sign: Option<Range<u16>>) -> Vec<Range<u16>> {
+    let time = &ctx.view.time;
+    let ends = [time.anchor, time.cursor].into_iter().flatten();
+    let mut busy: Vec<_> = ends.filter_map(|t| ctx.axis.column(t)).map(|x| x..x + 1).chain(sign).collect();
+    if let (Some(a), Some(b)) = (time.anchor, time.cursor) {
+        busy.push(ctx.axis.columns_of(a.min(b), a.max(b)));
+    }
+    busy
+}
+
+fn labels(ctx: &Ctx<'_>, pen: &mut Pen<'_>, busy: &[Range<u16>]) {
     let g = ctx.gutter;
     let ticks = ctx.axis.ticks(if ctx.axis.column_ns < 20_000_000 { 12 } else { 10 });
     let step = match ticks.as_slice() {
@@ -54,7 +69,8 @@ fn labels(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
     for t in ticks {
         let Some(x) = ctx.axis.column(t) else { continue };
         let label = clock(t, step);
-        if x + 1 + width(&label) <= ctx.axis.columns {
+        let end = x + 1 + width(&label);
+        if end <= ctx.axis.columns && !busy.iter().any(|b| b.start < end && x < b.end) {
             pen.cell(g + x, 0, ctx.glyphs.tick, ctx.style(Role::Rule));
             pen.text(g + x + 1, 0, &label, ctx.style(Role::Muted));
         }
@@ -118,22 +134,16 @@ fn ends(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
     }
 }
 
-/// That the picture stands still, and how to go on.
-fn sign(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
-    let Some(text) = frozen(ctx, ctx.axis.columns / 2) else { return };
-    let (g, wide) = (ctx.gutter, width(&text));
-    let right = (g + ctx.axis.columns).saturating_sub(wide);
+/// That the picture stands still, and how to go on: at which column, and the words.
+fn sign(ctx: &Ctx<'_>) -> Option<(u16, String)> {
+    let text = frozen(ctx, ctx.axis.columns / 2)?;
+    let wide = width(&text);
+    let right = ctx.axis.columns.saturating_sub(wide);
     // The ends of a measure stay to be seen.
     let time = &ctx.view.time;
-    let hidden = |x: u16| {
-        [time.cursor, time.anchor]
-            .into_iter()
-            .flatten()
-            .filter_map(|t| ctx.axis.column(t))
-            .any(|c| (x..x + wide).contains(&(g + c)))
-    };
-    let x = if hidden(right) && !hidden(g) { g } else { right };
-    pen.text(x, 0, &text, ctx.style(Role::Frozen).add_modifier(Modifier::BOLD));
+    let ends = || [time.cursor, time.anchor].into_iter().flatten().filter_map(|t| ctx.axis.column(t));
+    let hides = |x: u16| ends().any(|c| (x..x + wide).contains(&c));
+    Some((if hides(right) && !hides(0) { 0 } else { right }, text))
 }
 
 /// Words about a picture that stands still, in at most `room` columns; `None` where it follows.

@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn braille_has_two_values_a_column_and_four_steps_a_row() {
         let values = [Some(1.0), Some(2.0), Some(4.0), Some(8.0), None, Some(6.0), None, None];
-        assert_eq!(picture(Grain::Dots, 1, &values), ["⡀⣸⢰ ".replace('⡀', "⣀")]);
+        assert_eq!(picture(Grain::Dots, 1, &values), ["⣀⣼⢰ "]);
     }
 
     #[test]

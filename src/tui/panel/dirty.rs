@@ -101,19 +101,21 @@ impl Chart<'_> {
     /// under the line and there is nothing else.
     fn crossings(&self, pen: &mut Pen<'_>, columns: &[RateColumn]) {
         let (ctx, words) = (self.ctx, format!("over the link {}", self.ctx.glyphs.warn));
-        let mut under = None;
-        let mut free = 0;
+        // A guest that begins again after a standstill is briefly under the line: that is no jump.
+        let enough = 500_000_000_u64.div_ceil(ctx.axis.column_ns);
+        let (mut under, mut last_under, mut free) = (0, 0, 0);
         for (c, i) in columns.iter().zip(0u16..) {
             let Some(now) = over(c) else { continue };
-            // Nothing was known for long in between: that is no crossing seen.
-            let crossed = now && under.is_some_and(|u| i - u <= 3) && i > free;
             if !now {
-                under = Some(i);
+                (under, last_under) = (if i > last_under + 3 { 1 } else { under + 1 }, i);
+                continue;
             }
+            // Nothing was known for long in between: that is no crossing seen.
+            let crossed = under >= enough && i - last_under <= 3 && i > free;
+            under = 0;
             if !crossed {
                 continue;
             }
-            under = None;
             let row = self.curve.top_row(i).max(c.link.map(|l| self.row(l) + 1)).unwrap_or(0).min(self.rows - 1);
             let style = ctx.style(Role::RateOver).add_modifier(Modifier::BOLD);
             let text = if i - free > width(&words) { words.as_str() } else { ctx.glyphs.warn };

@@ -17,15 +17,15 @@ use crate::tui::series::{Fate, cpu_columns, ping_columns, rate_columns, remainin
 use crate::tui::theme::Role;
 use crate::units::{show_bandwidth, show_bytes, show_count, show_duration};
 
-/// Rows at the cursor itself.
-const ROWS: u16 = 2;
+/// With fewer columns the words are short and the rows three.
+const WIDE: u16 = 100;
 
 /// Rows that are needed now; none without a cursor.
-pub(crate) fn rows(ctx: &Ctx<'_>, _width: u16) -> u16 {
+pub(crate) fn rows(ctx: &Ctx<'_>, width: u16) -> u16 {
     match (ctx.view.time.cursor, ctx.view.time.anchor) {
         (None, _) => 0,
-        (Some(_), None) => ROWS,
-        (Some(_), Some(_)) => ROWS + 1,
+        (Some(_), None) if width >= WIDE => 2,
+        (Some(_), _) => 3,
     }
 }
 
@@ -43,14 +43,14 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     }
     let measured = u16::from(ctx.view.time.anchor.is_some() && area.height > 1);
     let last = area.height.saturating_sub(measured);
-    flow(ctx, &mut pen, start, last, &at(ctx, t));
+    flow(&mut pen, ctx, start, last, &at(ctx, t, area.width < WIDE));
     if let Some(anchor) = ctx.view.time.anchor.filter(|_| measured > 0) {
         let (from, to) = (anchor.min(t), anchor.max(t));
         let style = ctx.style(Role::Measure).remove_modifier(Modifier::REVERSED);
         let x = pen.text(0, last, &format!("A-B {}", length(to - from)), style) + 1;
         let x = if g > 0 { x.max(g) } else { x };
         let mut pen = Pen::new(buf, Rect { y: area.y + last, height: 1, ..area });
-        flow(ctx, &mut pen, x, 1, &between(ctx.state, from, to));
+        flow(&mut pen, ctx, x, 1, &between(ctx.state, from, to));
     }
 }
 
@@ -67,12 +67,13 @@ fn item(word: &'static str, value: Option<String>) -> Item {
 }
 
 /// Items one after another, whole ones only, over as many rows as there are.
-fn flow(ctx: &Ctx<'_>, pen: &mut Pen<'_>, start: u16, rows: u16, items: &[Item]) {
+fn flow(pen: &mut Pen<'_>, ctx: &Ctx<'_>, start: u16, rows: u16, items: &[Item]) {
+    let indent = u16::from(ctx.gutter > 0);
     let (mut x, mut y) = (start, 0);
     for Item { word, value, role } in items {
         let wide = width(word) + u16::from(!word.is_empty()) + width(value);
-        if x > start && x + wide > pen.width() {
-            (x, y) = (if ctx.gutter > 0 { start } else { 0 }, y + 1);
+        if x + wide > pen.width() {
+            (x, y) = (indent, y + 1);
         }
         if y >= rows {
             return;
@@ -95,30 +96,39 @@ pub(crate) fn length(ns: Nanos) -> String {
 }
 
 /// Every track at an instant.
-fn at(ctx: &Ctx<'_>, t: Nanos) -> Vec<Item> {
+fn at(ctx: &Ctx<'_>, t: Nanos, short: bool) -> Vec<Item> {
     let (state, one) = (ctx.state, ctx.axis.only(t));
     let mut items = vec![phase(state, t), ping(ctx, t)];
+    let word = |long: &'static str, brief: &'static str| if short { brief } else { long };
     let rate = rate_columns(state, &one).first().copied().unwrap_or_default();
     let pages = |v: Option<f64>| v.filter(|v| v.is_finite()).map(|v| show_count(v.max(0.0).round() as u64));
     let requested = state.requests.partition_point(|(at, _)| *at <= t).checked_sub(1);
     let requested = requested.and_then(|i| state.requests.get(i)).map(|(_, l)| l.dirty.rate_pages_per_s());
-    items.push(item("RATE requested", pages(requested.or(rate.requested))));
+    items.push(item(word("RATE requested", "RATE"), pages(requested.or(rate.requested))));
     items.push(item("set", pages(rate.set)));
     let over = matches!((rate.achieved, rate.link), (Some(a), Some(l)) if a > l);
-    let mut achieved = item("achieved", pages(rate.achieved));
+    let mut achieved = item(word("achieved", "got"), pages(rate.achieved));
     if over {
         achieved.role = Role::RateOver;
     }
     items.push(achieved);
-    items.push(item("hypervisor", pages(seen_by_hypervisor(state, t))));
+    items.push(item(word("hypervisor", "hv"), pages(seen_by_hypervisor(state, t))));
     items.push(item(if over { "over link" } else { "link" }, pages(rate.link)));
     items.push(item("left", remaining_columns(state, &one).first().copied().flatten().map(show_bytes)));
-    items.push(item("sent at", throughput_columns(state, &one).first().copied().flatten().map(show_bandwidth)));
+    items.push(item(
+        word("sent at", "at"),
+        throughput_columns(state, &one).first().copied().flatten().map(show_bandwidth),
+    ));
     let cpu = cpu_columns(state, &one).first().copied().unwrap_or_default();
     let percent = |v: Option<f64>| v.map(|v| format!("{v:.0} %"));
-    items.push(item("CPU guest", percent(cpu.guest)));
-    items.push(item("host", percent(cpu.host)));
-    items.push(item("hyperv", percent(cpu.hypervisors)));
+    if short {
+        let all = [cpu.guest, cpu.host, cpu.hypervisors].map(|v| v.map_or("-".to_owned(), |v| format!("{v:.0}")));
+        items.push(item("CPU guest/host/hv", Some(format!("{} %", all.join("/")))));
+    } else {
+        items.push(item("CPU guest", percent(cpu.guest)));
+        items.push(item("host", percent(cpu.host)));
+        items.push(item("hypervisors", percent(cpu.hypervisors)));
+    }
     let step = step_columns(state, &one).first().copied().flatten();
     items.push(item("step", step.map(|s| show_duration(Duration::from_nanos(s)))));
     items

@@ -16,6 +16,10 @@ use crate::units::show_duration;
 
 /// Steps shorter than this are the way through the network, ns.
 const JITTER: Nanos = 10_000_000;
+/// So many datagrams before the view are looked at: the newest of them may have come late.
+const LATE: usize = 16;
+/// A guest's clock that went back by more was started anew, ns: no datagram is as late.
+const ANEW: Nanos = 5_000_000_000;
 /// A step that fills the track, ns: logarithms from [`JITTER`] on.
 const FULL: f64 = 1e10;
 
@@ -55,14 +59,14 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
 pub(crate) fn step_columns(state: &State, axis: &Axis) -> Vec<Option<Nanos>> {
     let mut columns: Vec<Option<Nanos>> = vec![None; usize::from(axis.columns)];
     let beats = &state.heartbeats;
-    let begin = beats.partition_point(|(t, ..)| *t < axis.start(0)).saturating_sub(1);
+    let begin = beats.partition_point(|(t, ..)| *t < axis.start(0)).saturating_sub(LATE);
     let mut before: Option<(Nanos, u64, u64)> = None;
     for beat in beats.range(begin.min(beats.len())..) {
         let (t, seq, guest) = *beat;
         if t >= axis.end() {
             break;
         }
-        // A repeated or late datagram says nothing, nor does one of an agent started anew.
+        // A repeated or late datagram says nothing.
         let step = before
             .filter(|(bt, bs, bg)| t >= *bt && seq > *bs && guest >= *bg)
             .map(|(bt, _, bg)| (t - bt).saturating_sub(guest - bg));
@@ -70,7 +74,8 @@ pub(crate) fn step_columns(state: &State, axis: &Axis) -> Vec<Option<Nanos>> {
             let column = &mut columns[usize::from(i)];
             *column = (*column).max(Some(step));
         }
-        if before.is_none_or(|(_, bs, bg)| seq > bs || guest < bg) {
+        // An agent that was started anew counts from 0, a guest that was has a new clock.
+        if before.is_none_or(|(_, bs, bg)| seq > bs || guest > bg || bg - guest > ANEW) {
             before = Some(*beat);
         }
     }

@@ -15,7 +15,8 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let charts = area.height - readout;
     let tracks = charts.saturating_sub(1);
     let mut y = area.y;
-    for (entry, height) in ctx.view.tracks.entries().iter().zip(ctx.view.tracks.heights(tracks)) {
+    let heights = ctx.view.tracks.heights(tracks, |track| track.has_data(ctx.state));
+    for (entry, height) in ctx.view.tracks.entries().iter().zip(heights) {
         let render = match entry.track {
             Track::Phases => phases::render,
             Track::Ping => ping::render,
