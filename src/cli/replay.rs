@@ -1,6 +1,6 @@
 //! `blackout replay`: a recorded session in the same screen.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,8 +9,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 
 use super::EXIT_OK;
+use crate::analysis::table;
 use crate::event::Nanos;
-use crate::session::Player;
+use crate::session::{Player, result};
 use crate::tui::svg::{self, Paper};
 use crate::tui::{self, Extra, Mode, RecorderInfo, ThemeChoice, View};
 use crate::units::parse_duration;
@@ -55,15 +56,33 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     for note in feed.notes() {
         tell!("{note}");
     }
-    tui::run(&feed, None, args.screen.options())?;
+    let options = args.screen.options()?;
+    let closed = tui::run(&feed, None, options)?;
+    if closed.reason != tui::ExitReason::Gone {
+        leave_result(&feed, &args.capture);
+    }
     Ok(ExitCode::from(EXIT_OK))
+}
+
+/// Leaves on the normal screen what the screen had to show: the result so far, and where it is from.
+fn leave_result(feed: &dyn tui::Feed, capture: &Path) {
+    let mut text = String::new();
+    feed.with_state(&mut |state| {
+        let result = result::result(state);
+        if !result.migrations.is_empty() {
+            text = table::text(&result.migrations, super::width());
+        }
+    });
+    // That nobody may be there to read it is no reason to fail.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    tell!("capture: {}", capture.display());
 }
 
 /// Writes the frame that the live screen showed at that time.
 fn picture(args: &Args, file: &Path) -> Result<ExitCode> {
     let (mut player, _) = Player::open(&args.capture)?;
     player.seek(args.at.map_or(Nanos::MAX, |at| at.as_nanos() as Nanos));
-    let options = args.screen.options();
+    let options = args.screen.options()?;
     let paper = if options.theme == ThemeChoice::Light { Paper::LIGHT } else { Paper::DARK };
     let mut view = View::new(options.theme.theme()?, options.markers);
     let shared = player.shared();

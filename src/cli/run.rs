@@ -238,7 +238,8 @@ fn screen(feed: &LiveFeed, intents: UnboundedSender<OperatorEvent>, plan: &Sessi
     if plan.load != LoadSettings::default() {
         let _ = intents.send(OperatorEvent::SetLoad { id: 1, to: plan.load });
     }
-    match tui::run(feed, Some(intents), plan.args.screen.options())?.reason {
+    match tui::run(feed, Some(intents), plan.args.screen.options()?)?.reason {
+        tui::ExitReason::Gone => bail!("the terminal is gone"),
         tui::ExitReason::Signal => bail!("ended by a signal"),
         tui::ExitReason::Quit | tui::ExitReason::Over => Ok(true),
     }

@@ -12,6 +12,7 @@ pub mod hits;
 pub mod input;
 pub mod keys;
 pub mod log;
+mod pace;
 mod panel;
 mod pen;
 pub mod run;
