@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use blackout::event::{AgentEvent, Body, Event, LoadSettings, MigrationEnd, MigrationEvent, OperatorEvent};
-use common::{BLACKOUT, Place, events, eventually, lab_is_possible, one_lab_at_a_time};
+use common::{BLACKOUT, Place, events, eventually, lab_is_possible, one_lab_at_a_time, run};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
 use vt100::MouseProtocolMode;
 
@@ -225,4 +225,27 @@ fn a_panic_gives_the_terminal_back_and_leaves_nothing_behind() {
     );
     eventually("the QEMUs to end", || place.qemus().is_empty());
     assert!(!events(&place.capture()).is_empty(), "what was recorded is kept");
+}
+
+#[test]
+fn files_of_keys_and_settings_are_checked_and_told_of() {
+    let place = Place::new();
+    let keys = place.file("keys.toml", "migrate = \"x\"\n");
+    let keys = keys.to_str().unwrap();
+    let clash = "'x' would mean both migrate (line 1) and mark (built in)";
+    run(place.blackout(["keys", "--keymap", keys])).ended_with(2).said(&[keys, clash]);
+    let config = place.file("config.toml", format!("fps = 5\nkeymap = \"{keys}\"\n"));
+    let config = config.to_str().unwrap();
+    run(place.blackout(["config", "--check", "--config", config])).ended_with(2).said(&[clash]);
+    let wrong = place.file("wrong.toml", "fps = 5\nthem = \"dark\"\n");
+    let told = ["line 2", "unknown key 'them'; did you mean 'theme'?"];
+    run(place.blackout(["lab", "--headless", "--config", wrong.to_str().unwrap()])).ended_with(2).said(&told);
+    // The person's own file is found where it belongs; what it has no part in works in spite of it.
+    std::fs::create_dir(place.path("blackout")).unwrap();
+    place.file("blackout/config.toml", "fps = 500\n");
+    run(place.blackout(["config", "--check"])).ended_with(2).said(&["line 1: fps = 500"]);
+    run(place.blackout(["completions", "bash"])).ended_with(0);
+    place.file("blackout/config.toml", "fps = 12\n");
+    let help = run(place.blackout(["lab", "--help"])).ended_with(0);
+    assert!(help.out.contains("[default: 12]"), "{help}");
 }

@@ -26,7 +26,7 @@ fn look() -> Vec<String> {
 /// writer to type on and the process. Returns everything written to the terminal, and success.
 fn on_a_terminal(panics: bool, act: impl FnOnce(&mut dyn Write, Pid)) -> (String, bool) {
     let pty = native_pty_system().openpty(size()).expect("this machine has pseudo-terminals");
-    let command = CommandBuilder::from_argv(look().into_iter().map(Into::into).collect());
+    let mut command = CommandBuilder::from_argv(look().into_iter().map(Into::into).collect());
     command.env("RUST_BACKTRACE", "0");
     if panics {
         command.env("PANIC", "1");

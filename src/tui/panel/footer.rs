@@ -122,7 +122,7 @@ fn keys(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16) {
     let wide = |(key, word): &(String, &str)| width(key) + 1 + width(word) + 2;
     // Who finds the help finds all others, so it always has its place, and the way out.
     let last = [Action::Help, Action::Quit];
-    let mut room = pen.width().saturating_sub(last.into_iter().filter_map(hint).map(|h| wide(&h)).sum());
+    let mut room = (pen.width() + 2).saturating_sub(last.into_iter().filter_map(hint).map(|h| wide(&h)).sum());
     let mut x = 1;
     for action in matter_most(ctx, paged(pen.width())).into_iter().chain(last) {
         let Some((key, word)) = hint(action) else { continue };
@@ -162,7 +162,7 @@ fn matter_most(ctx: &Ctx<'_>, paged: bool) -> Vec<Action> {
         }
         first.extend([A::More, A::Freeze]);
     } else {
-        first.extend([A::More, A::Type, A::Migrate]);
+        first.extend([A::More, A::Migrate, A::Type]);
     }
     first.extend([A::CursorOn, A::EventOn, A::ZoomIn, A::Freeze, A::Mark]);
     if !paged {
