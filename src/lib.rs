@@ -15,6 +15,7 @@ pub mod lab;
 pub mod load;
 pub mod probe;
 pub mod session;
+mod setting_file;
 #[cfg(test)]
 mod testing;
 pub mod tui;

@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use blackout::event::{AgentEvent, Body, Event, LoadSettings, MigrationEnd, MigrationEvent, OperatorEvent};
-use common::{BLACKOUT, Place, events, eventually, lab_is_possible, one_lab_at_a_time};
+use common::{BLACKOUT, Place, events, eventually, lab_is_possible, one_lab_at_a_time, run};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
+use vt100::MouseProtocolMode;
 
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[?1049l";
-const SHOW_CURSOR: &str = "\x1b[?25h";
 const END_KEY: &str = "\x1b[F";
-const REDRAW: &str = "\x0c";
+const CURSOR_BACK: &str = ",";
 
 /// The program in a terminal of its own; it ends with the test.
 struct Terminal {
@@ -30,12 +30,17 @@ struct Terminal {
 
 impl Terminal {
     fn start(place: &Place, args: &str) -> Self {
+        Self::start_with(place, args, &[])
+    }
+
+    fn start_with(place: &Place, args: &str, environment: &[(&str, &str)]) -> Self {
         let size = PtySize { rows: 40, cols: 120, pixel_width: 0, pixel_height: 0 };
         let pty = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(BLACKOUT);
         command.args(args.split_whitespace());
         command.env("TERM", "xterm-256color");
         place.environment().iter().for_each(|(name, value)| command.env(name, value));
+        environment.iter().for_each(|(name, value)| command.env(name, value));
         let modes = modes(&*pty.master);
         let child = pty.slave.spawn_command(command).unwrap();
         let mut reader = pty.master.try_clone_reader().unwrap();
@@ -54,6 +59,18 @@ impl Terminal {
 
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
+    }
+
+    /// The terminal as a person sees it.
+    fn seen(&self) -> vt100::Parser {
+        let mut terminal = vt100::Parser::new(40.try_into().unwrap(), 120.try_into().unwrap(), 0);
+        terminal.process(&self.shown.lock().unwrap());
+        terminal
+    }
+
+    /// What stands on it.
+    fn shows(&self, text: &str) -> bool {
+        self.seen().screen().contents().contains(text)
     }
 
     fn press(&mut self, keys: &str) {
@@ -84,10 +101,14 @@ impl Terminal {
         // What it wrote last may still be on its way to us.
         std::thread::sleep(std::time::Duration::from_millis(300));
         let text = self.text();
-        assert!(!text.contains("panicked at"), "{text}");
         assert_eq!(text.matches(ENTER).count(), 1, "{text}");
         assert_eq!(text.matches(LEAVE).count(), 1, "{text}");
-        assert!(text.rfind(SHOW_CURSOR) > text.find(ENTER), "the cursor is hidden");
+        let after = self.seen();
+        let screen = after.screen();
+        assert!(!screen.alternate_screen(), "the alternate screen is left on");
+        assert!(!screen.hide_cursor(), "the cursor is hidden");
+        assert!(!screen.bracketed_paste(), "pastes are still marked");
+        assert_eq!(screen.mouse_protocol_mode(), MouseProtocolMode::None, "the mouse is still told of");
         (status.unwrap().exit_code(), text[text.find(LEAVE).unwrap()..].to_owned())
     }
 }
@@ -129,6 +150,15 @@ fn a_session_by_keys_and_its_replay() {
     screen.until("the typed RATE", |_| {
         acknowledged(&capture, |set| set.dirty.rate_pages_per_s() == 1500.0 && set.wset_bytes == 16 << 20)
     });
+    // Freeze, go back in time, let the cursor run, follow again: nothing of it disturbs the session.
+    screen.press("f<,,");
+    screen.press("?");
+    screen.until("the help", |t| t.shows("fire a migration"));
+    screen.press("x");
+    screen.until("no help", |t| !t.shows("fire a migration"));
+    screen.press("\x1b");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    screen.press("\x1b");
     screen.press("m");
     screen.until("the migration", |_| {
         happened(&capture, |body| matches!(body, Body::Migration(MigrationEvent::Settled { n: 1 })))
@@ -138,6 +168,7 @@ fn a_session_by_keys_and_its_replay() {
     screen.press("q");
     let (code, after) = screen.end();
     assert_eq!(code, 0, "{after}");
+    assert!(!after.contains("panicked at"), "{after}");
     for word in ["a>b", "1,500", "lost-pings", "guest-clock", "capture: "] {
         assert!(after.contains(word), "'{word}' is not on the normal screen: {after}");
     }
@@ -148,12 +179,13 @@ fn a_session_by_keys_and_its_replay() {
     let mut replay = Terminal::start(&place, &format!("replay --speed 10 {}", out.display()));
     replay.until("a frame", |t| t.text().contains("\x1b[?2026l"));
     replay.press(END_KEY);
-    // Drawn anew, what is on the screen comes in one piece.
     replay.press("2");
-    replay.press(REDRAW);
-    replay.until("the result", |t| t.text().contains("lost-pings"));
+    replay.until("the result", |t| t.shows("lost-pings"));
+    replay.press(CURSOR_BACK);
     replay.press("q");
-    assert_eq!(replay.end().0, 0);
+    let (code, after) = replay.end();
+    assert_eq!(code, 0, "{after}");
+    assert!(after.contains("lost-pings") && after.contains("capture: "), "the result is left on the screen: {after}");
     assert_eq!(std::fs::metadata(&capture).unwrap().len(), before, "a replay changes no capture");
 }
 
@@ -170,6 +202,50 @@ fn a_signal_gives_the_terminal_back() {
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     let (code, after) = screen.end();
     assert_eq!(code, 2, "{after}");
+    assert!(!after.contains("panicked at"), "{after}");
     assert!(after.contains("ended by a signal") && after.contains("capture: "), "{after}");
     place.nothing_is_left();
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_panic_gives_the_terminal_back_and_leaves_nothing_behind() {
+    if !lab_is_possible() {
+        return;
+    }
+    let _one = one_lab_at_a_time();
+    let place = Place::new();
+    let args = format!("lab --accel tcg --out {}", place.path("out").display());
+    let mut screen = Terminal::start_with(&place, &args, &[("BLACKOUT_PANIC", "1"), ("RUST_BACKTRACE", "0")]);
+    let (code, after) = screen.end();
+    assert_ne!(code, 0);
+    assert!(
+        after.contains("panicked at") && after.contains("BLACKOUT_PANIC is set"),
+        "the message is readable: {after}"
+    );
+    eventually("the QEMUs to end", || place.qemus().is_empty());
+    assert!(!events(&place.capture()).is_empty(), "what was recorded is kept");
+}
+
+#[test]
+fn files_of_keys_and_settings_are_checked_and_told_of() {
+    let place = Place::new();
+    let keys = place.file("keys.toml", "migrate = \"x\"\n");
+    let keys = keys.to_str().unwrap();
+    let clash = "'x' would mean both migrate (line 1) and mark (built in)";
+    run(place.blackout(["keys", "--keymap", keys])).ended_with(2).said(&[keys, clash]);
+    let config = place.file("config.toml", format!("fps = 5\nkeymap = \"{keys}\"\n"));
+    let config = config.to_str().unwrap();
+    run(place.blackout(["config", "--check", "--config", config])).ended_with(2).said(&[clash]);
+    let wrong = place.file("wrong.toml", "fps = 5\nthem = \"dark\"\n");
+    let told = ["line 2", "unknown key 'them'; did you mean 'theme'?"];
+    run(place.blackout(["lab", "--headless", "--config", wrong.to_str().unwrap()])).ended_with(2).said(&told);
+    // The person's own file is found where it belongs; what it has no part in works in spite of it.
+    std::fs::create_dir(place.path("blackout")).unwrap();
+    place.file("blackout/config.toml", "fps = 500\n");
+    run(place.blackout(["config", "--check"])).ended_with(2).said(&["line 1: fps = 500"]);
+    run(place.blackout(["completions", "bash"])).ended_with(0);
+    place.file("blackout/config.toml", "fps = 12\n");
+    let help = run(place.blackout(["lab", "--help"])).ended_with(0);
+    assert!(help.out.contains("[default: 12]"), "{help}");
 }

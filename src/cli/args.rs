@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,6 +14,8 @@ use crate::event::{MigrationSettings, StopPolicy};
 use crate::hypervisor::policy::PolicyError;
 use crate::load::{LoadArgs, RampSpec};
 use crate::probe::{ProbeError, ProbeOptions};
+use crate::setting_file;
+use crate::tui::keys::{Keymap, KeymapError};
 use crate::tui::theme::Depth;
 use crate::tui::{Markers, ThemeChoice, TuiOptions};
 use crate::units::{parse_bandwidth, parse_duration};
@@ -160,11 +163,14 @@ impl SessionArgs {
         if !self.headless.headless && !std::io::stdout().is_terminal() {
             anyhow::bail!("the output is not a terminal, so there is no screen to draw: add --headless");
         }
+        if !self.headless.headless {
+            self.screen.options()?.theme.theme()?;
+        }
         Ok(self.probe.check()?)
     }
 }
 
-/// The screen's looks.
+/// The screen's looks and manners.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Screen")]
 pub(super) struct ScreenArgs {
@@ -182,6 +188,24 @@ pub(super) struct ScreenArgs {
     /// Draw with plain ASCII characters only
     #[arg(long, hide = true, conflicts_with = "markers")]
     pub ascii: bool,
+    /// Most frames a second, 1 to 60
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub fps: u32,
+    /// For a slow line: two to three frames a second; keys are answered at once
+    #[arg(long)]
+    pub slow: bool,
+    /// Leave the mouse to the terminal
+    #[arg(long, overrides_with = "mouse")]
+    pub no_mouse: bool,
+    /// Listen to the mouse, whatever the settings say
+    #[arg(long, overrides_with = "no_mouse", hide = true)]
+    pub mouse: bool,
+    /// File of keys [default: $XDG_CONFIG_HOME/blackout/keys.toml, where there is one]
+    #[arg(long, value_name = "FILE")]
+    pub keymap: Option<PathBuf>,
+    /// File of settings [default: $XDG_CONFIG_HOME/blackout/config.toml, where there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// What `--colors` asks for; `None` for what the terminal says.
@@ -189,17 +213,23 @@ pub(super) struct ScreenArgs {
 pub(super) struct Colours(pub Option<Depth>);
 
 impl ScreenArgs {
-    pub(super) fn options(&self) -> TuiOptions {
+    /// # Errors
+    /// When the keymap is invalid.
+    pub(super) fn options(&self) -> anyhow::Result<TuiOptions> {
         if self.colors.0.is_some() {
             // What is asked for here goes above NO_COLOR, which the terminal library would heed.
             crossterm::style::force_color_output(true);
         }
-        TuiOptions {
+        Ok(TuiOptions {
             theme: ThemeChoice::of(&self.theme),
             colours: self.colors.0,
             markers: self.asked_markers().unwrap_or_else(Markers::from_env),
+            max_fps: self.fps,
+            slow: self.slow,
+            mouse: self.mouse || !self.no_mouse,
+            keymap: Arc::new(keymap(self.keymap.as_deref())?),
             ..TuiOptions::default()
-        }
+        })
     }
 
     /// The same for a picture, which is no terminal: what is not asked for is the same everywhere.
@@ -218,6 +248,20 @@ impl ScreenArgs {
 
     fn asked_markers(&self) -> Option<Markers> {
         if self.ascii { Some(Markers::Ascii) } else { self.markers }
+    }
+}
+
+/// The keys: of the file that is named, else of the person's own, else the built-in ones.
+///
+/// # Errors
+/// When the file is there and is no valid keymap, or is named and is not there.
+pub(super) fn keymap(named: Option<&Path>) -> Result<Keymap, KeymapError> {
+    if let Some(path) = named {
+        return Keymap::load(path);
+    }
+    match setting_file::folder().map(|f| f.join("keys.toml")).filter(|p| p.exists()) {
+        Some(path) => Keymap::load(&path),
+        None => Ok(Keymap::default()),
     }
 }
 

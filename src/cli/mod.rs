@@ -12,11 +12,14 @@ macro_rules! tell {
 pub mod agent;
 mod args;
 mod closing;
+pub mod completions;
+pub mod config;
 mod controller;
 pub mod doctor;
 mod feed;
 mod headless;
 pub mod internal_guardian;
+pub mod keys;
 pub mod lab;
 pub mod load;
 pub mod migrate;
@@ -25,6 +28,7 @@ pub mod ping;
 pub mod replay;
 mod requests;
 mod run;
+mod settings;
 pub mod show;
 mod stage;
 pub mod themes;
@@ -33,7 +37,7 @@ mod welcome;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Everything worked, and what was asked for happened.
 pub const EXIT_OK: u8 = 0;
@@ -65,6 +69,10 @@ enum Command {
     Agent(agent::Args),
     Doctor(doctor::Args),
     Themes(themes::Args),
+    Keys(keys::Args),
+    Config(config::Args),
+    Completions(completions::Args),
+    Man(completions::ManArgs),
     #[command(hide = true)]
     InternalGuardian(internal_guardian::Args),
 }
@@ -77,7 +85,38 @@ pub fn main() -> ExitCode {
     if crate::lab::guest_init::is_guest_init() {
         crate::lab::guest_init::run();
     }
-    let result = match Cli::parse().command {
+    let result = read_arguments().and_then(work);
+    result.unwrap_or_else(|e| {
+        // Whoever was to read our output has read enough, as in `blackout doctor | head`.
+        let unread = e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
+        if !unread {
+            tell!("blackout: {}", in_full(&e));
+        }
+        ExitCode::from(EXIT_TROUBLE)
+    })
+}
+
+/// Reads the command line, with the person's settings in place of the built-in defaults.
+fn read_arguments() -> anyhow::Result<Option<Command>> {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let settings = settings::Settings::find(&arguments);
+    let command = match &settings {
+        Ok(settings) => settings.as_defaults(Cli::command()),
+        Err(_) => Cli::command(),
+    };
+    let matches = command.get_matches_from(arguments);
+    let command = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit()).command;
+    // A fault in the settings stops what they would have changed, and nothing else.
+    let concerned =
+        matches!(command, Some(Command::Lab(_) | Command::Migrate(_) | Command::Replay(_) | Command::Keys(_)));
+    match settings {
+        Err(e) if concerned => Err(e.into()),
+        _ => Ok(command),
+    }
+}
+
+fn work(command: Option<Command>) -> anyhow::Result<ExitCode> {
+    match command {
         None => {
             use std::io::Write as _;
             let text = welcome::text(crate::lab::doctor::lab_ready());
@@ -93,16 +132,12 @@ pub fn main() -> ExitCode {
         Some(Command::Agent(args)) => agent::run(args),
         Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Themes(args)) => themes::run(&args),
+        Some(Command::Keys(args)) => keys::run(&args),
+        Some(Command::Config(args)) => config::run(&args),
+        Some(Command::Completions(args)) => completions::run(&args),
+        Some(Command::Man(args)) => completions::man(&args),
         Some(Command::InternalGuardian(args)) => internal_guardian::run(args),
-    };
-    result.unwrap_or_else(|e| {
-        // Whoever was to read our output has read enough, as in `blackout doctor | head`.
-        let unread = e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
-        if !unread {
-            tell!("blackout: {}", in_full(&e));
-        }
-        ExitCode::from(EXIT_TROUBLE)
-    })
+    }
 }
 
 /// Columns for tables on standard output: the terminal's, or 120.

@@ -1,7 +1,7 @@
 //! `blackout replay`: a recorded session in the same screen.
 
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -9,6 +9,8 @@ use clap::Args as ClapArgs;
 
 use super::EXIT_OK;
 use super::picture::PictureArgs;
+use crate::analysis::table;
+use crate::session::result;
 use crate::tui;
 
 /// Opens a recorded session in the same screen.
@@ -44,6 +46,23 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     for note in feed.notes() {
         tell!("{note}");
     }
-    tui::run(&feed, None, args.screen.options())?;
+    let options = args.screen.options()?;
+    let closed = tui::run(&feed, None, options)?;
+    if closed.reason != tui::ExitReason::Gone {
+        leave_result(&feed, &args.capture);
+    }
     Ok(ExitCode::from(EXIT_OK))
+}
+/// Leaves on the normal screen what the screen had to show: the result so far, and where it is from.
+fn leave_result(feed: &dyn tui::Feed, capture: &Path) {
+    let mut text = String::new();
+    feed.with_state(&mut |state| {
+        let result = result::result(state);
+        if !result.migrations.is_empty() {
+            text = table::text(&result.migrations, super::width());
+        }
+    });
+    // That nobody may be there to read it is no reason to fail.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    tell!("capture: {}", capture.display());
 }

@@ -271,7 +271,8 @@ fn screen(feed: &LiveFeed, intents: UnboundedSender<OperatorEvent>, plan: &Sessi
     if let Some(ramp) = ramp(plan) {
         let _ = intents.send(ramp);
     }
-    match tui::run(feed, Some(intents), plan.args.screen.options())?.reason {
+    match tui::run(feed, Some(intents), plan.args.screen.options()?)?.reason {
+        tui::ExitReason::Gone => bail!("the terminal is gone"),
         tui::ExitReason::Signal => bail!("ended by a signal"),
         tui::ExitReason::Quit | tui::ExitReason::Over => Ok(true),
     }

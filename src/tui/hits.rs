@@ -35,6 +35,8 @@ pub enum Hit {
     Position,
     /// The answer to a question: yes or no.
     Answer(bool),
+    /// The help; its lines scroll up to this one at the top.
+    Help(u16),
 }
 
 /// What lies where in a frame.
@@ -56,6 +58,12 @@ impl Hits {
     #[must_use]
     pub fn at(&self, column: u16, row: u16) -> Option<(Rect, Hit)> {
         self.0.iter().rev().find(|(area, _)| area.contains(Position { x: column, y: row })).copied()
+    }
+
+    /// The last line of the help that can be at the top.
+    #[must_use]
+    pub fn help_end(&self) -> u16 {
+        self.0.iter().find_map(|(_, hit)| if let Hit::Help(end) = hit { Some(*end) } else { None }).unwrap_or(0)
     }
 
     /// The area of a hit, if it is in the frame.

@@ -16,6 +16,7 @@ pub mod input;
 pub mod keys;
 pub mod log;
 mod outcome;
+mod pace;
 mod panel;
 mod pen;
 pub mod picture;

@@ -1,29 +1,29 @@
 //! The draw loop: drain the input, draw once, and only when something changed.
 
-use std::cell::RefCell;
-use std::io::Write;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::event::{self, Event, KeyEventKind};
-use ratatui::crossterm::queue;
-use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
+use ratatui::crossterm::event::{self, Event, KeyEventKind, MouseEvent, MouseEventKind};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::draw::{Extra, Mode, draw};
-use super::feed::{Feed, RecorderInfo, ReplayInfo};
+use super::feed::Feed;
 pub use super::glyphs::Markers;
 use super::hits::{Hit, Hits};
 use super::input::{Effect, Situation, mouse, paste, press};
-use super::screen::{Screen, Signals};
-use super::theme::Depth;
+use super::keys::Keymap;
+use super::pace::{Pace, TICK, Urgent};
+use super::screen::signals::Signals;
+use super::screen::wire::Wire;
+use super::screen::{Screen, in_foreground, output};
 pub use super::theme::ThemeChoice;
+use super::theme::{self, Depth};
 use super::view::View;
-use crate::event::OperatorEvent;
+use crate::event::{Nanos, OperatorEvent};
+use crate::units::show_duration;
 
 /// How the screen behaves.
 #[derive(Debug, Clone)]
@@ -34,8 +34,14 @@ pub struct TuiOptions {
     pub colours: Option<Depth>,
     /// The characters.
     pub markers: Markers,
-    /// Highest number of frames a second while data comes in (input is drawn at up to 30).
+    /// Highest number of frames a second, 1 to 60.
     pub max_fps: u32,
+    /// For a slow line: two to three frames a second while data comes in; keys are answered at once.
+    pub slow: bool,
+    /// Whether the mouse is listened to.
+    pub mouse: bool,
+    /// Which keys do what.
+    pub keymap: Arc<Keymap>,
     /// Raised from outside to close the screen (a signal, the end of the session).
     pub stop: Arc<AtomicBool>,
 }
@@ -46,7 +52,10 @@ impl Default for TuiOptions {
             theme: ThemeChoice::Auto,
             colours: None,
             markers: Markers::default(),
-            max_fps: 10,
+            max_fps: 30,
+            slow: false,
+            mouse: true,
+            keymap: Arc::default(),
             stop: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -61,6 +70,8 @@ pub enum ExitReason {
     Signal,
     /// [`Feed::over`].
     Over,
+    /// The terminal is gone: hung up, or it takes nothing more.
+    Gone,
 }
 
 /// What is left to say when the screen has closed.
@@ -72,31 +83,37 @@ pub struct ExitSummary {
     pub frames: u64,
 }
 
-/// Shortest time between frames, whatever the reason to draw.
-const FRAME: Duration = Duration::from_millis(33);
-/// How often the clock and the outside are looked at when nothing else happens.
-const TICK: Duration = Duration::from_millis(100);
+/// How soon a terminal that is still taking the last frame is looked at again.
+const BUSY: Duration = Duration::from_millis(10);
+/// A pause of the whole process longer than this is told.
+const TELLING: Duration = Duration::from_millis(500);
+/// How long the warning before a suspension holds.
+const WARNED: Duration = Duration::from_secs(5);
 
 /// Runs the screen on this thread until it closes. What the person does goes to `intents`;
 /// without them (a replay, a bystander) nothing can be changed.
 ///
 /// The terminal is put back in order on every way out: a return, a panic, SIGTERM, SIGHUP,
-/// SIGINT. From the first call on these signals no longer end the process by themselves; a
-/// program that goes on after the screen listens to them itself.
+/// SIGINT; and while the process is stopped with Ctrl-Z. From the first call on these signals no
+/// longer end the process by themselves; a program that goes on after the screen listens to them
+/// itself.
 ///
 /// # Errors
-/// When the theme is invalid (file, key, nearest valid name) or the terminal cannot be used.
+/// When the theme is invalid (file, key, nearest valid name), the terminal cannot be used, or
+/// another thread has panicked.
 pub fn run(
     feed: &dyn Feed,
     intents: Option<UnboundedSender<OperatorEvent>>,
     options: TuiOptions,
 ) -> anyhow::Result<ExitSummary> {
-    let view =
-        View::new(options.theme.theme()?.at_depth(options.colours.unwrap_or_else(Depth::from_env)), options.markers);
+    let depth = options.colours.unwrap_or_else(Depth::from_env);
+    let mut view = View::new(options.theme.theme()?.at_depth(depth), options.markers);
+    view.keymap = Arc::clone(&options.keymap);
     let signals = Signals::listen(Arc::clone(&options.stop))?;
-    let screen = Screen::open()?;
-    let mut session = Session { feed, intents, view, hits: Hits::default(), frames: 0 };
-    let reason = session.drive(&options);
+    let screen = Screen::open(options.mouse)?;
+    let mut session =
+        Session { feed, intents, view, hits: Hits::default(), frames: 0, depth, pointed: None, warned: None };
+    let reason = session.drive(&options, &screen, &signals);
     drop(screen);
     drop(signals);
     Ok(ExitSummary { reason: reason?, frames: session.frames })
@@ -109,16 +126,29 @@ struct Session<'a> {
     /// What lies where in the newest frame.
     hits: Hits,
     frames: u64,
+    /// Colours the terminal can show.
+    depth: Depth,
+    /// Where the mouse was last, and what it did there.
+    pointed: Option<MouseEvent>,
+    /// When it was said what a suspension would do to the running migration.
+    warned: Option<Instant>,
+}
+
+/// What the loop goes on with.
+enum Next {
+    On,
+    Close,
+    Suspend,
 }
 
 impl Session<'_> {
-    fn drive(&mut self, options: &TuiOptions) -> anyhow::Result<ExitReason> {
-        let held = Held::default();
-        let mut terminal = Terminal::new(CrosstermBackend::new(held.clone()))?;
-        let data_gap = Duration::from_secs(1) / options.max_fps.clamp(1, 30);
-        let mut drawn = Instant::now();
-        let mut seen = None;
-        let mut touched = true;
+    fn drive(&mut self, options: &TuiOptions, screen: &Screen, signals: &Signals) -> anyhow::Result<ExitReason> {
+        let mut terminal = Terminal::new(Wire::new())?;
+        terminal.clear()?;
+        let mut pace = Pace::new(options);
+        // When this loop last ran, on our clock and on the session's: what lies between is a pause.
+        let mut awake = (Instant::now(), self.feed.now());
+        let mut away = false;
         loop {
             if options.stop.load(Ordering::Relaxed) {
                 return Ok(ExitReason::Signal);
@@ -126,25 +156,53 @@ impl Session<'_> {
             if self.feed.over() {
                 return Ok(ExitReason::Over);
             }
-            let since = drawn.elapsed();
-            let fresh = Fresh::of(self.feed);
-            let due =
-                self.frames == 0 || (touched && since >= FRAME) || (since >= data_gap && seen.as_ref() != Some(&fresh));
-            if due {
-                self.frame(&mut terminal)?;
-                held.show()?;
-                (seen, touched, drawn) = (Some(fresh), false, Instant::now());
+            if output::failed() || output::hung_up() {
+                return Ok(ExitReason::Gone);
             }
-            let wait = if touched { FRAME.saturating_sub(drawn.elapsed()) } else { data_gap.max(FRAME).min(TICK) };
-            if event::poll(wait)? {
+            if signals.continued() {
+                self.tell_pause(awake);
+                away = true;
+            }
+            awake = (Instant::now(), self.feed.now());
+            if !in_foreground() {
+                // The session goes on; the terminal is somebody else's for now.
+                away = true;
+                std::thread::sleep(TICK);
+                continue;
+            }
+            if away {
+                screen.take()?;
+                terminal.resize(terminal.size()?.into())?;
+                (away, pace.touched) = (false, true);
+            }
+            if !screen.is_taken() {
+                bail!("a part of the program has panicked, as told above; what was recorded is kept");
+            }
+            // A frame that finds the terminal busy is left out.
+            let busy = !output::idle();
+            if !busy && pace.due(self.feed) {
+                self.frame(&mut terminal, &mut pace)?;
+            }
+            if event::poll(if busy { BUSY } else { pace.wait() })? {
                 // Everything that is there is taken before the next frame.
                 while event::poll(Duration::ZERO)? {
-                    touched = true;
-                    if let Some(effect) = self.take(event::read()?)
-                        && self.follow(effect, &mut terminal)?
-                    {
-                        self.hand_over();
-                        return Ok(ExitReason::Quit);
+                    let Some(effect) = self.take(event::read()?, &mut pace) else { continue };
+                    match self.follow(effect, &mut terminal)? {
+                        Next::On => {}
+                        Next::Close => {
+                            self.hand_over();
+                            return Ok(ExitReason::Quit);
+                        }
+                        Next::Suspend => {
+                            self.hand_over();
+                            awake = (Instant::now(), self.feed.now());
+                            screen.suspend();
+                            self.tell_pause(awake);
+                            // The signal that ended the pause has been told of.
+                            signals.continued();
+                            awake = (Instant::now(), self.feed.now());
+                            away = true;
+                        }
                     }
                 }
                 self.hand_over();
@@ -152,75 +210,132 @@ impl Session<'_> {
         }
     }
 
-    fn frame(&mut self, terminal: &mut Terminal<CrosstermBackend<Held>>) -> anyhow::Result<()> {
-        let now = self.feed.now();
+    fn frame(&mut self, terminal: &mut Terminal<Wire>, pace: &mut Pace) -> anyhow::Result<()> {
+        let now = pace.instant(self.feed.now());
         let extra =
             Extra { now, recorder: self.feed.recorder(), mode: self.feed.replay().map_or(Mode::Live, Mode::Replay) };
         let mut result = Ok(());
+        let (mut urgent, mut column_ns) = (Urgent::default(), 0);
         let (feed, view, hits) = (self.feed, &mut self.view, &mut self.hits);
         feed.with_state(&mut |state| {
             view.observe(state, now);
+            urgent = Urgent::of(state);
             result = terminal.draw(|frame| *hits = draw(view, state, &extra, frame)).map(|_| ());
+            if let Some(area) = hits.area_of(Hit::Time) {
+                view.time.drawn(area.width);
+            }
+            column_ns = view.time.axis(state, now).column_ns;
         });
         result?;
-        if let Some(area) = self.hits.area_of(Hit::Time) {
-            self.view.time.drawn(area.width);
+        let bytes = terminal.backend_mut().take();
+        if !bytes.is_empty() {
+            // Between the marks of a synchronised update (DEC mode 2026): terminals that do not know it
+            // ignore them.
+            output::send(format!("\x1b[?2026h{bytes}\x1b[?2026l"));
         }
+        self.view.help_row = self.view.help_row.min(self.hits.help_end());
+        pace.drew(self.feed, urgent, column_ns);
         self.frames += 1;
+        #[cfg(debug_assertions)]
+        assert!(std::env::var_os("BLACKOUT_PANIC").is_none(), "BLACKOUT_PANIC is set");
         Ok(())
     }
 
-    fn take(&mut self, event: Event) -> Option<Effect> {
+    fn take(&mut self, event: Event, pace: &mut Pace) -> Option<Effect> {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
-                let (replay, now) = (self.feed.replay(), self.feed.now());
-                let steerable = self.intents.is_some();
-                let (feed, view) = (self.feed, &mut self.view);
-                let mut effect = None;
-                feed.with_state(&mut |state| {
-                    let situation = Situation { state, now, replay: replay.as_ref(), steerable };
-                    effect = press(view, &key, situation);
-                });
-                effect
+                pace.touched = true;
+                self.situated(|view, _, at| press(view, &key, at))
             }
-            Event::Mouse(moved) => {
-                let (replay, now) = (self.feed.replay(), self.feed.now());
-                let steerable = self.intents.is_some();
-                let (feed, view, hits) = (self.feed, &mut self.view, &self.hits);
-                let mut effect = None;
-                feed.with_state(&mut |state| {
-                    let situation = Situation { state, now, replay: replay.as_ref(), steerable };
-                    effect = mouse(view, &moved, hits, situation);
-                });
-                effect
+            // Where nothing can have changed nothing is drawn.
+            Event::Mouse(event) if event.kind == MouseEventKind::Moved || self.dragged_nowhere(&event) => None,
+            Event::Mouse(event) => {
+                pace.touched = true;
+                self.pointed = Some(event);
+                self.situated(|view, hits, at| mouse(view, &event, hits, at))
             }
             Event::Paste(text) => {
+                pace.touched = true;
                 paste(&mut self.view, &text);
+                None
+            }
+            Event::Resize(..) => {
+                pace.touched = true;
                 None
             }
             _ => None,
         }
     }
 
-    /// Does what a key press asked for; true to close the screen.
-    fn follow(&self, effect: Effect, terminal: &mut Terminal<CrosstermBackend<Held>>) -> anyhow::Result<bool> {
-        let control = self.feed.control();
-        match (effect, control) {
-            (Effect::Quit, _) => return Ok(true),
-            // Not clear(): it asks the terminal where its cursor is, and one that does not answer
-            // would end the session.
-            (Effect::Redraw, _) => {
-                let size = terminal.size()?;
-                terminal.resize(size.into())?;
-            }
+    /// A drag within one cell: terminals that count pixels send many of them.
+    fn dragged_nowhere(&self, event: &MouseEvent) -> bool {
+        matches!(event.kind, MouseEventKind::Drag(_)) && self.pointed.as_ref() == Some(event)
+    }
+
+    /// Lends `act` the session as it is now.
+    fn situated(&mut self, act: impl Fn(&mut View, &Hits, Situation<'_>) -> Option<Effect>) -> Option<Effect> {
+        let (replay, now) = (self.feed.replay(), self.feed.now());
+        let steerable = self.intents.is_some();
+        let (feed, view, hits) = (self.feed, &mut self.view, &self.hits);
+        let mut effect = None;
+        feed.with_state(&mut |state| {
+            effect = act(view, hits, Situation { state, now, replay: replay.as_ref(), steerable });
+        });
+        effect
+    }
+
+    /// Does what a key press asked for.
+    fn follow(&mut self, effect: Effect, terminal: &mut Terminal<Wire>) -> anyhow::Result<Next> {
+        match (effect, self.feed.control()) {
+            (Effect::Quit, _) => return Ok(Next::Close),
+            (Effect::Suspend, _) if self.may_suspend() => return Ok(Next::Suspend),
+            (Effect::Redraw, _) => terminal.resize(terminal.size()?.into())?,
+            (Effect::NextTheme, _) => self.next_theme(),
             (Effect::Play(playing), Some(c)) => c.set_playing(playing),
             (Effect::Speed(speed), Some(c)) => c.set_speed(speed),
             (Effect::Step(events), Some(c)) => c.step(events),
             (Effect::Seek(to), Some(c)) => c.seek(to),
-            // The loop learns these with the terminal's other manners.
-            (Effect::Suspend | Effect::NextTheme, _) | (_, None) => {}
+            (Effect::Suspend, _) | (_, None) => {}
         }
-        Ok(false)
+        Ok(Next::On)
+    }
+
+    /// A running migration needs this program: a guest that was stopped for the copy is told to run on
+    /// by us. So that is said first, and done when it is asked for again.
+    fn may_suspend(&mut self) -> bool {
+        let mut running = false;
+        self.feed.with_state(&mut |state| running = state.migrations.last().is_some_and(|m| m.ended.is_none()));
+        let warned = self.warned.take().is_some_and(|at| at.elapsed() < WARNED);
+        if !running || self.intents.is_none() || warned {
+            return true;
+        }
+        self.warned = Some(Instant::now());
+        let text = "a migration runs, and its guest may wait for this program: press again to stop it all the same";
+        self.view.notify(self.feed.now(), text);
+        false
+    }
+
+    /// Says that the whole process has not run since `awake`, if that was long.
+    fn tell_pause(&mut self, (awake, since): (Instant, Nanos)) {
+        let pause = awake.elapsed();
+        if pause < TELLING {
+            return;
+        }
+        let live = self.feed.replay().is_none();
+        let what = if live { ": probes of that time are not-sent" } else { "" };
+        let pause = show_duration(Duration::from_millis(pause.as_millis() as u64 / 100 * 100));
+        self.view.notify(self.feed.now(), format!("stopped for {pause}{what}"));
+        if live && self.intents.is_some() {
+            self.view
+                .ask(OperatorEvent::Mark { note: format!("blackout itself was stopped for {pause}"), at: Some(since) });
+            self.hand_over();
+        }
+    }
+
+    fn next_theme(&mut self) {
+        self.view.theme = theme::next(&self.view.theme.name, self.depth);
+        let text = format!("theme {}", self.view.theme.name);
+        self.view.notify(self.feed.now(), text);
     }
 
     /// Intents go out in their order; without a listener, or when it is gone, they are dropped.
@@ -230,52 +345,5 @@ impl Session<'_> {
                 let _ = tx.send(intent);
             }
         }
-    }
-}
-
-/// Holds what a frame writes until it is whole, so that a panic halfway leaves nothing to be
-/// written after the terminal has been given back.
-#[derive(Debug, Clone, Default)]
-struct Held(Rc<RefCell<Vec<u8>>>);
-
-impl Held {
-    /// Writes the frame in one go, between the marks of a synchronised update (DEC mode 2026;
-    /// terminals that do not know it ignore them).
-    fn show(&self) -> std::io::Result<()> {
-        let mut whole = Vec::new();
-        queue!(whole, BeginSynchronizedUpdate)?;
-        whole.append(&mut self.0.borrow_mut());
-        queue!(whole, EndSynchronizedUpdate)?;
-        let mut out = std::io::stdout().lock();
-        out.write_all(&whole)?;
-        out.flush()
-    }
-}
-
-impl Write for Held {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What a frame depends on beside the view: when nothing of it changes, nothing is drawn.
-#[derive(Debug, PartialEq)]
-struct Fresh {
-    version: u64,
-    tick: u64,
-    recorder: Option<RecorderInfo>,
-    replay: Option<ReplayInfo>,
-}
-
-impl Fresh {
-    fn of(feed: &dyn Feed) -> Self {
-        let replay = feed.replay();
-        // The clock alone moves the axis and the elapsed time, in steps of a tenth of a second.
-        Self { version: feed.version(), tick: feed.now() / 100_000_000, recorder: feed.recorder(), replay }
     }
 }

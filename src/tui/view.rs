@@ -113,6 +113,8 @@ pub struct View {
     pub menu: Option<Menu>,
     /// Whether the help is shown.
     pub help: bool,
+    /// The first line of the help in view.
+    pub help_row: u16,
     /// Which keys do what.
     pub keymap: Arc<Keymap>,
     /// The part of time in view, the cursor, the measure.
@@ -155,6 +157,7 @@ impl View {
             confirm: None,
             menu: None,
             help: false,
+            help_row: 0,
             keymap: Arc::default(),
             time: TimeView::default(),
             tracks: TrackList::default(),

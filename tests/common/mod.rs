@@ -69,8 +69,9 @@ impl Place {
     }
 
     /// What keeps the program inside this place, for every way of starting it.
-    pub fn environment(&self) -> [(&'static str, PathBuf); 3] {
-        ["XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_STATE_HOME"].map(|name| (name, self.dir.path().to_owned()))
+    pub fn environment(&self) -> [(&'static str, PathBuf); 4] {
+        ["XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"]
+            .map(|name| (name, self.dir.path().to_owned()))
     }
 
     pub fn blackout<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -145,6 +146,8 @@ fn open_command(command: &[String]) -> Result<Opened, Failure> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // What stops our job at a terminal (Ctrl-Z) is not meant for it.
+        .process_group(0)
         .spawn()
         .map_err(|e| Failure::lasting(format!("cannot run '{program}': {e}")))?;
     let (stdin, stdout, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());

@@ -42,6 +42,9 @@ pub enum Effect {
     Seek(Nanos),
 }
 
+/// Lines of the help that a page is.
+const HELP_PAGE: u16 = 16;
+
 /// What a key press happens in.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation<'a> {
@@ -87,8 +90,20 @@ pub fn press(view: &mut View, key: &KeyEvent, at: Situation<'_>) -> Option<Effec
         };
     }
     if view.help {
-        // Any key closes it, and does nothing else.
-        view.help = false;
+        // Any key that does not scroll closes it, and does nothing else.
+        match (key.code, action) {
+            (KeyCode::Up, _) | (_, Some(Action::Up)) => view.help_row = view.help_row.saturating_sub(1),
+            (KeyCode::Down, _) | (_, Some(Action::Down)) => view.help_row = view.help_row.saturating_add(1),
+            (KeyCode::PageUp, _) | (_, Some(Action::ScrollUp)) => {
+                view.help_row = view.help_row.saturating_sub(HELP_PAGE)
+            }
+            (KeyCode::PageDown | KeyCode::Char(' '), _) | (_, Some(Action::ScrollDown)) => {
+                view.help_row = view.help_row.saturating_add(HELP_PAGE);
+            }
+            (KeyCode::Home, _) => view.help_row = 0,
+            (KeyCode::End, _) => view.help_row = u16::MAX,
+            _ => view.help = false,
+        }
         return None;
     }
     if let Some(menu) = view.menu {
@@ -101,7 +116,7 @@ pub fn press(view: &mut View, key: &KeyEvent, at: Situation<'_>) -> Option<Effec
 /// Does what a key asks for; a click on a hint does the same.
 fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<Effect> {
     match action {
-        Action::Help => view.help = true,
+        Action::Help => (view.help, view.help_row) = (true, 0),
         Action::Redraw => return Some(Effect::Redraw),
         Action::Suspend => return Some(Effect::Suspend),
         Action::NextTheme => return Some(Effect::NextTheme),

@@ -85,6 +85,8 @@ fn down(view: &mut View, event: &MouseEvent, under: Option<(Rect, Hit)>, at: Sit
             }
         }
         Hit::HistoryHead(i) => history::head(view, i),
+        // A click anywhere closes the help, above.
+        Hit::Help(_) => {}
     }
     None
 }
@@ -129,6 +131,9 @@ fn wheel(view: &mut View, event: &MouseEvent, under: (Rect, Hit), up: bool, at: 
     let (area, hit) = under;
     let scroll = if up { Action::ScrollUp } else { Action::ScrollDown };
     match hit {
+        Hit::Help(end) => {
+            view.help_row = if up { view.help_row.saturating_sub(3) } else { (view.help_row + 3).min(end) };
+        }
         Hit::Time if event.modifiers.intersects(KeyModifiers::SHIFT | KeyModifiers::ALT) => pan(view, !up, at),
         Hit::Time => {
             let axis = view.time.axis(at.state, at.now);

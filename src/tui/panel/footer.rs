@@ -15,14 +15,44 @@ use crate::tui::view::Page;
 use crate::units::{show_bytes, show_count};
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
-    let mut pen = Pen::new(buf, area);
     if area.height > 1 {
+        let tabs = if paged(area.width) { TABS } else { 0 };
+        let left = area.width - tabs;
         match ctx.replay() {
-            Some(info) => position(ctx, &mut pen, info),
-            None => capture(ctx, &mut pen, 0),
+            Some(info) => position(ctx, &mut Pen::new(buf, Rect { width: left, ..area }), info),
+            None => capture(ctx, &mut Pen::new(buf, Rect { width: left, ..area }), 0),
+        }
+        if tabs > 0 {
+            pages(ctx, &mut Pen::new(buf, Rect { x: area.x + left, width: tabs, ..area }));
         }
     }
-    keys(ctx, &mut pen, area.height.saturating_sub(1));
+    keys(ctx, &mut Pen::new(buf, area), area.height.saturating_sub(1));
+}
+
+/// Whether the pages have their names here: where everything is in view there is nothing to turn to, and
+/// where almost nothing is, no room.
+fn paged(width: u16) -> bool {
+    (76..110).contains(&width)
+}
+
+/// Columns of the pages' names.
+const TABS: u16 = 39;
+
+/// The pages, the one in front marked.
+fn pages(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
+    let mut x = 1;
+    for page in Page::ALL {
+        let style = if page == ctx.view.page { ctx.style(Role::Selected) } else { ctx.style(Role::Muted) };
+        let action = match page {
+            Page::Controls => Action::PageControls,
+            Page::Result => Action::PageResult,
+            Page::History => Action::PageHistory,
+            Page::Log => Action::PageLog,
+        };
+        let from = x;
+        x = pen.text(x, 0, format!("{} {}", ctx.key(action), page.name()).trim_start(), style) + 2;
+        ctx.hit(pen.rect(from, 0, x - from), Hit::Page(page));
+    }
 }
 
 /// Path, size and health of the capture.
@@ -79,44 +109,75 @@ fn position(ctx: &Ctx<'_>, pen: &mut Pen<'_>, info: &ReplayInfo) {
     pen.text(x, 0, &shorten_path(&info.path.display().to_string(), room, ctx.glyphs), ctx.style(Role::Muted));
 }
 
-/// Pages, and hints from the table of keys; a notice takes the place of the hints.
+/// Hints from the table of keys, those first that matter as things are; a notice takes their place.
 fn keys(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16) {
-    let mut x = 1;
-    // Where everything is in view there is nothing to turn to, and where almost nothing is, no room.
-    let paged = (76..110).contains(&pen.width());
     if let Some((_, text)) = &ctx.view.notice {
-        pen.text(x, y, &format!("{} {text}", ctx.glyphs.pointer), ctx.style(Role::Warn));
+        pen.text(1, y, &format!("{} {text}", ctx.glyphs.pointer), ctx.style(Role::Warn));
         return;
     }
-    if paged {
-        for (i, page) in Page::ALL.into_iter().enumerate() {
-            let style = if page == ctx.view.page { ctx.style(Role::Selected) } else { ctx.style(Role::Muted) };
-            let from = x;
-            x = pen.text(x, y, &format!("{} {}", i + 1, page.name()), style) + 2;
-            ctx.hit(pen.rect(from, y, x - from), Hit::Page(page));
+    let hint = |action: Action| {
+        let (binding, keys) = ctx.view.keymap.bindings().find(|(b, _)| b.action == action)?;
+        let key = label(*keys.first().filter(|_| binding.scope.holds(ctx.place()))?, ctx.view.markers);
+        Some((hint_keys(ctx, action, key), binding.hint?))
+    };
+    let wide = |(key, word): &(String, &str)| width(key) + 1 + width(word) + 2;
+    // Who finds the help finds all others, so it always has its place, and the way out.
+    let last = [Action::Help, Action::Quit];
+    let mut room = (pen.width() + 2).saturating_sub(last.into_iter().filter_map(hint).map(|h| wide(&h)).sum());
+    let mut x = 1;
+    for action in matter_most(ctx, paged(pen.width())).into_iter().chain(last) {
+        let Some((key, word)) = hint(action) else { continue };
+        let columns = wide(&(key.clone(), word));
+        if last.contains(&action) {
+            room = pen.width() + 2;
         }
-        x += 1;
+        if x + columns > room {
+            continue;
+        }
+        let from = x;
+        x = hint_at(pen, x, y, &key, word, ctx.style(Role::Key), ctx.style(Role::Muted));
+        ctx.hit(pen.rect(from, y, x - from), Hit::Action(action));
     }
+}
+
+/// The actions to offer as things are, those first that matter most; then all others that have a word.
+fn matter_most(ctx: &Ctx<'_>, paged: bool) -> Vec<Action> {
+    use Action as A;
     let running = ctx.state.migrations.last().is_some_and(|m| m.ended.is_none());
-    for (binding, keys) in ctx.view.keymap.bindings().filter(|(b, _)| b.scope.holds(ctx.place())) {
-        let (Some(hint), Some(key)) = (binding.hint, keys.first()) else { continue };
-        let offered = match binding.action {
-            Action::Migrate => !running,
-            Action::Cancel | Action::StopAndCopy => running,
-            Action::PostCopy => running && ctx.view.migration(ctx.state).post_copy,
-            Action::NextPage => !paged,
-            Action::Type => ctx.replay().is_none() && !matches!(ctx.view.page, Page::History | Page::Log),
-            _ => true,
-        };
-        let key = hint_keys(ctx, binding.action, label(*key, ctx.view.markers));
-        // The help key always keeps its place: who finds it finds all others.
-        let reserve = if binding.action == Action::Help || binding.action == Action::Quit { 0 } else { 16 };
-        if offered && x + width(&key) + 1 + width(hint) + reserve <= pen.width() {
-            let from = x;
-            x = hint_at(pen, x, y, &key, hint, ctx.style(Role::Key), ctx.style(Role::Muted));
-            ctx.hit(pen.rect(from, y, x - from), Hit::Action(binding.action));
+    let mut first: Vec<A> = Vec::new();
+    if ctx.view.time.cursor.is_some() {
+        first.extend([A::CursorOn, A::EventOn, A::Measure, A::Mark, A::Back]);
+    }
+    if ctx.replay().is_some() {
+        first.extend([A::PlayPause, A::SeekForward, A::StepForward, A::Faster]);
+    }
+    match ctx.view.page {
+        Page::History => first.extend([A::Sort, A::Baseline, A::Compare]),
+        Page::Log => first.extend([A::Search, A::Filter]),
+        Page::Controls | Page::Result => {}
+    }
+    if running {
+        first.extend([A::StopAndCopy, A::Cancel]);
+        if ctx.view.migration(ctx.state).post_copy {
+            first.push(A::PostCopy);
+        }
+        first.extend([A::More, A::Freeze]);
+    } else {
+        first.extend([A::More, A::Migrate, A::Type]);
+    }
+    first.extend([A::CursorOn, A::EventOn, A::ZoomIn, A::Freeze, A::Mark]);
+    if !paged {
+        first.push(A::NextPage);
+    }
+    let not_now = [A::Migrate, A::StopAndCopy, A::Cancel, A::PostCopy, A::NextPage, A::Back, A::Help, A::Quit];
+    let rest = ctx.view.keymap.bindings().map(|(b, _)| b.action).filter(|a| !not_now.contains(a));
+    let mut order: Vec<A> = Vec::new();
+    for action in first.into_iter().chain(rest) {
+        if !order.contains(&action) {
+            order.push(action);
         }
     }
+    order
 }
 
 /// Actions that come in pairs show both keys.

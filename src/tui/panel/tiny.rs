@@ -1,17 +1,22 @@
 //! A small terminal: phase, sentence, pings and RATE, and nothing that does not fit.
 
+use std::time::Duration;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 
 use super::{banner, clock, footer, header, phases, ping, readout, tracks};
+use crate::analysis::Method;
+use crate::event::{Class, Nanos};
+use crate::session::State;
 use crate::tui::draw::Ctx;
 use crate::tui::hits::Hit;
 use crate::tui::pen::{Pen, shorten, width, wrap};
 use crate::tui::sentence::sentence;
 use crate::tui::series::link_pages_per_s;
 use crate::tui::theme::Role;
-use crate::units::show_count;
+use crate::units::{show_count, show_duration};
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let row = |y: u16, height: u16| Rect { y: area.y + y, height, ..area };
@@ -38,15 +43,19 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     phases::render(ctx, row(y, 1), buf);
     y += 1;
     let bottom = area.height.saturating_sub(3);
+    let chart_end = bottom.saturating_sub(1).max(y);
     if let Some(probe) = ctx.state.probes.get(&0)
-        && bottom > y
+        && chart_end > y
     {
-        let mut pen = Pen::new(buf, row(y, bottom - y));
+        let mut pen = Pen::new(buf, row(y, chart_end - y));
         ping::chart(ctx, &mut pen, probe, 0);
     }
-    ctx.hit(row(top, bottom.saturating_sub(top)), Hit::Time);
-    tracks::lines(ctx, row(top, bottom.saturating_sub(top)), buf);
+    ctx.hit(row(top, chart_end.saturating_sub(top)), Hit::Time);
+    tracks::lines(ctx, row(top, chart_end.saturating_sub(top)), buf);
     let mut pen = Pen::new(buf, area);
+    if chart_end < bottom {
+        blackout(ctx, &mut pen, chart_end);
+    }
     let rate = ctx.view.load(ctx.state).dirty.rate_pages_per_s();
     let link = link_pages_per_s(ctx.state);
     let over = link.is_some_and(|l| rate > l);
@@ -69,7 +78,7 @@ fn told(ctx: &Ctx<'_>, area: Rect, mut y: u16, buf: &mut Buffer) -> u16 {
     let mut pen = Pen::new(buf, area);
     let (tone, text) = sentence(ctx.state, ctx.extra.now);
     let lines = wrap(&text, area.width);
-    let room = usize::from(area.height.saturating_sub(y + 6).clamp(1, 4));
+    let room = usize::from(area.height.saturating_sub(y + 7).clamp(1, 3));
     for (i, line) in lines.iter().take(room).enumerate() {
         let line = if i + 1 == room && lines.len() > room {
             shorten(&lines[i..].join(" "), area.width, ctx.glyphs)
@@ -80,4 +89,36 @@ fn told(ctx: &Ctx<'_>, area: Rect, mut y: u16, buf: &mut Buffer) -> u16 {
         y += 1;
     }
     y
+}
+
+/// How long the guest has not answered, if it does not now; else the newest downtime.
+fn blackout(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16) {
+    if let Some(silent) = silent_for(ctx.state, ctx.extra.now) {
+        let text = format!(" BLACKOUT {:.1} s ", Duration::from_nanos(silent).as_secs_f64());
+        let x = pen.text(0, y, &text, ctx.style(Role::Banner));
+        pen.text(x + 1, y, "no reply since", ctx.style(Role::Error));
+        return;
+    }
+    let x = pen.text(0, y, "DOWNTIME ", ctx.style(Role::Muted));
+    let newest = ctx.state.migrations.iter().rev().find_map(|m| Some((m.n, m.final_downtime()?)));
+    let Some((n, downtimes)) = newest else {
+        pen.text(x, y, "none measured yet", ctx.style(Role::Muted));
+        return;
+    };
+    let gap = downtimes.estimates.iter().find(|e| e.method == Method::ReplyGap);
+    let (text, role) = match gap.and_then(|e| e.value) {
+        Some(v) => (show_duration(v.value), Role::Value),
+        None => ("unknown".into(), Role::Warn),
+    };
+    let x = pen.text(x, y, &text, ctx.style(role));
+    pen.text(x + 1, y, &format!("{}, migration {n}", Method::ReplyGap.name()), ctx.style(Role::Muted));
+}
+
+/// How long the newest reply has been in, ns, where that is longer than pauses between replies are.
+fn silent_for(state: &State, now: Nanos) -> Option<Nanos> {
+    const LEAST: Nanos = 200_000_000;
+    let probe = state.probes.get(&0).filter(|p| p.stopped.is_none())?;
+    let answered = probe.outcomes.iter().rev().find(|o| matches!(o.class, Class::Ok | Class::Late))?;
+    let silent = now.saturating_sub(answered.sent.saturating_add(answered.rtt));
+    (silent > probe.spec.interval_ns.saturating_mul(3).max(LEAST)).then_some(silent)
 }
