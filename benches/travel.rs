@@ -176,6 +176,74 @@ fn resident() -> f64 {
     kib.unwrap_or(f64::NAN) / 1024.0
 }
 
+/// CPU time of this thread, s: a busy machine does not spoil it.
+fn cpu() -> f64 {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
+    time.map_or(f64::NAN, |t| std::time::Duration::from(t).as_secs_f64())
+}
+
+/// An instant of the session, each time another.
+fn anywhere(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 20) % LENGTH
+}
+
+/// Steps of zoom: from 5 ms to 30 s a column.
+const ZOOMS: [i32; 6] = [6, 3, 0, -3, -6, -11];
+
+/// Frames of a live screen whose time goes on.
+struct Frames {
+    view: View,
+    terminal: Terminal<CrosstermBackend<std::io::Sink>>,
+    now: u64,
+}
+
+impl Frames {
+    fn new(zoom: i32) -> Option<Self> {
+        let mut view = View::new(ThemeChoice::Dark.theme().ok()?, Markers::Unicode);
+        view.zoom = zoom;
+        let viewport = Viewport::Fixed(Rect::new(0, 0, 200, 50));
+        let backend = CrosstermBackend::new(std::io::sink());
+        let terminal = Terminal::with_options(backend, TerminalOptions { viewport }).ok()?;
+        Some(Self { view, terminal, now: LENGTH })
+    }
+
+    fn draw(&mut self, state: &State) -> bool {
+        self.now += 100 * MS;
+        let extra = Extra { now: self.now, recorder: None, mode: Mode::Live };
+        self.view.observe(state, self.now);
+        self.terminal.draw(|frame| draw(&self.view, state, &extra, frame)).is_ok()
+    }
+}
+
+/// Tells the median and the longest of `times` in ms.
+fn told(what: &str, mut times: Vec<f64>) {
+    times.sort_by(f64::total_cmp);
+    let (median, most) = (times[times.len() / 2] * 1e3, times[times.len() - 1] * 1e3);
+    eprintln!("{what}: {median:.3} ms of CPU, at most {most:.3} ms");
+}
+
+/// The same by CPU time.
+fn by_cpu_time(player: &mut Player) {
+    let timed = |what: &mut dyn FnMut()| {
+        let began = cpu();
+        what();
+        cpu() - began
+    };
+    let mut at = 1;
+    told("seek anywhere", (0..300).map(|_| timed(&mut || player.seek(anywhere(&mut at)))).collect());
+    player.seek(LENGTH);
+    let shared = player.shared();
+    told("copy the state", (0..300).map(|_| timed(&mut || drop(black_box(shared.state())))).collect());
+    for zoom in ZOOMS {
+        let Some(mut frames) = Frames::new(zoom) else { return };
+        let mut frame = || {
+            shared.with_state(|state| frames.draw(state));
+        };
+        told(&format!("frame of 200x50, zoom {zoom}"), (0..300).map(|_| timed(&mut frame)).collect());
+    }
+}
+
 fn travel(c: &mut Criterion) {
     let Ok(dir) = tempfile::tempdir() else { return };
     let path = dir.path().join("capture.jsonl");
@@ -185,27 +253,25 @@ fn travel(c: &mut Criterion) {
     }
     let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());
 
+    let before = resident();
+    let began = cpu();
+    let Ok((mut player, _)) = Player::open(&path) else { return };
+    eprintln!("{} events, {:.0} MB", player.progress().1, bytes as f64 / 1e6);
+    eprintln!("open: {:.0} ms of CPU, {:.0} MiB more are resident", (cpu() - began) * 1e3, resident() - before);
+    by_cpu_time(&mut player);
+
     let mut group = c.benchmark_group("an hour at 1 kHz");
     group.sample_size(10);
     group.bench_function("open", |b| {
         b.iter_with_large_drop(|| Player::open(&path).map(|(player, _)| player.progress().1));
     });
     group.sample_size(100);
-    let before = resident();
-    let Ok((mut player, _)) = Player::open(&path) else { return };
-    eprintln!(
-        "{} events, {:.0} MB: {:.0} MiB more are resident with it open",
-        player.progress().1,
-        bytes as f64 / 1e6,
-        resident() - before
-    );
     let mut at: u64 = 1;
     let mut worst = std::time::Duration::ZERO;
     group.bench_function("seek anywhere", |b| {
         b.iter(|| {
-            at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let began = std::time::Instant::now();
-            player.seek((at >> 20) % LENGTH);
+            player.seek(anywhere(&mut at));
             worst = worst.max(began.elapsed());
         });
     });
@@ -215,23 +281,10 @@ fn travel(c: &mut Criterion) {
     let shared = player.shared();
     eprintln!("the state at the end holds {:.1} MiB", shared.with_state(State::heap_bytes) as f64 / 1_048_576.0);
     group.bench_function("copy the state", |b| b.iter(|| black_box(shared.state())));
-    for zoom in [6, 3, 0, -3, -6, -11] {
+    for zoom in ZOOMS {
+        let Some(mut frames) = Frames::new(zoom) else { return };
         group.bench_function(format!("frame of 200x50, zoom {zoom}"), |b| {
-            let Ok(theme) = ThemeChoice::Dark.theme() else { return };
-            let mut view = View::new(theme, Markers::Unicode);
-            view.zoom = zoom;
-            let viewport = Viewport::Fixed(Rect::new(0, 0, 200, 50));
-            let backend = CrosstermBackend::new(std::io::sink());
-            let Ok(mut terminal) = Terminal::with_options(backend, TerminalOptions { viewport }) else { return };
-            let mut now = LENGTH;
-            b.iter(|| {
-                now += 100 * MS;
-                let extra = Extra { now, recorder: None, mode: Mode::Live };
-                shared.with_state(|state| {
-                    view.observe(state, now);
-                    terminal.draw(|frame| draw(&view, state, &extra, frame)).is_ok()
-                })
-            });
+            b.iter(|| shared.with_state(|state| frames.draw(state)));
         });
     }
     let mut events = vec![started()];

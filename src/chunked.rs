@@ -1,11 +1,11 @@
 //! A sequence that grows at its end and is cheap to copy: copies share all that neither changes.
 //!
-//! It lies in chunks behind reference counts. A copy costs one count for each chunk; a change
-//! copies the chunk it hits, if another copy still shares it.
+//! It lies in chunks behind reference counts, but for the last one, which is each copy's own. A copy
+//! costs one count for each chunk; a change copies the chunk it hits, if another copy still shares it.
 
 use std::collections::VecDeque;
 use std::collections::vec_deque;
-use std::iter::{FlatMap, Skip};
+use std::iter::{Chain, FlatMap, Skip};
 use std::ops::{Bound, Index, IndexMut, RangeBounds};
 use std::slice;
 use std::sync::Arc;
@@ -15,8 +15,10 @@ const CHUNK_BYTES: usize = 1 << 15;
 
 /// A sequence in shared chunks. Its methods have the names of those of `VecDeque` and `Vec`.
 pub struct Chunked<T> {
-    /// All but the last are full.
+    /// All full.
     chunks: VecDeque<Arc<Vec<T>>>,
+    /// What does not fill a chunk yet.
+    tail: Vec<T>,
     /// Items at the beginning of the first chunk that are gone.
     head: usize,
     len: usize,
@@ -55,7 +57,10 @@ impl<T> Chunked<T> {
             return None;
         }
         let at = self.head + i;
-        self.chunks.get(at / Self::CHUNK)?.get(at % Self::CHUNK)
+        match self.chunks.get(at / Self::CHUNK) {
+            Some(chunk) => chunk.get(at % Self::CHUNK),
+            None => self.tail.get(at % Self::CHUNK),
+        }
     }
 
     /// The first item.
@@ -67,7 +72,7 @@ impl<T> Chunked<T> {
     /// The last item.
     #[must_use]
     pub fn back(&self) -> Option<&T> {
-        self.chunks.back()?.last()
+        self.tail.last().or_else(|| self.chunks.back()?.last())
     }
 
     /// The last item.
@@ -152,25 +157,29 @@ impl<T> Chunked<T> {
     /// Memory taken, bytes, without what the items themselves point to and as if nothing were shared.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.chunks.iter().map(|c| c.capacity() * size_of::<T>()).sum::<usize>()
-            + self.chunks.capacity() * size_of::<Arc<Vec<T>>>()
+        let items = self.tail.capacity() + self.chunks.iter().map(|c| c.capacity()).sum::<usize>();
+        items * size_of::<T>() + self.chunks.capacity() * size_of::<Arc<Vec<T>>>()
     }
 }
 
 impl<T: Clone> Chunked<T> {
     /// Adds an item at the end.
     pub fn push_back(&mut self, item: T) {
-        if self.chunks.back().is_none_or(|last| last.len() == Self::CHUNK) {
-            self.chunks.push_back(Arc::default());
+        if self.tail.len() == self.tail.capacity() {
+            // Never beyond a full chunk.
+            let more = self.tail.len().clamp(4, Self::CHUNK).min(Self::CHUNK - self.tail.len());
+            self.tail.reserve_exact(more);
         }
-        if let Some(last) = self.chunks.back_mut() {
-            let last = Arc::make_mut(last);
-            if last.len() == last.capacity() {
-                // Never beyond a full chunk.
-                last.reserve_exact(last.len().clamp(4, Self::CHUNK).min(Self::CHUNK - last.len()));
-            }
-            last.push(item);
-            self.len += 1;
+        self.tail.push(item);
+        self.len += 1;
+        self.seal();
+    }
+
+    /// Makes a full tail a chunk.
+    fn seal(&mut self) {
+        if self.tail.len() == Self::CHUNK {
+            let full = std::mem::replace(&mut self.tail, Vec::with_capacity(Self::CHUNK));
+            self.chunks.push_back(Arc::new(full));
         }
     }
 
@@ -187,20 +196,20 @@ impl<T: Clone> Chunked<T> {
         let at = self.head + i;
         let (first, place) = (at / Self::CHUNK, at % Self::CHUNK);
         // The last item of each chunk from there on becomes the first of the next one.
-        let mut carry = item;
-        for (n, chunk) in self.chunks.iter_mut().enumerate().skip(first) {
+        let (mut carry, mut place) = (item, place);
+        for chunk in self.chunks.iter_mut().skip(first) {
             let chunk = Arc::make_mut(chunk);
-            let overflow = if chunk.len() == Self::CHUNK { chunk.pop() } else { None };
-            chunk.insert(if n == first { place } else { 0 }, carry);
-            match overflow {
-                Some(item) => carry = item,
-                None => {
-                    self.len += 1;
-                    return;
-                }
+            let last = chunk.pop();
+            chunk.insert(place, carry);
+            place = 0;
+            match last {
+                Some(last) => carry = last,
+                None => return,
             }
         }
-        self.push_back(carry);
+        self.tail.insert(place, carry);
+        self.len += 1;
+        self.seal();
     }
 
     /// The item at `i`, to be changed.
@@ -209,7 +218,10 @@ impl<T: Clone> Chunked<T> {
             return None;
         }
         let at = self.head + i;
-        Arc::make_mut(self.chunks.get_mut(at / Self::CHUNK)?).get_mut(at % Self::CHUNK)
+        match self.chunks.get_mut(at / Self::CHUNK) {
+            Some(chunk) => Arc::make_mut(chunk).get_mut(at % Self::CHUNK),
+            None => self.tail.get_mut(at % Self::CHUNK),
+        }
     }
 
     /// The first item, to be changed.
@@ -219,7 +231,7 @@ impl<T: Clone> Chunked<T> {
 
     /// The last item, to be changed.
     pub fn back_mut(&mut self) -> Option<&mut T> {
-        Arc::make_mut(self.chunks.back_mut()?).last_mut()
+        self.get_mut(self.len.checked_sub(1)?)
     }
 
     /// The last item, to be changed.
@@ -230,7 +242,7 @@ impl<T: Clone> Chunked<T> {
     /// All items in order, to be changed.
     pub fn iter_mut(&mut self) -> IterMut<'_, T> {
         let items: fn(&mut Arc<Vec<T>>) -> slice::IterMut<T> = |chunk| Arc::make_mut(chunk).iter_mut();
-        self.chunks.iter_mut().flat_map(items).skip(self.head)
+        self.chunks.iter_mut().flat_map(items).chain(self.tail.iter_mut()).skip(self.head)
     }
 }
 
@@ -242,12 +254,13 @@ pub struct Iter<'a, T> {
 }
 
 /// Items of a [`Chunked`] in order, to be changed.
-pub type IterMut<'a, T> = Skip<
-    FlatMap<
-        vec_deque::IterMut<'a, Arc<Vec<T>>>,
-        slice::IterMut<'a, T>,
-        fn(&'a mut Arc<Vec<T>>) -> slice::IterMut<'a, T>,
-    >,
+pub type IterMut<'a, T> = Skip<Chain<Opened<'a, T>, slice::IterMut<'a, T>>>;
+
+/// The items of chunks, to be changed.
+type Opened<'a, T> = FlatMap<
+    vec_deque::IterMut<'a, Arc<Vec<T>>>,
+    slice::IterMut<'a, T>,
+    fn(&'a mut Arc<Vec<T>>) -> slice::IterMut<'a, T>,
 >;
 
 impl<T> Clone for Iter<'_, T> {
@@ -309,13 +322,13 @@ impl<'a, T: Clone> IntoIterator for &'a mut Chunked<T> {
 
 impl<T> Default for Chunked<T> {
     fn default() -> Self {
-        Self { chunks: VecDeque::new(), head: 0, len: 0 }
+        Self { chunks: VecDeque::new(), tail: Vec::new(), head: 0, len: 0 }
     }
 }
 
-impl<T> Clone for Chunked<T> {
+impl<T: Clone> Clone for Chunked<T> {
     fn clone(&self) -> Self {
-        Self { chunks: self.chunks.clone(), head: self.head, len: self.len }
+        Self { chunks: self.chunks.clone(), tail: self.tail.clone(), head: self.head, len: self.len }
     }
 }
 
@@ -351,8 +364,9 @@ impl<T> Index<usize> for Chunked<T> {
     /// # Panics
     /// Beyond the end, as a slice does.
     fn index(&self, i: usize) -> &T {
+        assert!(i < self.len, "the index is {i}, the length {}", self.len);
         let at = self.head + i;
-        &self.chunks[at / Self::CHUNK][at % Self::CHUNK]
+        self.chunks.get(at / Self::CHUNK).map_or(&self.tail, |chunk| &**chunk).index(at % Self::CHUNK)
     }
 }
 
@@ -360,8 +374,12 @@ impl<T: Clone> IndexMut<usize> for Chunked<T> {
     /// # Panics
     /// Beyond the end, as a slice does.
     fn index_mut(&mut self, i: usize) -> &mut T {
+        assert!(i < self.len, "the index is {i}, the length {}", self.len);
         let at = self.head + i;
-        &mut Arc::make_mut(&mut self.chunks[at / Self::CHUNK])[at % Self::CHUNK]
+        match self.chunks.get_mut(at / Self::CHUNK) {
+            Some(chunk) => &mut Arc::make_mut(chunk)[at % Self::CHUNK],
+            None => &mut self.tail[at % Self::CHUNK],
+        }
     }
 }
 
@@ -454,10 +472,11 @@ mod tests {
     fn copies_share_what_neither_changes() {
         let mut one: Chunked<u64> = (0..100_000).collect();
         let other = one.clone();
-        one[0] = 1;
         one.push_back(5);
+        assert!(one.chunks.iter().zip(&other.chunks).all(|(a, b)| Arc::ptr_eq(a, b)));
+        one[0] = 1;
         let shared = one.chunks.iter().zip(&other.chunks).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
-        assert_eq!(shared, other.chunks.len() - 2);
+        assert_eq!(shared, other.chunks.len() - 1);
         assert_eq!((other[0], other.len()), (0, 100_000));
     }
 }

@@ -34,7 +34,12 @@ impl Rest<'_> {
         let (first, mut n) = (*self.0.first()?, 0_u64);
         let mut digits = 0;
         while let Some(digit) = self.0.get(digits).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-            n = n.checked_mul(10)?.checked_add(u64::from(digit))?;
+            // Nineteen digits always fit.
+            n = if digits < 19 {
+                n * 10 + u64::from(digit)
+            } else {
+                n.checked_mul(10)?.checked_add(u64::from(digit))?
+            };
             digits += 1;
         }
         if digits == 0 || (first == b'0' && digits > 1) {

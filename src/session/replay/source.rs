@@ -12,7 +12,7 @@ use crate::session::reader::{Input, ReadError, Reader};
 
 /// A copy of the state is kept after so many events: they are read and folded in anew within
 /// milliseconds.
-pub(super) const EVERY: usize = 1 << 15;
+pub(super) const EVERY: usize = 1 << 14;
 /// More copies than this are not kept: of a longer capture every other one goes.
 pub(super) const CHECKPOINTS: usize = 512;
 /// A compressed capture may be so large when it is inflated, bytes: it is held in memory.
