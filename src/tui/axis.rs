@@ -295,7 +295,7 @@ mod tests {
                 }
             }
             let half = a.halved();
-            if columns < u16::MAX / 2 && a.column_ns % 2 == 0 {
+            if columns < u16::MAX / 2 && a.column_ns.is_multiple_of(2) {
                 prop_assert_eq!((half.start(0), half.end()), (a.start(0), a.end()));
             }
         }

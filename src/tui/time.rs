@@ -1,7 +1,7 @@
 //! The part of time in view, the cursor and the measure, and how keys and the mouse move them.
 //!
 //! How many columns there are is known only to the frame that was drawn last: what depends on it is
-//! kept as a wish and resolved by the next frame's [`Axis`].
+//! kept as a wish and resolved by the next frame's axis.
 
 use super::axis::{Axis, farther, nearer};
 use crate::event::Nanos;

@@ -91,11 +91,9 @@ mod tests {
     #[test]
     fn a_standstill_is_a_step_and_a_repeated_datagram_is_none() {
         let beat = |t: u64, seq, guest: u64| (t * MS, seq, guest * MS);
-        let mut state = State::default();
-        state.heartbeats =
-            [beat(100, 1, 5000), beat(150, 2, 5050), beat(160, 1, 5000), beat(3200, 3, 5100), beat(3250, 4, 5150)]
-                .into_iter()
-                .collect();
+        let beats =
+            [beat(100, 1, 5000), beat(150, 2, 5050), beat(160, 1, 5000), beat(3200, 3, 5100), beat(3250, 4, 5150)];
+        let state = State { heartbeats: beats.into_iter().collect(), ..State::default() };
         let axis = Axis { column_ns: 1000 * MS, first: 0, columns: 5, now: 4000 * MS };
         assert_eq!(step_columns(&state, &axis), [Some(0), None, None, Some(3000 * MS), None]);
         // The step is the same at any zoom.
