@@ -4,9 +4,12 @@ use super::names::{label, name};
 use super::{Binding, Key, Keymap, Scope};
 use crate::tui::run::Markers;
 
+/// A heading and the bindings under it.
+type Group<'a> = (&'static str, Vec<(&'static Binding, &'a [Key])>);
+
 /// The groups of the table in its order, each with its bindings.
-fn groups(map: &Keymap) -> Vec<(&'static str, Vec<(&'static Binding, &[Key])>)> {
-    let mut groups: Vec<(&'static str, Vec<_>)> = Vec::new();
+fn groups(map: &Keymap) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
     for (binding, keys) in map.bindings() {
         match groups.iter_mut().find(|(group, _)| *group == binding.group) {
             Some((_, bindings)) => bindings.push((binding, keys)),
