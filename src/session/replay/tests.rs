@@ -100,7 +100,7 @@ fn a_file_plays_like_the_events_in_it_compressed_or_not() {
     for path in [&plain, &folder] {
         let (mut p, flaws) = Player::open(path).unwrap();
         assert_eq!((flaws.corrupt.len(), flaws.torn), (1, Some(11)), "{flaws:?}");
-        assert_eq!((p.progress(), p.end()), (straight.progress(), straight.end()));
+        assert_eq!((p.progress(), p.end()), ((0, straight.progress().1), straight.end()));
         for t in [u64::MAX, 20_000, 35_000, EVERY as u64, 3, 32_800] {
             p.seek(t);
             straight.seek(t);
