@@ -46,8 +46,8 @@ pub(super) struct PictureArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8), requires = "picture")]
     scale: Option<u32>,
     /// Cast: frames a second
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60), default_value = "10", requires = "cast")]
-    fps: u32,
+    #[arg(long = "cast-fps", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60), default_value = "10", requires = "cast")]
+    cast_fps: u32,
     /// Cast: begin at this time of the session
     #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "cast")]
     from: Option<Duration>,
@@ -118,7 +118,7 @@ impl PictureArgs {
         self.turn_page(&mut view);
         let options = CastOptions {
             size: self.size,
-            fps: self.fps,
+            fps: self.cast_fps,
             speed,
             from,
             to,

@@ -268,7 +268,7 @@ mod tests {
             mouse(&mut d.view, &MouseEvent { kind, column: 1, row: 0, modifiers: KeyModifiers::NONE }, &hits, at);
         }
         d.view.time.settle(&d.state, d.now);
-        assert_eq!(d.view.history.selected, Some(1));
+        assert_eq!(d.view.history.chosen(&d.state).map(|m| m.n), Some(1));
         assert!(d.column(BEGAN).is_some() && d.column(RESUMED).is_some());
         // It fills most of the view.
         assert!(d.column(RESUMED).unwrap() - d.column(BEGAN).unwrap() > 34);

@@ -87,18 +87,20 @@ pub(crate) fn capture(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16) {
 fn position(ctx: &Ctx<'_>, pen: &mut Pen<'_>, info: &ReplayInfo) {
     let (mark, word) = if info.playing { (ctx.glyphs.play, "playing") } else { (ctx.glyphs.pause, "paused") };
     let mut x = pen.text(1, 0, mark, ctx.style(Role::Key));
+    // Where there is little room the bar is worth more than words.
+    let (apart, of) = if pen.width() < 60 { (" ", "/") } else { ("   ", " of ") };
     let text = format!(
-        "{word} {}{}   {} of {}",
+        "{word} {}{}{apart}{}{of}{}",
         info.speed,
         ctx.glyphs.times,
         clock(info.position, 100_000_000),
         clock(info.length, 100_000_000)
     );
     x = pen.text(x + 1, 0, &text, ctx.style(Role::Value)) + 2;
-    let to = x + 24;
-    if to + 10 < pen.width() {
+    let to = (x + 24).min(pen.width().saturating_sub(2));
+    if to >= x + 6 {
         let share = info.position as f64 / info.length.max(1) as f64;
-        let knob = x + (share.clamp(0.0, 1.0) * 23.0).round() as u16;
+        let knob = x + (share.clamp(0.0, 1.0) * f64::from(to - x - 1)).round() as u16;
         pen.fill(x, knob, 0, ctx.glyphs.slider_full, ctx.style(Role::Slider));
         pen.fill(knob + 1, to, 0, ctx.glyphs.slider_empty, ctx.style(Role::Rule));
         pen.cell(knob, 0, ctx.glyphs.slider_knob, ctx.style(Role::Slider));
@@ -106,6 +108,9 @@ fn position(ctx: &Ctx<'_>, pen: &mut Pen<'_>, info: &ReplayInfo) {
         x = to + 2;
     }
     let room = pen.width().saturating_sub(x + 1);
+    if room < 10 {
+        return;
+    }
     pen.text(x, 0, &shorten_path(&info.path.display().to_string(), room, ctx.glyphs), ctx.style(Role::Muted));
 }
 
