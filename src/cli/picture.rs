@@ -45,6 +45,12 @@ pub(super) struct PictureArgs {
     /// Picture: times the size of a cell of 9x19 px [default: 1 for SVG, 2 for PNG]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8), requires = "picture")]
     scale: Option<u32>,
+    /// Picture: the cursor at this time of the session
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "picture")]
+    cursor: Option<Duration>,
+    /// Picture: measured from this time to the cursor
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "cursor")]
+    measure_from: Option<Duration>,
     /// Cast: frames a second
     #[arg(long = "cast-fps", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60), default_value = "10", requires = "cast")]
     cast_fps: u32,
@@ -166,11 +172,14 @@ impl PictureArgs {
 }
 
 /// The view that pictures and casts are drawn with: everything the options say about it.
-fn view_for(_args: &PictureArgs, screen: &ScreenArgs) -> Result<View> {
+fn view_for(args: &PictureArgs, screen: &ScreenArgs) -> Result<View> {
     let options = screen.options_of_picture();
     // A picture has all colours, whatever the terminal it is asked for on.
     let theme = options.theme.theme()?.at_depth(options.colours.unwrap_or(Depth::True));
-    Ok(View::new(theme, options.markers))
+    let mut view = View::new(theme, options.markers);
+    view.time.cursor = args.cursor.map(nanos);
+    view.time.anchor = args.measure_from.map(nanos);
+    Ok(view)
 }
 
 fn nanos(d: Duration) -> Nanos {
