@@ -12,6 +12,7 @@ use blackout::event::{
     Versions,
 };
 use blackout::session::{Player, State};
+use blackout::tui::time::Scale;
 use blackout::tui::{Extra, Markers, Mode, ThemeChoice, View, draw};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use ratatui::backend::CrosstermBackend;
@@ -188,8 +189,15 @@ fn anywhere(seed: &mut u64) -> u64 {
     (*seed >> 20) % LENGTH
 }
 
-/// Steps of zoom: from 5 ms to 30 s a column.
-const ZOOMS: [i32; 6] = [6, 3, 0, -3, -6, -11];
+/// What a column stands for: from 1 ms to the whole session.
+const SCALES: [(&str, Scale); 6] = [
+    ("1 ms a column", Scale::Column(MS)),
+    ("50 ms a column", Scale::Column(50 * MS)),
+    ("fitted", Scale::Auto),
+    ("1 s a column", Scale::Column(S)),
+    ("5 s a column", Scale::Column(5 * S)),
+    ("the whole session", Scale::Whole),
+];
 
 /// Frames of a live screen whose time goes on.
 struct Frames {
@@ -199,9 +207,9 @@ struct Frames {
 }
 
 impl Frames {
-    fn new(zoom: i32) -> Option<Self> {
+    fn new(scale: Scale) -> Option<Self> {
         let mut view = View::new(ThemeChoice::Dark.theme().ok()?, Markers::Unicode);
-        view.zoom = zoom;
+        view.time.scale = scale;
         let viewport = Viewport::Fixed(Rect::new(0, 0, 200, 50));
         let backend = CrosstermBackend::new(std::io::sink());
         let terminal = Terminal::with_options(backend, TerminalOptions { viewport }).ok()?;
@@ -212,7 +220,11 @@ impl Frames {
         self.now += 100 * MS;
         let extra = Extra { now: self.now, recorder: None, mode: Mode::Live };
         self.view.observe(state, self.now);
-        self.terminal.draw(|frame| draw(&self.view, state, &extra, frame)).is_ok()
+        let view = &self.view;
+        let drawn = self.terminal.draw(|frame| {
+            draw(view, state, &extra, frame);
+        });
+        drawn.is_ok()
     }
 }
 
@@ -235,12 +247,12 @@ fn by_cpu_time(player: &mut Player) {
     player.seek(LENGTH);
     let shared = player.shared();
     told("copy the state", (0..300).map(|_| timed(&mut || drop(black_box(shared.state())))).collect());
-    for zoom in ZOOMS {
-        let Some(mut frames) = Frames::new(zoom) else { return };
+    for (name, scale) in SCALES {
+        let Some(mut frames) = Frames::new(scale) else { return };
         let mut frame = || {
             shared.with_state(|state| frames.draw(state));
         };
-        told(&format!("frame of 200x50, zoom {zoom}"), (0..300).map(|_| timed(&mut frame)).collect());
+        told(&format!("frame of 200x50, {name}"), (0..300).map(|_| timed(&mut frame)).collect());
     }
 }
 
@@ -281,9 +293,9 @@ fn travel(c: &mut Criterion) {
     let shared = player.shared();
     eprintln!("the state at the end holds {:.1} MiB", shared.with_state(State::heap_bytes) as f64 / 1_048_576.0);
     group.bench_function("copy the state", |b| b.iter(|| black_box(shared.state())));
-    for zoom in ZOOMS {
-        let Some(mut frames) = Frames::new(zoom) else { return };
-        group.bench_function(format!("frame of 200x50, zoom {zoom}"), |b| {
+    for (name, scale) in SCALES {
+        let Some(mut frames) = Frames::new(scale) else { return };
+        group.bench_function(format!("frame of 200x50, {name}"), |b| {
             b.iter(|| shared.with_state(|state| frames.draw(state)));
         });
     }
