@@ -86,6 +86,18 @@ fn sigterm_gives_the_terminal_back() {
 }
 
 #[test]
+fn half_an_escape_sequence_keeps_neither_the_picture_nor_a_signal() {
+    // What Alt-[ sends is the beginning of something longer, which never comes.
+    let (text, ok) = on_a_terminal(false, |keys, pid| {
+        keys.write_all(b"\x1b[").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        kill(pid, Signal::SIGTERM).unwrap();
+    });
+    given_back(&text);
+    assert!(ok && text.contains("reason: Signal"), "{text:?}");
+}
+
+#[test]
 fn a_panic_gives_the_terminal_back_before_it_speaks() {
     let (text, ok) = on_a_terminal(true, |_, _| {});
     given_back(&text);
@@ -146,4 +158,23 @@ fn a_terminal_that_takes_nothing_does_not_keep_a_signal_from_ending_it() {
     }
     kill(pid, Signal::SIGTERM).unwrap();
     assert!(child.wait().unwrap().success(), "it ends in good order");
+}
+
+#[test]
+fn a_terminal_that_is_hung_up_ends_it_in_good_order() {
+    // Nobody reads what it says then: how it ends is all there is to see.
+    for ignored in ["", "trap '' HUP; "] {
+        let pty = native_pty_system().openpty(size()).expect("this machine has pseudo-terminals");
+        let look = look().iter().map(|a| format!("'{a}'")).collect::<Vec<_>>().join(" ");
+        let mut command = CommandBuilder::new("sh");
+        command.args(["-c", &format!("{ignored}exec {look}")]);
+        let mut child = pty.slave.spawn_command(command).unwrap();
+        drop(pty.slave);
+        let mut reader = pty.master.try_clone_reader().unwrap();
+        let mut first = [0; 64];
+        assert!(reader.read(&mut first).unwrap() > 0);
+        drop((reader, pty.master));
+        // A program that cannot say its last words may fail for it, but it ends.
+        child.wait().unwrap();
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use ratatui::Terminal;
-use ratatui::crossterm::event::{self, Event, KeyEventKind, MouseEvent, MouseEventKind};
+use ratatui::crossterm::event::{Event, KeyEventKind, MouseEvent, MouseEventKind};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::draw::{Extra, Mode, draw};
@@ -16,6 +16,7 @@ use super::hits::{Hit, Hits};
 use super::input::{Effect, Situation, mouse, paste, press};
 use super::keys::Keymap;
 use super::pace::{Pace, TICK, Urgent};
+use super::screen::input::{Gone, Input};
 use super::screen::signals::Signals;
 use super::screen::wire::Wire;
 use super::screen::{Screen, in_foreground, output};
@@ -145,6 +146,7 @@ impl Session<'_> {
     fn drive(&mut self, options: &TuiOptions, screen: &Screen, signals: &Signals) -> anyhow::Result<ExitReason> {
         let mut terminal = Terminal::new(Wire::new())?;
         terminal.clear()?;
+        let input = Input::begin()?;
         let mut pace = Pace::new(options);
         // When this loop last ran, on our clock and on the session's: what lies between is a pause.
         let mut awake = (Instant::now(), self.feed.now());
@@ -156,7 +158,7 @@ impl Session<'_> {
             if self.feed.over() {
                 return Ok(ExitReason::Over);
             }
-            if output::failed() || output::hung_up() {
+            if output::failed() {
                 return Ok(ExitReason::Gone);
             }
             if signals.continued() {
@@ -183,30 +185,33 @@ impl Session<'_> {
             if !busy && pace.due(self.feed) {
                 self.frame(&mut terminal, &mut pace)?;
             }
-            if event::poll(if busy { BUSY } else { pace.wait() })? {
-                // Everything that is there is taken before the next frame.
-                while event::poll(Duration::ZERO)? {
-                    let Some(effect) = self.take(event::read()?, &mut pace) else { continue };
-                    match self.follow(effect, &mut terminal)? {
-                        Next::On => {}
-                        Next::Close => {
-                            self.hand_over();
-                            return Ok(ExitReason::Quit);
-                        }
-                        Next::Suspend => {
-                            self.hand_over();
-                            awake = (Instant::now(), self.feed.now());
-                            screen.suspend();
-                            self.tell_pause(awake);
-                            // The signal that ended the pause has been told of.
-                            signals.continued();
-                            awake = (Instant::now(), self.feed.now());
-                            away = true;
-                        }
+            let mut happened = match input.next(if busy { BUSY } else { pace.wait() }) {
+                Ok(event) => event,
+                Err(Gone) => return Ok(ExitReason::Gone),
+            };
+            // Everything that is there is taken before the next frame.
+            while let Some(event) = happened {
+                let effect = self.take(event, &mut pace);
+                match effect.map_or(Ok(Next::On), |effect| self.follow(effect, &mut terminal))? {
+                    Next::On => {}
+                    Next::Close => {
+                        self.hand_over();
+                        return Ok(ExitReason::Quit);
+                    }
+                    Next::Suspend => {
+                        self.hand_over();
+                        awake = (Instant::now(), self.feed.now());
+                        screen.suspend();
+                        self.tell_pause(awake);
+                        // The signal that ended the pause has been told of.
+                        signals.continued();
+                        awake = (Instant::now(), self.feed.now());
+                        away = true;
                     }
                 }
-                self.hand_over();
+                happened = input.next(Duration::ZERO).unwrap_or(None);
             }
+            self.hand_over();
         }
     }
 

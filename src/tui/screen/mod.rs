@@ -1,5 +1,6 @@
 //! The terminal in raw mode on its alternate screen, put back in order on every way out.
 
+pub(super) mod input;
 pub(super) mod output;
 pub(super) mod signals;
 pub(super) mod wire;

@@ -99,23 +99,10 @@ pub(super) fn insist(bytes: &str) {
     let _ = out.flush();
 }
 
-fn writable() -> bool {
-    events(PollFlags::POLLOUT, PollTimeout::from(150u8)).contains(PollFlags::POLLOUT)
-}
-
-/// Whether the terminal is gone: hung up, or closed.
-pub(crate) fn hung_up() -> bool {
-    events(PollFlags::empty(), PollTimeout::ZERO)
-        .intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL)
-}
-
 #[allow(unsafe_code)]
-fn events(wanted: PollFlags, within: PollTimeout) -> PollFlags {
+fn writable() -> bool {
     // SAFETY: standard output is never closed by this program; were it, poll would say so.
     let out = unsafe { BorrowedFd::borrow_raw(1) };
-    let mut fds = [PollFd::new(out, wanted)];
-    match poll(&mut fds, within) {
-        Ok(_) => fds[0].revents().unwrap_or(PollFlags::empty()),
-        Err(_) => PollFlags::empty(),
-    }
+    let mut fds = [PollFd::new(out, PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::from(150u8)).is_ok() && fds[0].revents().is_some_and(|r| r.contains(PollFlags::POLLOUT))
 }
