@@ -253,11 +253,11 @@ fn a_wset_over_the_limit_is_refused_with_the_numbers() {
     }
     let _one = one_lab_at_a_time();
     let place = Place::new();
+    // Before anything is booted for it: there is no capture either.
     run(place.lab("--wset 240M")).ended_with(2).said(&[
-        "refuses the load",
-        "WSET 240.0 MiB is over the limit of",
-        "RAM",
+        "256.0 MiB of memory cannot hold a WSET of 240.0 MiB",
         "reserve",
+        "give --wset 128M, or --memory 448M",
     ]);
     place.nothing_is_left();
 }
