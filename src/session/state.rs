@@ -251,6 +251,14 @@ impl State {
     }
 }
 
+impl State {
+    /// Whether this session only watches a target: no hypervisor is attached, and none will be.
+    #[must_use]
+    pub fn only_watches(&self) -> bool {
+        self.header.as_ref().and_then(|h| h.settings.get("command")).and_then(|c| c.as_str()) == Some("watch")
+    }
+}
+
 impl Migration {
     /// The five downtimes once they are final: late probes may still change them before.
     #[must_use]

@@ -39,6 +39,9 @@ pub fn sentence(state: &State, now: Nanos) -> (Tone, String) {
 
 fn idle(state: &State, now: Nanos) -> (Tone, String) {
     if state.hosts.is_empty() || (state.lab.guest.is_none() && !state.lab.step.is_empty()) {
+        if state.only_watches() {
+            return (Tone::Calm, "watching: no hypervisor is attached, so nothing can be migrated here".into());
+        }
         let step = if state.lab.step.is_empty() { "no hypervisor has reported yet" } else { &state.lab.step };
         return (Tone::Calm, format!("starting: {step}"));
     }
@@ -310,6 +313,12 @@ mod tests {
              stop it after 29 rounds or 3 x RAM"
         );
         assert!(say(&State::default()).starts_with("starting:"));
+        let mut watching = fixture::idle(0);
+        watching.hosts.clear();
+        if let Some(header) = &mut watching.header {
+            header.settings = serde_json::json!({"command": "watch"});
+        }
+        assert!(say(&watching).contains("no hypervisor is attached"));
     }
 
     #[test]

@@ -191,6 +191,9 @@ fn migration(view: &mut View, action: Action, at: Situation<'_>) {
     let running = at.running();
     match action {
         Action::Migrate if running => view.notify(at.now, "a migration is running already"),
+        Action::Migrate if at.state.only_watches() => {
+            view.notify(at.now, "no hypervisor is attached: 'blackout lab' and 'blackout migrate' have one");
+        }
         Action::Migrate if at.state.hosts.is_empty() => view.notify(at.now, "no hypervisor has reported yet"),
         Action::Migrate => view.ask(OperatorEvent::Migrate),
         _ if !running => view.notify(at.now, "no migration is running: m fires one"),
