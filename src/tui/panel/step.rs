@@ -6,6 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::ping::bar;
+use crate::chunked::Chunked;
 use crate::event::Nanos;
 use crate::session::State;
 use crate::tui::axis::Axis;
@@ -22,6 +23,8 @@ const LATE: usize = 16;
 const ANEW: Nanos = 5_000_000_000;
 /// A step that fills the track, ns: logarithms from [`JITTER`] on.
 const FULL: f64 = 1e10;
+/// So many heartbeats in view are looked at one by one.
+const FEW: usize = 4_096;
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, area);
@@ -59,7 +62,17 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
 pub(crate) fn step_columns(state: &State, axis: &Axis) -> Vec<Option<Nanos>> {
     let mut columns: Vec<Option<Nanos>> = vec![None; usize::from(axis.columns)];
     let beats = &state.heartbeats;
-    let begin = beats.partition_point(|(t, ..)| *t < axis.start(0)).saturating_sub(LATE);
+    let from = beats.partition_point(|(t, ..)| *t < axis.start(0));
+    if beats.partition_point(|(t, ..)| *t < axis.end()).saturating_sub(from) > FEW {
+        for (i, column) in (0..axis.columns).zip(&mut columns) {
+            let from = beats.partition_point(|(t, ..)| *t < axis.start(i));
+            let to = beats.partition_point(|(t, ..)| *t < axis.start(i + 1));
+            // The heartbeat before the column: a step lies in the column of the one after it.
+            *column = (from < to).then(|| longest_step(beats, from.saturating_sub(1), to - 1));
+        }
+        return columns;
+    }
+    let begin = from.saturating_sub(LATE);
     let mut before: Option<(Nanos, u64, u64)> = None;
     for beat in beats.range(begin.min(beats.len())..) {
         let (t, seq, guest) = *beat;
@@ -82,11 +95,42 @@ pub(crate) fn step_columns(state: &State, axis: &Axis) -> Vec<Option<Nanos>> {
     columns
 }
 
+/// The longest step between two heartbeats of `from..=to`, ns. Where the clocks went on alike from end
+/// to end there is no step between, so only the stretches with one are looked into.
+fn longest_step(beats: &Chunked<(Nanos, u64, u64)>, from: usize, to: usize) -> Nanos {
+    let (Some((t0, _, g0)), Some((t1, _, g1))) = (beats.get(from), beats.get(to)) else { return 0 };
+    let forward = t1 >= t0 && g1 >= g0;
+    let step = if forward { (t1 - t0).saturating_sub(g1 - g0) } else { 0 };
+    if to <= from + 1 || (forward && step < JITTER) {
+        return step;
+    }
+    let middle = from + (to - from) / 2;
+    longest_step(beats, from, middle).max(longest_step(beats, middle, to))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MS: Nanos = 1_000_000;
+
+    #[test]
+    fn a_standstill_among_many_heartbeats_is_found_in_its_column() {
+        // Every 10 ms for 100 s; the guest stands still for 2.5 s from 40 s on.
+        let mut state = State::default();
+        for i in 0..10_000_u64 {
+            let t = i * 10 * MS;
+            if !(40_000..42_500).contains(&(i * 10)) {
+                let guest = if i * 10 < 40_000 { t } else { t - 2_490 * MS };
+                state.heartbeats.push_back((t, i, guest));
+            }
+        }
+        let axis = Axis { column_ns: 1_000 * MS, first: 0, columns: 100, now: 100_000 * MS };
+        let steps = step_columns(&state, &axis);
+        let seen: Vec<_> = (0..100).filter(|i| steps[*i].is_some_and(|s| s >= JITTER)).collect();
+        assert_eq!((seen, steps[42]), (vec![42], Some(2_490 * MS)));
+        assert_eq!((steps[0], steps[41]), (Some(0), None));
+    }
 
     #[test]
     fn a_standstill_is_a_step_and_a_repeated_datagram_is_none() {
