@@ -193,6 +193,16 @@ fn lost_pings(
     // A slot whose answer may still be under way is pending, and in no ratio.
     let ripe = end.saturating_sub(interval.saturating_add(baseline.rtt_max));
     let mut late_send = 0;
+    // A probe under way when the migration began may have met a guest that stood still already.
+    let way = baseline.rtt_max.saturating_add(interval);
+    let under_way = probe.outcomes.range(..from).rev().take_while(|o| due(o.k).saturating_add(way) >= due(first_slot));
+    held += under_way
+        .filter(|o| match o.class {
+            Class::Lost | Class::Error => true,
+            Class::NotSent => false,
+            Class::Ok | Class::Late | Class::Duplicate => baseline.held(o.rtt, interval),
+        })
+        .count() as u64;
     let mut last: Option<u64> = None;
     for outcome in probe.outcomes.range(from..).take_while(|o| due(o.k) <= end) {
         seen += u64::from(due(outcome.k) <= ripe);
