@@ -150,6 +150,7 @@ impl Session<'_> {
         let mut pace = Pace::new(options);
         // When this loop last ran, on our clock and on the session's: what lies between is a pause.
         let mut awake = (Instant::now(), self.feed.now());
+        let mut slept = None;
         let mut away = false;
         loop {
             if options.stop.load(Ordering::Relaxed) {
@@ -161,9 +162,15 @@ impl Session<'_> {
             if output::failed() {
                 return Ok(ExitReason::Gone);
             }
+            // The signal that ends a pause may be heard a little after this loop goes on.
+            if awake.0.elapsed() >= TELLING {
+                slept = Some((awake.1, awake.0.elapsed(), Instant::now()));
+            }
             if signals.continued() {
-                self.tell_pause(awake);
                 away = true;
+                if let Some((since, pause, _)) = slept.take().filter(|(.., until)| until.elapsed() < TELLING) {
+                    self.tell_pause(since, pause);
+                }
             }
             awake = (Instant::now(), self.feed.now());
             if !in_foreground() {
@@ -202,7 +209,7 @@ impl Session<'_> {
                         self.hand_over();
                         awake = (Instant::now(), self.feed.now());
                         screen.suspend();
-                        self.tell_pause(awake);
+                        self.tell_pause(awake.1, awake.0.elapsed());
                         // The signal that ended the pause has been told of.
                         signals.continued();
                         awake = (Instant::now(), self.feed.now());
@@ -320,9 +327,8 @@ impl Session<'_> {
         false
     }
 
-    /// Says that the whole process has not run since `awake`, if that was long.
-    fn tell_pause(&mut self, (awake, since): (Instant, Nanos)) {
-        let pause = awake.elapsed();
+    /// Says that the whole process has not run since `since`, for so long, if that was long.
+    fn tell_pause(&mut self, since: Nanos, pause: Duration) {
         if pause < TELLING {
             return;
         }
