@@ -3,6 +3,7 @@
 pub mod delta;
 pub mod downtime;
 pub mod explain;
+pub mod prediction;
 pub mod stats;
 pub mod table;
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
+use super::prediction::words;
 use super::{Downtimes, Estimate, Method};
+use crate::event::Forecast;
 use crate::units::{show_bytes, show_count, show_duration};
 
 /// One downtime, for programs. Unknown is `null`.
@@ -86,9 +88,18 @@ pub struct Row {
     pub verdict: String,
     /// Whether the result is final.
     pub settled: bool,
+    /// What was predicted just before it was fired; unknown where nothing could be.
+    pub predicted: Option<Forecast>,
 }
 
 impl Row {
+    /// From the source's stop to the destination's resume, ms, where it is known: what a prediction
+    /// of the downtime is to be held against.
+    #[must_use]
+    pub fn stop_resume_ms(&self) -> Option<f64> {
+        self.downtimes.iter().find(|d| d.method == Method::StopResume.name()).and_then(|d| d.value_ms)
+    }
+
     /// Takes the downtimes over.
     pub fn set_downtimes(&mut self, downtimes: Option<&Downtimes>) {
         self.downtimes = match downtimes {
@@ -185,6 +196,10 @@ pub fn text(rows: &[Row], width: usize) -> String {
     out.push('\n');
     for row in rows {
         wrap(&mut out, &format!("{}: {}", row.n, row.verdict), width);
+        if let Some(forecast) = &row.predicted {
+            let line = words::beside(forecast, row.migration_ms, row.stop_resume_ms());
+            wrap(&mut out, &format!("   predicted: {line}"), width);
+        }
         for downtime in &row.downtimes {
             if let Some(note) = &downtime.note {
                 wrap(&mut out, &format!("   {}: {note}", downtime.method), width);

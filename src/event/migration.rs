@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Forecast;
+
 /// The phases of a migration, the same for every hypervisor (design: vocabulary).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -140,6 +142,11 @@ pub enum StopRule {
     },
     /// The operator asked for it.
     Operator,
+    /// The product's own rule gave up on convergence.
+    Own {
+        /// The rule in words, with its figure: `29 rounds`.
+        words: String,
+    },
 }
 
 /// What a migration is asked to be.
@@ -184,6 +191,10 @@ pub struct Sample {
     pub total_time_ms: Option<f64>,
     /// Time spent in setup, ms.
     pub setup_time_ms: Option<f64>,
+    /// Pages found to be all zeroes so far, of which only a mark was sent (QEMU: `duplicate`); once
+    /// the first round is over, all there are. Since schema 1.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zero_pages: Option<u64>,
 }
 
 /// A parameter a migration can be tuned with.
@@ -214,6 +225,10 @@ pub struct Capabilities {
     pub stop_and_copy: bool,
     /// A running migration can be cancelled.
     pub cancel: bool,
+    /// The product's own rule that ends a pre-copy which does not converge, in words; None where it
+    /// has none, or we do not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_rule: Option<String>,
 }
 
 impl Capabilities {
@@ -347,6 +362,15 @@ pub enum MigrationEvent {
         n: u32,
         /// How.
         end: MigrationEnd,
+    },
+    /// What it is expected to be: before it begins, and while it runs. Since schema 1.2.
+    Forecast {
+        /// Number of the migration, also of one that has not begun.
+        n: u32,
+        /// The time of the newest event it takes account of, ns: what was changed later it does not know.
+        of: super::Nanos,
+        /// What is expected.
+        forecast: Forecast,
     },
     /// Its aftermath is settled (guest answers again, late probes are in): the result is final.
     Settled {

@@ -8,6 +8,8 @@
 //! raises the minor number, a changed meaning the major one.
 
 mod agent;
+mod clock;
+mod forecast;
 mod header;
 mod load;
 mod migration;
@@ -18,6 +20,8 @@ mod sink;
 use serde::{Deserialize, Serialize};
 
 pub use agent::{AgentEvent, LoadReport};
+pub use clock::SessionClock;
+pub use forecast::{Converges, Forecast, Guess, Needs, Span};
 pub use header::{Header, HostFacts, Versions};
 pub use load::{DirtyCycle, LoadSettings, Pattern};
 pub use migration::{
@@ -26,12 +30,12 @@ pub use migration::{
 };
 pub use operator::OperatorEvent;
 pub use probe::{Class, Engine, ProbeEvent, ProbeKind, ProbeSpec};
-pub use sink::{EventSink, Events, Hub, SessionClock};
+pub use sink::{EventSink, Events, Hub};
 
 /// Major version of the capture schema: a reader refuses a newer one.
 pub const SCHEMA_MAJOR: u32 = 1;
 /// Minor version of the capture schema: a reader skips what it does not know.
-pub const SCHEMA_MINOR: u32 = 1;
+pub const SCHEMA_MINOR: u32 = 2;
 
 /// Nanoseconds of the session clock.
 pub type Nanos = u64;

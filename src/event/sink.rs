@@ -1,43 +1,11 @@
-//! How sources hand events over: a clock shared by all, and a queue into the one stream.
+//! How sources hand events over: a queue into the one stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Body, Event, Nanos};
-
-/// The session clock: monotonic nanoseconds since session start (CLOCK_MONOTONIC).
-#[derive(Debug, Clone, Copy)]
-pub struct SessionClock {
-    origin: Instant,
-}
-
-impl SessionClock {
-    /// Starts the clock now.
-    #[must_use]
-    pub fn start() -> Self {
-        Self { origin: Instant::now() }
-    }
-
-    /// Nanoseconds since session start.
-    #[must_use]
-    pub fn now(&self) -> Nanos {
-        self.at(Instant::now())
-    }
-
-    /// An instant as nanoseconds since session start (0 for instants before it).
-    #[must_use]
-    pub fn at(&self, instant: Instant) -> Nanos {
-        instant.saturating_duration_since(self.origin).as_nanos() as u64
-    }
-
-    /// The instant of a session time.
-    #[must_use]
-    pub fn instant(&self, t: Nanos) -> Instant {
-        self.origin + Duration::from_nanos(t)
-    }
-}
+use super::{Body, Event, Nanos, SessionClock};
 
 /// A source's end of the event stream. Cheap to clone; never blocks.
 #[derive(Debug, Clone)]
@@ -56,6 +24,12 @@ impl EventSink {
     #[must_use]
     pub fn clock(&self) -> SessionClock {
         self.clock
+    }
+
+    /// How much of the queue is taken, 0 to 1: who makes events faster than they are taken can wait.
+    #[must_use]
+    pub fn fullness(&self) -> f64 {
+        self.waiting.load(Ordering::Relaxed) as f64 / self.capacity.max(1) as f64
     }
 
     /// Hands over a fact seen now.

@@ -6,6 +6,7 @@
 //! Above the drivers stand the stop policy ([`policy`], pure) and the runner ([`run`]), which know
 //! no product. A product's name appears only in its own folder.
 
+pub mod model;
 pub mod observe;
 pub mod policy;
 pub mod qmp;
@@ -21,7 +22,7 @@ pub use run::{RunCommand, run_migration};
 
 pub use crate::event::{Capabilities, Parameter};
 
-use crate::event::MigrationSettings;
+use crate::event::{MigrationSettings, Nanos};
 
 /// Why a hypervisor did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -142,6 +143,10 @@ pub trait Driver: Send + Sync {
 
     /// Sees to it that the guest runs at the source (after a failed or cancelled migration).
     async fn resume_source(&self) -> Result<(), HvError>;
+
+    /// The state of that time ([`Observation::at`]) has been judged, and what follows from it has been
+    /// asked for: a driver whose time is of its own making may go on.
+    fn judged(&self, _at: Nanos) {}
 
     /// The newest state of the migration.
     fn observe(&self) -> watch::Receiver<Observation>;

@@ -52,6 +52,12 @@ pub struct Observation {
     pub destination_lost: Option<String>,
     /// What went wrong, in the product's own words where it said any.
     pub error: Option<String>,
+    /// The product's own rule gave up on convergence: when (ns of the session clock), and the rule in
+    /// words.
+    pub gave_up: Option<(Nanos, String)>,
+    /// When all this was so, ns of the session clock, where time is the driver's own making (a
+    /// simulated hypervisor). None: now, as far as anybody can tell.
+    pub at: Option<Nanos>,
 }
 
 impl Default for Observation {
@@ -69,6 +75,8 @@ impl Default for Observation {
             source_lost: None,
             destination_lost: None,
             error: None,
+            gave_up: None,
+            at: None,
         }
     }
 }

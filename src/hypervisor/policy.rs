@@ -166,6 +166,7 @@ pub fn describe(rule: &StopRule) -> String {
             format!("{} have passed", crate::units::show_duration(Duration::from_nanos(*limit_ns)))
         }
         StopRule::Operator => "the operator".into(),
+        StopRule::Own { words } => format!("the hypervisor's own rule ({words})"),
     }
 }
 

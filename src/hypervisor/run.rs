@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, watch};
 use super::policy::{decide, describe};
 use super::{Driver, HvError, Observation};
 use crate::event::{
-    Body, EventSink, Level, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, StopPolicy, StopRule,
-    Then,
+    Body, EventSink, Level, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, Phase, StopPolicy,
+    StopRule, Then,
 };
 
 /// How often rules of time are looked at when nothing else happens.
@@ -48,12 +48,15 @@ struct Run<'a> {
     n: u32,
     sink: EventSink,
     settings: MigrationSettings,
-    began: Instant,
+    /// ns of the session clock.
+    began: Nanos,
     seen: watch::Receiver<Observation>,
     /// The guest ran at the source when the migration began.
     ran: bool,
     /// Pre-copy has been ended once, by a rule or on command.
     ruled: bool,
+    /// When that was decided last, ns of the session clock.
+    ruled_at: Nanos,
     /// The guest was stopped by us: we owe it a `resume`.
     owed: bool,
     /// The guest was resumed by us at the destination and seen to run.
@@ -64,6 +67,8 @@ struct Run<'a> {
     destination_gone_since: Option<Instant>,
     /// Why the migration cannot end well although it was cancelled or goes on.
     failure: Option<String>,
+    /// That the product's own rule gave up has been told.
+    told_own: bool,
 }
 
 /// Runs migration `n` of a session from its settings to its end, and returns how it ended.
@@ -92,17 +97,19 @@ pub async fn run_migration(
         seen: driver.observe(),
         ran: true,
         settings,
-        began: Instant::now(),
+        began: sink.clock().now(),
         ruled: false,
+        ruled_at: 0,
         owed: false,
         resumed: false,
         cancelled_by: None,
         complete_since: None,
         destination_gone_since: None,
         failure: None,
+        told_own: false,
         sink,
     };
-    run.emit(began_event);
+    run.sink.emit_at(run.began, Body::Migration(began_event));
     let started = match prepared {
         Ok(()) => driver.start().await,
         Err(e) => Err(e),
@@ -121,7 +128,9 @@ pub async fn run_migration(
             (MigrationEnd::Failed { why: e.to_string() }, true)
         }
     };
-    run.emit(MigrationEvent::Ended { n, end: end.clone() });
+    // Not before what ended it, of which the driver may not have looked on yet.
+    let ended = run.now().max(run.ruled_at);
+    run.sink.emit_at(ended, Body::Migration(MigrationEvent::Ended { n, end: end.clone() }));
     // After the end is told, so that migration time has none of it.
     if safe {
         driver.stand_down().await;
@@ -130,8 +139,9 @@ pub async fn run_migration(
 }
 
 impl Run<'_> {
-    fn emit(&self, ev: MigrationEvent) {
-        self.sink.emit(Body::Migration(ev));
+    /// Now, by the driver's time where that is of its own making.
+    fn now(&self) -> Nanos {
+        self.seen.borrow().at.unwrap_or_else(|| self.sink.clock().now())
     }
 
     fn log(&self, level: Level, text: String) {
@@ -148,7 +158,11 @@ impl Run<'_> {
             if let Some(end) = self.judge(&now).await {
                 return end;
             }
+            self.tell_own_rule(&now);
             self.apply_policy(&now).await;
+            if let Some(at) = now.at {
+                self.driver.judged(at);
+            }
             tokio::select! {
                 biased;
                 changed = self.seen.changed() => if changed.is_err() {
@@ -218,12 +232,24 @@ impl Run<'_> {
         None
     }
 
+    /// Tells that the product's own rule has given up on convergence.
+    fn tell_own_rule(&mut self, now: &Observation) {
+        if let (Some((t, words)), false) = (&now.gave_up, self.told_own) {
+            self.told_own = true;
+            let rule = StopRule::Own { words: words.clone() };
+            let ruled = MigrationEvent::Ruled { n: self.n, rule, then: Then::StopAndCopy };
+            self.sink.emit_at(*t, Body::Migration(ruled));
+        }
+    }
+
     async fn apply_policy(&mut self, now: &Observation) {
         if self.ruled {
             return;
         }
         let ram = now.sample.total_bytes;
-        let Some(rule) = decide(&self.settings.policy, now, self.began.elapsed(), ram) else { return };
+        let at = now.at.unwrap_or_else(|| self.sink.clock().now());
+        let elapsed = Duration::from_nanos(at.saturating_sub(self.began));
+        let Some(rule) = decide(&self.settings.policy, now, elapsed, ram) else { return };
         self.ruled = true;
         let then = self.settings.policy.then;
         if let Err(e) = self.end_pre_copy(rule.clone(), then).await {
@@ -244,8 +270,13 @@ impl Run<'_> {
     /// Ends pre-copy and tells so, with the time of the decision. What the hypervisor refused has
     /// ended nothing, and must not stand in the result.
     async fn end_pre_copy(&mut self, rule: StopRule, then: Then) -> Result<(), HvError> {
-        let decided = self.sink.clock().now();
+        // The driver's time is that of its last look: what somebody asked for was asked for after it.
+        let decided = match rule {
+            StopRule::Operator => self.now().max(self.sink.clock().now()),
+            _ => self.now(),
+        };
         let result = self.carry_out(&rule, then).await;
+        self.ruled_at = decided;
         // Without an answer the command may have taken effect.
         if matches!(result, Ok(()) | Err(HvError::Silent { .. } | HvError::Lost { .. })) {
             self.sink.emit_at(decided, Body::Migration(MigrationEvent::Ruled { n: self.n, rule, then }));

@@ -2,12 +2,12 @@
 
 use super::outcomes::{OUTCOMES, Outcomes, Placed};
 use super::remark;
-use super::state::{HostState, Migration, Outcome, PhaseSpan, ProbeState, REPORTS, Ramp, State};
+use super::state::{CAPTIONS, HostState, Migration, Outcome, PhaseSpan, ProbeState, REPORTS, Ramp, State};
 use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn};
 use crate::chunked::Chunked;
 use crate::event::{
-    AgentEvent, Body, Class, Event, Header, HvEvent, LabEvent, MigrationEnd, MigrationEvent, Nanos, OperatorEvent,
-    Phase, ProbeEvent, SessionEvent,
+    AgentEvent, Body, Class, Event, Header, HvEvent, LabEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos,
+    OperatorEvent, Phase, ProbeEvent, SessionEvent,
 };
 
 /// Heartbeats kept: 22 minutes at 10 ms.
@@ -64,6 +64,7 @@ impl State {
                 }
             },
             Body::Session(ev) => self.session(ev),
+            Body::Log(ev) if ev.from == CAPTIONS => self.caption = Some((t, ev.text.clone())),
             Body::Log(_) => {}
         }
     }
@@ -105,12 +106,23 @@ impl State {
                 });
             }
             OperatorEvent::RampEnd => self.load.ramp = None,
-            OperatorEvent::SetMigration { to } => self.next = Some(to.clone()),
+            OperatorEvent::SetMigration { to } => {
+                if self.next.as_ref() != Some(to) {
+                    self.outdate_forecast(t);
+                }
+                self.next = Some(to.clone());
+                if let Some(running) = self.unsettled_mut().filter(|m| m.ended.is_none()) {
+                    running.retune(t, to.clone());
+                }
+            }
             OperatorEvent::SetPolicy { to } => {
+                self.outdate_forecast(t);
                 if let Some(next) = &mut self.next {
                     next.policy = to.clone();
                 }
                 if let Some(running) = self.unsettled_mut().filter(|m| m.ended.is_none()) {
+                    let next = running.retuned.last().map_or(&running.settings, |(_, settings)| settings);
+                    running.retune(t, MigrationSettings { policy: to.clone(), ..next.clone() });
                     running.settings.policy = to.clone();
                 }
             }
@@ -151,7 +163,12 @@ impl State {
                 self.agent.connected = false;
                 self.agent.why.clone_from(why);
             }
-            AgentEvent::Ack { id, set } => self.load.set = Some((*id, *set, t)),
+            AgentEvent::Ack { id, set } => {
+                if self.load.set.is_none_or(|(_, before, _)| before != *set) {
+                    self.outdate_forecast(t);
+                }
+                self.load.set = Some((*id, *set, t));
+            }
             AgentEvent::Refused { id, why } => self.load.refused = Some((*id, why.clone(), t)),
             AgentEvent::Report(report) => {
                 self.load.achieved = Some((t, report.clone()));
@@ -284,6 +301,9 @@ impl State {
                     from: from.clone(),
                     to: to.clone(),
                     settings: settings.clone(),
+                    retuned: Vec::new(),
+                    predicted: self.forecast.as_ref().filter(|f| f.1 == *n).map(|f| (f.0, f.2.clone())),
+                    expected: None,
                     load,
                     began: t,
                     ended: None,
@@ -319,6 +339,14 @@ impl State {
                     self.measure(*n, t);
                 }
             }
+            // Something was changed while it was being computed.
+            MigrationEvent::Forecast { n, of, .. } if *of < self.changed && self.numbered(*n).is_none() => {}
+            MigrationEvent::Forecast { n, forecast, .. } => match self.numbered(*n) {
+                Some(m) if m.ended.is_none() => m.expected = Some((t, forecast.clone())),
+                // It was still being computed when the migration ended.
+                Some(_) => {}
+                None => self.forecast = Some((t, *n, forecast.clone())),
+            },
             MigrationEvent::Settled { n } => {
                 if let Some(m) = self.numbered(*n) {
                     m.settled = Some(t);
@@ -350,6 +378,11 @@ impl State {
             let from = m.phases.last().map_or(t, |p| p.from.max(t));
             m.enter(from, Phase::Done, &raw);
         }
+    }
+
+    /// What a forecast rests on has changed: the one there is holds no longer.
+    fn outdate_forecast(&mut self, t: Nanos) {
+        (self.changed, self.forecast) = (t, None);
     }
 
     fn numbered(&mut self, n: u32) -> Option<&mut Migration> {

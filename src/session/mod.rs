@@ -8,6 +8,7 @@ pub mod list;
 pub mod live;
 pub mod notable;
 pub mod outcomes;
+pub mod outlook;
 pub mod place;
 mod pyramid;
 pub mod reader;

@@ -26,7 +26,7 @@ pub(super) fn line(state: &State, event: &Event) -> Option<LogLine> {
         }
         Body::Hypervisor(ev) => hypervisor(state, ev)?,
         Body::Migration(ev) => {
-            let (level, text) = migration(ev);
+            let (level, text) = migration(ev)?;
             (level, "migration".to_owned(), text)
         }
         Body::Host(_) => return None,
@@ -35,6 +35,8 @@ pub(super) fn line(state: &State, event: &Event) -> Option<LogLine> {
             let (level, text) = session(ev);
             (level, "session".to_owned(), text)
         }
+        // The tour takes its caption away.
+        Body::Log(ev) if ev.from == super::state::CAPTIONS && ev.text.is_empty() => return None,
         Body::Log(ev) => (ev.level, ev.from.clone(), ev.text.clone()),
     };
     Some(LogLine { t: event.t, level, from, text })
@@ -173,8 +175,8 @@ fn hypervisor(state: &State, ev: &HvEvent) -> Option<(Level, String, String)> {
     }
 }
 
-fn migration(ev: &MigrationEvent) -> (Level, String) {
-    match ev {
+fn migration(ev: &MigrationEvent) -> Option<(Level, String)> {
+    Some(match ev {
         MigrationEvent::Began { n, from, to, settings } => {
             (Level::Info, format!("#{n} from {from} to {to} begins, policy {}", settings.policy.name))
         }
@@ -186,8 +188,10 @@ fn migration(ev: &MigrationEvent) -> (Level, String) {
             MigrationEnd::Failed { why } => (Level::Error, format!("#{n} failed: {why}")),
             MigrationEnd::Cancelled { by } => (Level::Warn, format!("#{n} was cancelled by {by}")),
         },
+        // It stands on the screen; in the log it would be one line a second.
+        MigrationEvent::Forecast { .. } => return None,
         MigrationEvent::Settled { n } => (Level::Info, format!("#{n} is settled: its result is final")),
-    }
+    })
 }
 
 fn rule_words(rule: &StopRule) -> String {
@@ -199,6 +203,7 @@ fn rule_words(rule: &StopRule) -> String {
         }
         StopRule::Time { limit_ns } => format!("{} are over", show_duration(Duration::from_nanos(*limit_ns))),
         StopRule::Operator => "the operator asks".to_owned(),
+        StopRule::Own { words } => format!("the hypervisor's own rule gives up ({words})"),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::place;
 use super::state::{Migration, State};
-use crate::analysis::table::{PhaseTime, Row};
+use crate::analysis::table::{self, PhaseTime, Row};
 use crate::event::{Header, MigrationEnd, Nanos, Phase, StopRule, Then};
 use crate::units::{show_bytes, show_duration};
 
@@ -86,6 +86,7 @@ pub fn row(m: &Migration, now: Nanos) -> Row {
         rule: m.ruled.last().map(|(_, rule, then)| format!("{}, {}", after(m, rule), then.word())),
         verdict: verdict(m),
         settled: m.settled.is_some(),
+        predicted: m.predicted.as_ref().map(|(_, forecast)| forecast.clone()),
     };
     row.set_downtimes(m.downtime.as_ref());
     row
@@ -117,6 +118,7 @@ fn after(m: &Migration, rule: &StopRule) -> String {
             Some((t, ..)) => format!("after {}", show_duration(Duration::from_nanos(t.saturating_sub(m.began)))),
             None => "at once".to_owned(),
         },
+        StopRule::Own { words } => words.clone(),
     }
 }
 
@@ -158,12 +160,26 @@ fn course(m: &Migration) -> String {
                 };
                 let by = match rule {
                     StopRule::Operator => "by hand".to_owned(),
+                    StopRule::Own { .. } => "by the hypervisor's own rule:".to_owned(),
                     _ => format!("by policy {}", m.settings.policy.name),
                 };
                 let lead = if *then == Then::AutoConverge { "converged only when" } else { "did not converge:" };
                 format!("{lead} {how} {by} {}", after(m, rule))
             }
         },
+    }
+}
+
+/// The table of a result for the terminal; that of a simulated hypervisor says so.
+#[must_use]
+pub fn text(result: &SessionResult, width: usize) -> String {
+    let table = table::text(&result.migrations, width);
+    match &result.header {
+        Some(header) if header.simulated => {
+            let by = header.versions.hypervisor.as_deref().unwrap_or("SIMULATED");
+            format!("{by}: no real guest was migrated\n\n{table}")
+        }
+        _ => table,
     }
 }
 

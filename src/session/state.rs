@@ -6,13 +6,16 @@ use super::trail::Trail;
 pub use crate::analysis::downtime::Outcome;
 use crate::chunked::Chunked;
 use crate::event::{
-    Capabilities, Class, ForeignTime, Header, HostEvent, Level, LoadReport, LoadSettings, MigrationEnd,
+    Capabilities, Class, Forecast, ForeignTime, Header, HostEvent, Level, LoadReport, LoadSettings, MigrationEnd,
     MigrationSettings, Nanos, Phase, ProbeSpec, Sample, StopRule, Then,
 };
 use std::collections::BTreeMap;
 
 /// Load reports, requests and host CPU values kept one by one: an hour at 10 Hz.
 pub const REPORTS: usize = 36_000;
+
+/// Who the captions of a guided tour come from, in the event log.
+pub const CAPTIONS: &str = "tour";
 
 /// The state of a session. A copy is cheap: it shares what is long with the original, and neither
 /// sees what becomes of the other. A frozen window is such a copy: nothing is evicted from it.
@@ -38,6 +41,11 @@ pub struct State {
     pub hosts: BTreeMap<String, HostState>,
     /// Settings for the next migration, once chosen.
     pub next: Option<MigrationSettings>,
+    /// The newest forecast of a migration that has not begun: (ns, its number, what is expected). None
+    /// as soon as anything it rests on is changed.
+    pub forecast: Option<(Nanos, u32, Forecast)>,
+    /// When the load or the settings for the next migration were changed last, ns.
+    pub changed: Nanos,
     /// All migrations of the session, oldest first.
     pub migrations: Vec<Migration>,
     /// Loads asked for: (ns, settings), oldest first.
@@ -52,6 +60,8 @@ pub struct State {
     pub marks: Vec<(Nanos, String)>,
     /// The event log for people, oldest first.
     pub log: Chunked<LogLine>,
+    /// The newest caption of a guided tour: when, and what it says.
+    pub caption: Option<(Nanos, String)>,
     /// Lines of the event log so far, also those no longer kept.
     pub log_total: u64,
     /// The lab: what it does or did last, accelerator, how to enter.
@@ -167,6 +177,13 @@ pub struct Migration {
     pub to: String,
     /// What it was asked to be.
     pub settings: MigrationSettings,
+    /// Settings asked for while it ran, each with its time, ns, after those it began with; empty where
+    /// nothing was changed.
+    pub retuned: Vec<(Nanos, MigrationSettings)>,
+    /// What was expected of it just before it began, and when that was said, ns.
+    pub predicted: Option<(Nanos, Forecast)>,
+    /// What is expected of it while it runs, as said last, and when, ns.
+    pub expected: Option<(Nanos, Forecast)>,
     /// The load set when it began.
     pub load: Option<LoadSettings>,
     /// Began, ns.
@@ -260,6 +277,22 @@ impl State {
 }
 
 impl Migration {
+    /// Other settings were asked for while it ran.
+    pub(super) fn retune(&mut self, t: Nanos, to: MigrationSettings) {
+        if self.retuned.is_empty() {
+            self.retuned.push((self.began, self.settings.clone()));
+        }
+        if self.retuned.last().is_some_and(|(_, last)| *last != to) {
+            self.retuned.push((t, to));
+        }
+    }
+
+    /// Whether it ended well.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self.ended, Some((_, MigrationEnd::Done)))
+    }
+
     /// The five downtimes once they are final: late probes may still change them before.
     #[must_use]
     pub fn final_downtime(&self) -> Option<&crate::analysis::Downtimes> {

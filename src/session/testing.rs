@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::event::{
-    AgentEvent, Body, Capabilities, Class, DirtyCycle, Engine, Event, ForeignTime, Header, HostEvent, HostFacts,
-    HvEvent, LabEvent, Level, LoadReport, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings,
-    Nanos, OperatorEvent, Parameter, Pattern, Phase, ProbeEvent, ProbeKind, ProbeSpec, Sample, SessionEvent,
-    StopPolicy, StopRule, Then, Versions,
+    AgentEvent, Body, Capabilities, Class, Converges, DirtyCycle, Engine, Event, Forecast, ForeignTime, Guess, Header,
+    HostEvent, HostFacts, HvEvent, LabEvent, Level, LoadReport, LoadSettings, LogEvent, MigrationEnd, MigrationEvent,
+    MigrationSettings, Nanos, Needs, OperatorEvent, Parameter, Pattern, Phase, ProbeEvent, ProbeKind, ProbeSpec,
+    Sample, SessionEvent, Span, StopPolicy, StopRule, Then, Versions,
 };
 
 pub(crate) fn header() -> Header {
@@ -142,6 +142,7 @@ fn sample() -> BoxedStrategy<Sample> {
                 downtime_ms,
                 total_time_ms,
                 setup_time_ms,
+                zero_pages: round,
             },
         )
         .boxed()
@@ -218,6 +219,7 @@ fn hypervisor() -> BoxedStrategy<HvEvent> {
         (text(), text(), value(), any::<bool>()).prop_map(|(host, name, value, live)| HvEvent::Offers {
             host,
             offers: Capabilities {
+                own_rule: None,
                 product: name.clone(),
                 parameters: vec![Parameter { name, value, unit: "ms".into(), live }],
                 post_copy: live,
@@ -233,6 +235,35 @@ fn hypervisor() -> BoxedStrategy<HvEvent> {
     .boxed()
 }
 
+fn forecast() -> BoxedStrategy<Forecast> {
+    let span = || proptest::option::of((number(), number(), number()).prop_map(|(lo, mid, hi)| Span { lo, mid, hi }));
+    let part = || proptest::option::of(number());
+    let converges = prop_oneof![Just(Converges::Yes), Just(Converges::Perhaps), Just(Converges::No)];
+    (converges, (span(), span(), span(), span()), (part(), part(), part(), part()), any::<bool>())
+        .prop_map(|(converges, (rounds, migration_s, downtime_s, left_s), (jump, rate, bandwidth, limit), guesses)| {
+            let needs = Needs {
+                rate_below_pages_per_s: rate,
+                bandwidth_from_bytes_per_s: bandwidth,
+                downtime_limit_from_ms: limit,
+            };
+            let guesses = if guesses { vec![Guess::Memory, Guess::Link] } else { Vec::new() };
+            let followed_s = jump;
+            let jump_pages_per_s = jump;
+            Forecast {
+                converges,
+                rounds,
+                migration_s,
+                downtime_s,
+                followed_s,
+                left_s,
+                jump_pages_per_s,
+                needs,
+                guesses,
+            }
+        })
+        .boxed()
+}
+
 fn migration() -> BoxedStrategy<MigrationEvent> {
     let rule = prop_oneof![
         (any::<u64>(), any::<u64>()).prop_map(|(limit, seen)| StopRule::RemainingPages { limit, seen }),
@@ -240,6 +271,7 @@ fn migration() -> BoxedStrategy<MigrationEvent> {
         (number(), any::<u64>()).prop_map(|(limit, sent_bytes)| StopRule::RamFactor { limit, sent_bytes }),
         any::<u64>().prop_map(|limit_ns| StopRule::Time { limit_ns }),
         Just(StopRule::Operator),
+        text().prop_map(|words| StopRule::Own { words }),
     ];
     let end = prop_oneof![
         Just(MigrationEnd::Done),
@@ -256,6 +288,11 @@ fn migration() -> BoxedStrategy<MigrationEvent> {
         (1_u32..4, rule, then()).prop_map(|(n, rule, then)| MigrationEvent::Ruled { n, rule, then }),
         (1_u32..4, end).prop_map(|(n, end)| MigrationEvent::Ended { n, end }),
         (1_u32..4).prop_map(|n| MigrationEvent::Settled { n }),
+        (1_u32..4, any::<u32>(), forecast()).prop_map(|(n, of, forecast)| MigrationEvent::Forecast {
+            n,
+            of: of.into(),
+            forecast
+        }),
     ]
     .boxed()
 }

@@ -199,6 +199,10 @@ fn full(ctx: &Ctx<'_>, layout: Layout, mut area: Rect, buf: &mut Buffer) {
     if panel::banner::text(ctx).is_some() {
         panel::banner::render(ctx, take_top(&mut area, 1), buf);
     }
+    let caption = panel::caption::rows(ctx, area.width);
+    if caption > 0 {
+        panel::caption::render(ctx, take_top(&mut area, caption), buf);
+    }
     panel::footer::render(ctx, take_bottom(&mut area, 2), buf);
     match layout {
         Layout::Side => side(ctx, area, buf),
@@ -253,8 +257,12 @@ fn side(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     panel::log::render(ctx, right, buf);
 }
 
-fn overlays(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
+fn overlays(ctx: &Ctx<'_>, mut area: Rect, buf: &mut Buffer) {
     let view = ctx.view;
+    if panel::header::is_simulated(ctx) {
+        // The row that says so stays in sight, whatever is in front of the rest.
+        take_top(&mut area, 1);
+    }
     if view.help || view.entry.is_some() || view.confirm.is_some() || view.menu.is_some() {
         ctx.hits.borrow_mut().clear();
     }
@@ -272,7 +280,13 @@ fn overlays(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
 fn too_small(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, area);
     let phase = super::axis::phase_now(ctx.state);
-    pen.text(0, 0, &phase.word().to_uppercase(), ctx.phase(phase).add_modifier(Modifier::BOLD));
+    let mut x = 0;
+    if panel::header::is_simulated(ctx) {
+        // Before the phase: the first row may be all there is, and be cut.
+        let badge = if area.width >= 28 { " SIMULATED " } else { " SIM " };
+        x = pen.text(0, 0, badge, ctx.style(Role::Simulated)) + 1;
+    }
+    pen.text(x, 0, &phase.word().to_uppercase(), ctx.phase(phase).add_modifier(Modifier::BOLD));
     let text = format!("too small: {}x{}; blackout needs 30x8", area.width, area.height);
     for (y, line) in wrap(&text, area.width).iter().enumerate() {
         pen.text(0, y as u16 + 1, line, ctx.style(Role::Text));

@@ -9,9 +9,9 @@ const MOST: usize = 200;
 
 /// A text being typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct Entry<A = Asked> {
     /// What for.
-    pub asked: Asked,
+    pub asked: A,
     /// What has been typed.
     pub text: String,
     /// What is wrong with it.
@@ -22,10 +22,10 @@ pub struct Entry {
     untouched: bool,
 }
 
-impl Entry {
+impl<A> Entry<A> {
     /// A line to type on that shows the present value; the first character typed replaces it.
     #[must_use]
-    pub fn new(asked: Asked, present: impl Into<String>) -> Self {
+    pub fn new(asked: A, present: impl Into<String>) -> Self {
         let text: String = present.into();
         let cursor = text.chars().count();
         Self { asked, untouched: !text.is_empty(), text, error: None, cursor }

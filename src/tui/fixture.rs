@@ -181,6 +181,9 @@ fn probe(now: Nanos) -> ProbeState {
 pub(crate) fn migrating(now: Nanos) -> State {
     let mut s = idle(now);
     let mut m = Migration {
+        retuned: Vec::new(),
+        predicted: None,
+        expected: None,
         n: 1,
         from: "a".into(),
         to: "b".into(),
@@ -308,6 +311,7 @@ pub(crate) fn offering(mut s: State) -> State {
         live,
     };
     let offers = Capabilities {
+        own_rule: None,
         product: "QEMU 10.0.2".into(),
         parameters: vec![
             parameter("announce-initial", 50.into(), "ms", true),

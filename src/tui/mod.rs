@@ -24,6 +24,7 @@ pub mod run;
 mod screen;
 pub mod sentence;
 mod series;
+pub mod start;
 pub mod theme;
 pub mod time;
 pub mod tracks;

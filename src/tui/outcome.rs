@@ -91,6 +91,7 @@ pub(crate) fn circumstances(state: &State, m: &Migration) -> Circumstances {
         interval: state.probes.get(&0).map(|p| Duration::from_nanos(p.spec.interval_ns)),
         stopped_by: by_rule.map(|(_, rule, _)| match rule {
             StopRule::Operator => "the operator".to_owned(),
+            StopRule::Own { words } => format!("the hypervisor's own rule ({words})"),
             _ => format!("policy {}", m.settings.policy.name),
         }),
         recovery: match (&m.resumed, m.answered) {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::analysis::prediction::words;
 use crate::analysis::{Bounded, Downtimes, Method};
-use crate::event::{MigrationEnd, MigrationSettings, Nanos, Phase, Sample, StopPolicy, Then};
+use crate::event::{Converges, LoadSettings, MigrationEnd, MigrationSettings, Nanos, Phase, Sample, StopPolicy, Then};
 use crate::session::State;
 use crate::session::state::Migration;
 use crate::units::{PAGE_BYTES, link_pages_per_s, show_bandwidth, show_bytes, show_count, show_duration};
@@ -57,6 +58,9 @@ fn idle(state: &State, now: Nanos) -> (Tone, String) {
     }
     let load = state.load.requested.as_ref().or(state.load.set.as_ref()).map(|(_, l, _)| *l);
     let Some(load) = load else { return (Tone::Calm, "idle: the guest runs".into()) };
+    if let Some(outlook) = outlook(state, &load, link) {
+        return outlook;
+    }
     let rate = load.dirty.rate_pages_per_s();
     let shown = show_count(rate.round() as u64);
     let Some(link) = link else {
@@ -86,10 +90,30 @@ fn idle(state: &State, now: Nanos) -> (Tone, String) {
     } else {
         let text = format!(
             "firing now would not converge: RATE {shown}/s is {times:.2} x the link's {capacity} pages/s; {}",
-            would_end(settings)
+            would_end(state, settings)
         );
         (Tone::Warn, text)
     }
+}
+
+/// What firing now would come to, where it is known.
+fn outlook(state: &State, load: &LoadSettings, link: Option<f64>) -> Option<(Tone, String)> {
+    let next = state.migrations.last().map_or(1, |m| m.n + 1);
+    let (_, _, forecast) = state.forecast.as_ref().filter(|(_, n, _)| *n == next)?;
+    let tone = match forecast.converges {
+        Converges::Yes => Tone::Calm,
+        Converges::Perhaps | Converges::No => Tone::Warn,
+    };
+    let rate = load.dirty.rate_pages_per_s();
+    let of_link = || {
+        let times = rate / link?;
+        let times = if times < 1.0 { format!("{:.0} %", times * 100.0) } else { format!("{times:.2} x") };
+        Some(format!("; RATE {}/s is {times} of the link", show_count(rate.round() as u64)))
+    };
+    let needs = words::needs(forecast).map(|needs| format!("; needs {needs}"));
+    let jump = || words::jump(forecast).map(|jump| format!("; {jump}"));
+    let needs = needs.or_else(jump).or_else(of_link).unwrap_or_default();
+    Some((tone, format!("firing now {}{needs}", words::before(forecast))))
 }
 
 /// What a ramp does, and when it crosses the link.
@@ -159,38 +183,59 @@ fn pre_copy(state: &State, m: &Migration, sample: &Sample, now: Nanos) -> (Tone,
     let dirty_bytes = dirty * PAGE_BYTES as f64;
     let rates = format!("dirtying {} over a {} link", show_bandwidth(dirty_bytes), show_bandwidth(link));
     let left = sample.remaining_bytes.filter(|b| *b > 0);
-    if dirty_bytes < link {
-        let eta = left.map_or(String::new(), |b| {
+    let forecast = m.expected.as_ref().map(|(_, forecast)| forecast);
+    let expected = forecast.and_then(words::running);
+    // Pre-copy may end over the link as well, if all of the WSET passes within the downtime limit, and
+    // may be ended below it, by a rule that counts.
+    let known = forecast.filter(|f| f.guesses.is_empty());
+    let converging = match known.map(|f| f.converges) {
+        Some(Converges::Yes) => true,
+        Some(Converges::No) => false,
+        _ => dirty_bytes < link,
+    };
+    if converging {
+        if let Some(expected) = expected {
+            return (Tone::Good, format!("converging: {expected}; {rates}{agent}"));
+        }
+        let eta = left.filter(|_| dirty_bytes < link).map_or(String::new(), |b| {
             let s = rough_seconds(b as f64 / (link - dirty_bytes).max(1.0));
             format!("; {} left, about {s}", show_bytes(b))
         });
         return (Tone::Good, format!("converging: {rates}{eta}{agent}"));
     }
     let wset = state.load.achieved.as_ref().map_or(0, |(_, r)| r.wset_bytes);
-    if wset_fits(wset, &m.settings) {
+    if forecast.is_none() && wset_fits(wset, &m.settings) {
         let wset = show_bytes(wset);
         return (Tone::Calm, format!("{rates}, but WSET {wset} passes within the downtime limit: may end{agent}"));
     }
     let stop = blackout_s(state, m, now)
         .map(|s| format!(": s stops the guest, for about {}", rough_seconds(s)))
         .unwrap_or_default();
-    let outlook = match limits(&m.settings.policy, sample.total_bytes) {
-        None => format!("policy {} never ends it{stop}", m.settings.policy.name),
-        Some(limits) => {
+    let done = expected.map_or(String::new(), |done| format!("; {done}"));
+    let outlook = match (limits(&m.settings.policy, sample.total_bytes), own_rule(state)) {
+        (None, Some(own)) => format!("the hypervisor ends it by its own rule ({own}){stop}"),
+        (None, None) => format!("policy {} never ends it{stop}", m.settings.policy.name),
+        (Some(limits), _) => {
             let when = policy_in_s(m, sample, now).map(|s| format!(", in about {}", rough_seconds(s)));
             format!("policy {} after {limits}{}", verb(m.settings.policy.then, true), when.unwrap_or_default())
         }
     };
-    (Tone::Warn, format!("not converging: {rates}; {outlook}{agent}"))
+    (Tone::Warn, format!("not converging: {rates}; {outlook}{done}{agent}"))
 }
 
 /// What a policy would do to a migration that does not converge.
-fn would_end(settings: &MigrationSettings) -> String {
+fn would_end(state: &State, settings: &MigrationSettings) -> String {
     let policy = &settings.policy;
-    match limits(policy, None) {
-        None => format!("policy {} would never end it", policy.name),
-        Some(limits) => format!("policy {} would {} after {limits}", policy.name, verb(policy.then, false)),
+    match (limits(policy, None), own_rule(state)) {
+        (None, Some(own)) => format!("the hypervisor would end it by its own rule ({own})"),
+        (None, None) => format!("policy {} would never end it", policy.name),
+        (Some(limits), _) => format!("policy {} would {} after {limits}", policy.name, verb(policy.then, false)),
     }
+}
+
+/// The hypervisor's own rule that ends a migration which does not converge, where it told of one.
+fn own_rule(state: &State) -> Option<&str> {
+    state.hosts.values().find_map(|host| host.offers.as_ref()?.own_rule.as_deref())
 }
 
 /// The rules of a policy that end a migration which does not converge; None where it has none.

@@ -132,6 +132,52 @@ fn consoles_screen() {
 }
 
 #[test]
+fn what_is_ours_to_set_is_offered_once() {
+    let (mut view, mut state, extra) = at_the_consoles();
+    let all = |view: &View, state: &State| screen(view, state, &extra, 200, 50).to_string();
+    for name in ["downtime-limit", "max-bandwidth"] {
+        let offered = crate::tui::edit::parameters(&state);
+        assert!(offered.iter().all(|p| p.name != name), "{name}");
+    }
+    // The last parameter can be reached, and there is none after it.
+    view.selected = Control::Parameter(6);
+    assert!(all(&view, &state).contains("xbzrle-cache-size"));
+    assert_eq!(Control::Parameter(6).moved(1, crate::tui::edit::parameters(&state).len()), Control::Load);
+    // What the hypervisor has, and what is asked for by its own name, are told with ours.
+    let next = state.next.as_mut().unwrap();
+    next.bandwidth_bytes_per_s = None;
+    next.extra.insert("downtime-limit".into(), 500.into());
+    view.selected = Control::Rate;
+    let text = all(&view, &state);
+    assert!(text.contains("hypervisor's own, 32.0 MB/s") && text.contains("500 ms as downtime-limit"), "{text}");
+}
+
+#[test]
+fn over_the_link_has_a_texture_of_its_own_at_the_top_of_its_bars() {
+    // The rate achieved is over the link by less than a step of the scale.
+    let mut state = idle(20 * S);
+    for (_, report) in state.reports.iter_mut() {
+        report.rate_pages_per_s = 8_000.0;
+    }
+    for markers in [Markers::Block, Markers::Ascii, Markers::Braille] {
+        let over = super::glyphs::Glyphs::of(markers).over;
+        let mut view = View { markers, ..fresh() };
+        view.theme = Theme::mono();
+        let chart = |state: &State| {
+            let text = screen(&view, state, &live(state.now), 120, 40).to_string();
+            let lines = text.lines().skip_while(|l| !l.contains("DIRTY")).skip(1).take(4);
+            lines.map(|line| line.matches(over).count()).sum::<usize>()
+        };
+        assert!(chart(&state) > 10, "{markers:?}");
+        let mut under = state.clone();
+        for (_, report) in under.reports.iter_mut() {
+            report.rate_pages_per_s = 7_000.0;
+        }
+        assert_eq!(chart(&under), 0, "{markers:?}");
+    }
+}
+
+#[test]
 fn the_mouse_finds_controls_sliders_and_answers() {
     let (mut view, state, mut extra) = at_the_consoles();
     let there = |view: &View, extra: &Extra, hit| hits(view, &state, extra, 120, 40).area_of(hit);
@@ -187,7 +233,62 @@ fn trouble_with_the_capture_is_loud_at_every_size() {
 fn a_simulated_hypervisor_says_so() {
     let mut state = idle(3 * S);
     state.header.as_mut().unwrap().simulated = true;
-    assert!(screen(&fresh(), &state, &live(3 * S), 80, 24).to_string().contains(" SIMULATED "));
+    for (width, height, says) in [
+        (200, 50, " SIMULATED "),
+        (120, 40, " SIMULATED "),
+        (80, 24, " SIMULATED "),
+        (40, 12, " SIMULATED "),
+        (30, 8, " SIM "),
+        (28, 7, "SIMULATED"),
+    ] {
+        let shown = screen(&fresh(), &state, &live(3 * S), width, height).to_string();
+        assert!(shown.contains(says), "{width}x{height}:\n{shown}");
+    }
+    // In the first row whatever is in front of the rest, and however little there is.
+    let first_row = |view: &View, state: &State, (width, height): (u16, u16)| -> String {
+        let buffer = screen(view, state, &live(3 * S), width, height).buffer().clone();
+        (0..width).map(|x| buffer[(x, 0)].symbol().to_string()).collect()
+    };
+    let mut twice = result();
+    twice.header.as_mut().unwrap().simulated = true;
+    let mut again = twice.migrations[0].clone();
+    again.n = 2;
+    twice.migrations.push(again);
+    let compared = HistoryView { baseline: Some(1), compare: true, ..HistoryView::default() };
+    let fronts = [
+        View { help: true, ..fresh() },
+        View { confirm: Some(Confirm::StopAndCopy), ..fresh() },
+        View { entry: Some(Entry::new(Asked::Control(Control::Rate), "9")), ..fresh() },
+        View { menu: Some(Menu::Presets(0)), ..fresh() },
+        View { menu: Some(Menu::Tracks(0)), ..fresh() },
+        View { page: Page::History, history: compared, ..fresh() },
+    ];
+    for (i, view) in fronts.iter().enumerate() {
+        for size in [(200, 50), (80, 24), (40, 12), (30, 8), (40, 1), (12, 1)] {
+            let row = first_row(view, if i == 5 { &twice } else { &state }, size);
+            assert!(row.contains(if size.0 >= 40 { " SIMULATED " } else { " SIM " }), "{i} at {size:?}: {row}");
+        }
+    }
+}
+
+#[test]
+fn a_tour_has_its_captions_on_every_screen() {
+    let mut state = idle(3 * S);
+    let said = |t, text: &str| crate::event::Event {
+        t,
+        ev: crate::event::Body::Log(crate::event::LogEvent {
+            level: crate::event::Level::Info,
+            from: crate::session::state::CAPTIONS.into(),
+            text: text.into(),
+        }),
+    };
+    state.apply(&said(S, "an earlier caption"));
+    state.apply(&said(2 * S, "look at the pings, they go unanswered"));
+    for (width, height) in [(200, 50), (120, 40), (80, 24), (40, 12)] {
+        let shown = screen(&fresh(), &state, &live(3 * S), width, height).to_string();
+        assert!(shown.contains(" TOUR  look at the pings"), "{width}x{height}:\n{shown}");
+        assert!(!shown.contains("an earlier caption") || height > 24, "{width}x{height}:\n{shown}");
+    }
 }
 
 #[test]

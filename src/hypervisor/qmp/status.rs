@@ -70,6 +70,7 @@ pub fn sample(answer: &Value) -> Sample {
         downtime_ms: float(&answer["downtime"]),
         total_time_ms: float(&answer["total-time"]),
         setup_time_ms: float(&answer["setup-time"]),
+        zero_pages: whole(&ram["duplicate"]),
     }
 }
 
@@ -87,6 +88,7 @@ pub(super) fn keep(new: Sample, old: &Sample) -> (Sample, bool) {
         round: old.round,
         dirty_pages_per_s: old.dirty_pages_per_s,
         throughput_bytes_per_s: old.throughput_bytes_per_s,
+        zero_pages: old.zero_pages,
         ..new
     };
     (merged, true)

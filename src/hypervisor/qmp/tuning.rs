@@ -31,6 +31,7 @@ pub(super) fn capabilities(offer: &Offer, product: &str) -> Capabilities {
         auto_converge: offer.capabilities.contains_key("auto-converge"),
         stop_and_copy: true,
         cancel: true,
+        own_rule: None,
     }
 }
 

@@ -21,6 +21,22 @@ pub(super) fn only(mut event: Event) -> Event {
             }
             true
         }
+        Body::Migration(crate::event::MigrationEvent::Forecast { forecast: f, .. }) => {
+            for span in [&mut f.rounds, &mut f.migration_s, &mut f.downtime_s, &mut f.left_s] {
+                *span = span.filter(|s| s.lo.is_finite() && s.mid.is_finite() && s.hi.is_finite());
+            }
+            let needs = &mut f.needs;
+            for number in [
+                &mut f.jump_pages_per_s,
+                &mut f.followed_s,
+                &mut needs.rate_below_pages_per_s,
+                &mut needs.bandwidth_from_bytes_per_s,
+                &mut needs.downtime_limit_from_ms,
+            ] {
+                *number = number.filter(|n| n.is_finite());
+            }
+            true
+        }
         Body::Agent(AgentEvent::Report(report)) => {
             report.rate_pages_per_s.is_finite() && report.cpu_load_pct.is_finite() && load(&report.set)
         }

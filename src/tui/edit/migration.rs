@@ -119,10 +119,31 @@ pub fn offers(state: &State) -> Option<&Capabilities> {
     source.and_then(|h| h.offers.as_ref()).or_else(|| state.hosts.values().find_map(|h| h.offers.as_ref()))
 }
 
-/// The offered parameter at this place.
+/// Parameters that our own controls stand for, by the control and the names hypervisors have for it.
+const OWN: [(Control, &str); 3] = [
+    (Control::Bandwidth, "max-bandwidth"),
+    (Control::DowntimeLimit, "downtime-limit"),
+    (Control::DowntimeLimit, "downtime_ms"),
+];
+
+/// The parameters offered beyond our own controls, in their order on the screen.
+#[must_use]
+pub fn parameters(state: &State) -> Vec<&Parameter> {
+    let offered = offers(state).map_or(&[][..], |o| &o.parameters);
+    offered.iter().filter(|p| OWN.iter().all(|(_, name)| p.name != *name)).collect()
+}
+
+/// The offered parameter at this place of [`parameters`].
 #[must_use]
 pub fn parameter(state: &State, at: u16) -> Option<&Parameter> {
-    offers(state)?.parameters.get(usize::from(at))
+    parameters(state).get(usize::from(at)).copied()
+}
+
+/// The offered parameter that one of our own controls stands for: what the hypervisor has now.
+#[must_use]
+pub fn behind(state: &State, control: Control) -> Option<&Parameter> {
+    let offers = offers(state)?;
+    OWN.iter().filter(|(own, _)| *own == control).find_map(|(_, name)| offers.parameter(name))
 }
 
 /// The value we ask for in place of the hypervisor's, if we do.

@@ -12,8 +12,8 @@ use crate::load::LoadError;
 
 pub use load::{nudge_load, show_typed, type_load};
 pub use migration::{
-    changed, default_migration, nudge_migration, nudge_parameter, offers, parameter, policy_presets, show_parameter,
-    show_policy, show_value, type_migration, type_parameter,
+    behind, changed, default_migration, nudge_migration, nudge_parameter, offers, parameter, parameters,
+    policy_presets, show_parameter, show_policy, show_value, type_migration, type_parameter,
 };
 pub use presets::{Preset, presets};
 pub use slider::{jump_at, set_share, set_share_holding, share_of};
@@ -46,7 +46,7 @@ pub enum Control {
     PostCopy,
     /// Throttle the guest.
     AutoConverge,
-    /// A parameter the hypervisor offers, by its place in what is offered.
+    /// A parameter the hypervisor offers beyond these, by its place among [`parameters`].
     Parameter(u16),
 }
 

@@ -68,9 +68,9 @@ pub(super) fn rate_now(view: &View, state: &State) -> f64 {
     view.load(state).dirty.rate_pages_per_s()
 }
 
-/// How many parameters are offered.
+/// How many parameters are offered beyond our own controls.
 fn offered(state: &State) -> usize {
-    edit::offers(state).map_or(0, |o| o.parameters.len())
+    edit::parameters(state).len()
 }
 
 /// A ramp across the jump from the RATE there is, as a first proposal.

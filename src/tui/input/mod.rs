@@ -19,6 +19,7 @@ use crate::event::{Nanos, OperatorEvent, Phase};
 use crate::session::State;
 
 pub use mouse::mouse;
+pub(in crate::tui) use typing::edit_line;
 pub use typing::paste;
 
 /// What a key press asks of the loop, beside the view and its intents.

@@ -18,9 +18,22 @@ pub fn paste(view: &mut View, text: &str) {
 
 pub(super) fn typing(view: &mut View, key: &KeyEvent, at: Situation<'_>) -> Option<Effect> {
     let mut entry = view.entry.take()?;
-    let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
         KeyCode::Esc => return None,
+        KeyCode::Enter => match submit(view, &entry, at) {
+            Ok(()) => return None,
+            Err(why) => entry.error = Some(why),
+        },
+        _ => edit_line(&mut entry, key),
+    }
+    view.entry = Some(entry);
+    None
+}
+
+/// Takes a key that edits the line or types on it; others change nothing.
+pub(in crate::tui) fn edit_line<A>(entry: &mut Entry<A>, key: &KeyEvent) {
+    let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
+    match key.code {
         KeyCode::Left => entry.step(false),
         KeyCode::Right => entry.step(true),
         KeyCode::Home => entry.jump(false),
@@ -36,14 +49,8 @@ pub(super) fn typing(view: &mut View, key: &KeyEvent, at: Situation<'_>) -> Opti
         KeyCode::Char(c) if !key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) => {
             entry.insert(c.encode_utf8(&mut [0; 4]));
         }
-        KeyCode::Enter => match submit(view, &entry, at) {
-            Ok(()) => return None,
-            Err(why) => entry.error = Some(why),
-        },
         _ => {}
     }
-    view.entry = Some(entry);
-    None
 }
 
 fn submit(view: &mut View, entry: &Entry, at: Situation<'_>) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 
 use crate::event::Nanos;
 use crate::session::state::Migration;
@@ -9,7 +10,7 @@ use crate::tui::draw::Ctx;
 use crate::tui::edit;
 use crate::tui::estimate::{blackout_s, dirty_to_link, newest, ramp_at, ramp_left_s, rough_seconds, throughput};
 use crate::tui::hits::Hit;
-use crate::tui::pen::{Pen, width, wrap};
+use crate::tui::pen::{Glyphs, Pen, width, wrap};
 use crate::tui::theme::Role;
 use crate::tui::view::{Asked, Confirm, Entry};
 use crate::units::{show_bandwidth, show_bytes, show_count};
@@ -36,10 +37,21 @@ pub(crate) fn inner(area: Rect, wide: u16, high: u16) -> Rect {
 
 /// A frame in the middle of `area` with room for `wide` x `high` inside; returns a pen for it.
 pub(crate) fn frame<'a>(ctx: &Ctx<'_>, area: Rect, buf: &'a mut Buffer, wide: u16, high: u16, title: &str) -> Pen<'a> {
+    framed(ctx.glyphs, ctx.style(Role::Title), area, buf, (wide, high), title)
+}
+
+/// The same, drawn with these characters in this style.
+pub(crate) fn framed<'a>(
+    glyphs: &Glyphs,
+    style: Style,
+    area: Rect,
+    buf: &'a mut Buffer,
+    (wide, high): (u16, u16),
+    title: &str,
+) -> Pen<'a> {
     let outer = outer(area, wide, high);
     let (w, h) = (outer.width, outer.height);
-    let style = ctx.style(Role::Title);
-    let [tl, tr, bl, br, across, down] = ctx.glyphs.corners;
+    let [tl, tr, bl, br, across, down] = glyphs.corners;
     {
         let mut pen = Pen::new(buf, outer);
         pen.clear();
@@ -73,7 +85,7 @@ fn typing(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer, entry: &Entry) {
         y += 1;
     }
     pen.text(0, y, "> ", ctx.style(Role::Key));
-    line(ctx, &mut pen, 2, y, entry);
+    line(&|role| ctx.style(role), &mut pen, 2, y, entry);
     y += 1;
     for line in &error {
         pen.text(0, y, line, ctx.style(Role::Error));
@@ -90,7 +102,7 @@ fn typing(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer, entry: &Entry) {
 }
 
 /// The text with its cursor; where it is longer than the line, the part around the cursor.
-fn line(ctx: &Ctx<'_>, pen: &mut Pen<'_>, from: u16, y: u16, entry: &Entry) {
+pub(crate) fn line<A>(look: &dyn Fn(Role) -> Style, pen: &mut Pen<'_>, from: u16, y: u16, entry: &Entry<A>) {
     let room = pen.width().saturating_sub(from);
     let (before, after) = entry.halves();
     // The cursor stands on a character, or on a blank after the last; both must be in view.
@@ -108,9 +120,9 @@ fn line(ctx: &Ctx<'_>, pen: &mut Pen<'_>, from: u16, y: u16, entry: &Entry) {
     while width(&head) + width(&cursor).max(1) > room && !head.is_empty() {
         head.remove(0);
     }
-    let style = ctx.style(Role::Value);
-    let x = pen.text(from, y, &head, if entry.is_untouched() { ctx.style(Role::Muted) } else { style });
-    let x = pen.text(x, y, &cursor, ctx.style(Role::Selected));
+    let style = look(Role::Value);
+    let x = pen.text(from, y, &head, if entry.is_untouched() { look(Role::Muted) } else { style });
+    let x = pen.text(x, y, &cursor, look(Role::Selected));
     pen.text(x, y, &tail, style);
 }
 

@@ -75,7 +75,9 @@ impl Chart<'_> {
                 Role::RateBody
             };
             let mut letter = [0; 4];
-            let symbol = if above && curve.full(i, row) { glyphs.over } else { symbol.encode_utf8(&mut letter) };
+            // The bar's top has the texture as well, full or not: without colours it is all there may be.
+            let textured = above && (bar_row == Some(row) || curve.full(i, row));
+            let symbol = if textured { glyphs.over } else { symbol.encode_utf8(&mut letter) };
             pen.cell(x, self.y(row), symbol, ctx.style(role));
         }
         if let Some(row) = link_row {

@@ -90,8 +90,9 @@ fn identity(ctx: &Ctx<'_>, pen: &mut Pen<'_>, end: u16) {
     let state = ctx.state;
     let end = end.saturating_sub(1);
     let mut x = pen.text_to(1, 0, end, "blackout", ctx.style(Role::Title));
-    if state.header.as_ref().is_some_and(|h| h.simulated) {
-        x = pen.text_to(x + 1, 0, end, " SIMULATED ", ctx.style(Role::Simulated));
+    if is_simulated(ctx) {
+        let speed = clock_speed(ctx).map(|speed| format!("x{speed} ")).unwrap_or_default();
+        x = pen.text_to(x + 1, 0, end, &format!(" SIMULATED {speed}"), ctx.style(Role::Simulated));
     }
     if ctx.replay().is_some() {
         x = pen.text_to(x + 1, 0, end, " REPLAY ", ctx.style(Role::Simulated));
@@ -122,6 +123,17 @@ fn identity(ctx: &Ctx<'_>, pen: &mut Pen<'_>, end: u16) {
             item(hypervisor, muted);
         }
     }
+}
+
+/// Whether the hypervisor is simulated: then every screen says so.
+pub(crate) fn is_simulated(ctx: &Ctx<'_>) -> bool {
+    ctx.state.header.as_ref().is_some_and(|h| h.simulated)
+}
+
+/// How many times as fast as real time a simulated session goes, if not just as fast.
+fn clock_speed(ctx: &Ctx<'_>) -> Option<f64> {
+    let settings = &ctx.state.header.as_ref()?.settings;
+    settings["demo"]["speed"].as_f64().filter(|speed| *speed != 1.0)
 }
 
 /// Where a migration goes, or would go.

@@ -8,7 +8,7 @@ use crate::event::{MigrationSettings, Parameter, Phase};
 use crate::session::state::Migration;
 use crate::tui::axis::phase_now;
 use crate::tui::draw::Ctx;
-use crate::tui::edit::{Control, changed, offers, show_parameter, show_policy};
+use crate::tui::edit::{Control, behind, changed, offers, parameters, show_parameter, show_policy};
 use crate::tui::estimate::{dirty_to_link, newest, running};
 use crate::tui::hits::Hit;
 use crate::tui::keys::Action;
@@ -56,7 +56,7 @@ fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>, run: Option<&Migration>, rows: u16, f
     let name = if run.is_some() { "MIGRATION" } else { "NEXT MIGRATION" };
     let mut x = ctx.title(pen, name);
     let end = pen.width();
-    let all = Control::MIGRATION.len() + offers(ctx.state).map_or(0, |o| o.parameters.len());
+    let all = Control::MIGRATION.len() + parameters(ctx.state).len();
     let below = all.saturating_sub(first + usize::from(rows));
     let more = match (first, below) {
         (0, 0) => String::new(),
@@ -84,7 +84,7 @@ fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>, run: Option<&Migration>, rows: u16, f
 /// The controls, ours first, as many as there are rows for, the selected one always in view; returns
 /// how many lie above.
 fn list(ctx: &Ctx<'_>, pen: &mut Pen<'_>, rows: u16, settings: &MigrationSettings, running: bool) -> usize {
-    let parameters = offers(ctx.state).map_or(&[][..], |o| &o.parameters);
+    let parameters = parameters(ctx.state);
     let rows_all = Control::MIGRATION.len() + parameters.len();
     let rows = usize::from(rows);
     let selected = ctx.view.selected.migration_row().filter(|_| ctx.replay().is_none()).unwrap_or(0);
@@ -98,7 +98,7 @@ fn list(ctx: &Ctx<'_>, pen: &mut Pen<'_>, rows: u16, settings: &MigrationSetting
             Some(own) => (*own, None),
             None => {
                 let i = at - Control::MIGRATION.len();
-                (Control::Parameter(i as u16), parameters.get(i))
+                (Control::Parameter(i as u16), parameters.get(i).copied())
             }
         };
         let selected = ctx.view.selected == control && ctx.replay().is_none();
@@ -122,7 +122,17 @@ fn list(ctx: &Ctx<'_>, pen: &mut Pen<'_>, rows: u16, settings: &MigrationSetting
 
 /// The value of one of our own controls, and what there is to say of it.
 fn own_value(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, control: Control, m: &MigrationSettings) {
-    let own = || "hypervisor's own".to_string();
+    let behind = behind(ctx.state, control);
+    // What was asked for in the hypervisor's own words counts above ours.
+    if let Some((p, asked)) = behind.and_then(|p| Some((p, changed(m, p)?))) {
+        let text = format!("{} as {}", show_parameter(asked, &p.unit), p.name);
+        pen.text(VALUES, y, &text, ctx.style(Role::Warn));
+        return;
+    }
+    let own = || match behind {
+        Some(p) => format!("hypervisor's own, {}", show_parameter(&p.value, &p.unit)),
+        None => "hypervisor's own".to_string(),
+    };
     let offered = offers(ctx.state);
     let (value, remark) = match control {
         Control::Bandwidth => (

@@ -1,6 +1,7 @@
 //! The panels: one a file, one `render` each.
 
 pub(crate) mod banner;
+pub(crate) mod caption;
 pub(crate) mod clock;
 pub(crate) mod compare;
 pub(crate) mod cpu;
@@ -21,6 +22,7 @@ pub(crate) mod presets;
 pub(crate) mod readout;
 pub(crate) mod remaining;
 pub(crate) mod result;
+pub(crate) mod start;
 pub(crate) mod step;
 pub(crate) mod throughput;
 pub(crate) mod tiny;

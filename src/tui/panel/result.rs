@@ -9,7 +9,8 @@ use ratatui::style::Style;
 
 use super::phases::texture;
 use crate::analysis::explain::explain;
-use crate::analysis::{Bounded, Downtimes, Estimate};
+use crate::analysis::prediction::words::{beside, time};
+use crate::analysis::{Bounded, Downtimes, Estimate, Method};
 use crate::event::{MigrationEnd, StopRule};
 use crate::session::result::verdict;
 use crate::session::state::Migration;
@@ -183,6 +184,8 @@ fn ran_under(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
             (_, None) => ("link not limited".to_owned(), muted),
         }),
         m.load.map(|l| (format!("WSET {}", show_bytes(l.wset_bytes)), text)),
+        // In short, for where there is no room for the line that has it beside what was measured.
+        m.predicted.as_ref().and_then(|(_, f)| f.migration_s).map(|t| (format!("predicted {}", time(&t)), muted)),
         Some(match m.ruled.last() {
             Some((_, rule, _)) => (format!("ended by {}", rule_words(rule)), muted),
             None if m.ended.is_some() => ("no rule ended it".to_owned(), muted),
@@ -211,6 +214,13 @@ fn why(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
     }
     if !words.is_empty() {
         lines.push((words.join("; "), ctx.style(Role::Text)));
+    }
+    if let Some((_, forecast)) = &m.predicted {
+        let ms = |d: Duration| d.as_secs_f64() * 1e3;
+        let stopped = m.final_downtime().and_then(|d| d.estimates.iter().find(|e| e.method == Method::StopResume));
+        let stopped = stopped.and_then(|e| e.value).map(|v| ms(v.value));
+        let line = beside(forecast, outcome::took(m).map(ms), stopped);
+        lines.push((format!("predicted: {line}"), ctx.style(Role::Muted)));
     }
     lines
 }
@@ -362,5 +372,6 @@ pub(crate) fn rule_words(rule: &StopRule) -> String {
         StopRule::RamFactor { limit, .. } => format!("{limit} x RAM sent"),
         StopRule::Time { limit_ns } => show_duration(Duration::from_nanos(*limit_ns)),
         StopRule::Operator => "the operator".into(),
+        StopRule::Own { words } => words.clone(),
     }
 }

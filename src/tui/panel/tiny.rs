@@ -6,7 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 
-use super::{banner, clock, footer, header, phases, ping, readout, tracks};
+use super::{banner, caption, clock, footer, header, phases, ping, readout, tracks};
 use crate::analysis::Method;
 use crate::event::{Class, Nanos};
 use crate::session::State;
@@ -24,13 +24,24 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let (phase, [word, second, elapsed]) = header::badge_lines(ctx);
     let style = ctx.phase(phase).add_modifier(Modifier::REVERSED | Modifier::BOLD);
     pen.fill(0, area.width, 0, " ", style);
-    let x = pen.text(1, 0, &word, style);
-    pen.text(x + 2, 0, &second, style);
+    let mut x = pen.text(1, 0, &word, style);
+    if header::is_simulated(ctx) {
+        let badge = if area.width >= 36 { " SIMULATED " } else { " SIM " };
+        x = pen.text(x + 1, 0, badge, ctx.style(Role::Simulated));
+    }
+    if x + 3 + width(&second) + width(&elapsed) < area.width {
+        pen.text(x + 2, 0, &second, style);
+    }
     pen.right(x, area.width.saturating_sub(1), 0, &elapsed, style);
     let mut y = 1;
     if banner::text(ctx).is_some() {
         banner::render(ctx, row(y, 1), buf);
         y += 1;
+    }
+    let caption = caption::rows(ctx, area.width).min(area.height.saturating_sub(y + 7));
+    if caption > 0 {
+        caption::render(ctx, row(y, caption), buf);
+        y += caption;
     }
     if ctx.view.time.cursor.is_some() {
         let rows = readout::rows(ctx, area.width).min(area.height.saturating_sub(y + 6)).max(1);

@@ -1,0 +1,115 @@
+//! What a migration is expected to be, before it is fired and while it runs.
+
+use serde::{Deserialize, Serialize};
+
+/// A quantity that is not known exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    /// The least it may be.
+    pub lo: f64,
+    /// The likeliest.
+    pub mid: f64,
+    /// The most it may be.
+    pub hi: f64,
+}
+
+impl Span {
+    /// A quantity known exactly.
+    #[must_use]
+    pub fn exactly(value: f64) -> Self {
+        Self { lo: value, mid: value, hi: value }
+    }
+
+    /// The span of some values with their median; None without any.
+    #[must_use]
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.retain(|v| v.is_finite());
+        values.sort_by(f64::total_cmp);
+        let (lo, hi) = (*values.first()?, *values.last()?);
+        let half = values.len() / 2;
+        // Of an even number, the mean of the two in the middle; halved first, so that it stays finite.
+        let mid =
+            if values.len().is_multiple_of(2) { values[half - 1] / 2.0 + values[half] / 2.0 } else { values[half] };
+        Some(Self { lo, mid, hi })
+    }
+
+    /// Whether a measured value lies within.
+    #[must_use]
+    pub fn holds(&self, value: f64) -> bool {
+        (self.lo..=self.hi).contains(&value)
+    }
+}
+
+/// Whether pre-copy will come to an end by what the hypervisor itself is content with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Converges {
+    /// In each course the model went through, with the inputs anywhere in what they may be.
+    Yes,
+    /// In some of them.
+    Perhaps,
+    /// In none of them: a stop policy, a rule or a person has to end it, or it goes on for ever.
+    No,
+}
+
+/// What would make a migration converge that does not. None where nothing of that kind would, or
+/// where it need not change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Needs {
+    /// RATE below this, pages/s.
+    pub rate_below_pages_per_s: Option<f64>,
+    /// A bandwidth from this on, bytes/s.
+    pub bandwidth_from_bytes_per_s: Option<f64>,
+    /// A downtime limit from this on, ms.
+    pub downtime_limit_from_ms: Option<f64>,
+}
+
+/// Something nobody has seen yet, and that a prediction therefore has to guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guess {
+    /// How much of the guest's memory has content.
+    Memory,
+    /// What the link between the hosts carries.
+    Link,
+}
+
+/// A prediction. Times in seconds; each span is what came of the model's courses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Forecast {
+    /// Whether pre-copy converges.
+    pub converges: Converges,
+    /// Rounds of pre-copy.
+    pub rounds: Option<Span>,
+    /// Migration time, s; None if it does not end within the time looked at.
+    pub migration_s: Option<Span>,
+    /// From the guest's stop until it runs again, s; None if it is not stopped in that time.
+    pub downtime_s: Option<Span>,
+    /// Some courses had not ended when they were followed no longer: after so many s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed_s: Option<f64>,
+    /// While it runs: time to completion, s. Below 0 it should have been over by then.
+    pub left_s: Option<Span>,
+    /// The RATE from which on it does not converge, pages/s; None where every RATE does, or none.
+    pub jump_pages_per_s: Option<f64>,
+    /// What would make it converge.
+    pub needs: Needs,
+    /// What had to be guessed; empty where all that matters is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guesses: Vec<Guess>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_of_what_is_known() {
+        assert_eq!(Span::of(vec![3.0, 1.0, f64::NAN, 2.0]), Some(Span { lo: 1.0, mid: 2.0, hi: 3.0 }));
+        assert_eq!(Span::of(vec![f64::INFINITY]), None);
+        let even = Span::of(vec![8.0, 1.0, 2.0, 4.0]).unwrap();
+        assert_eq!((even.lo, even.mid, even.hi), (1.0, 3.0, 8.0), "the median of an even number of values");
+        assert_eq!(Span::of(vec![1.0, 2.0]).unwrap().mid, 1.5);
+        assert!(Span { lo: 1.0, mid: 2.0, hi: 3.0 }.holds(3.0) && !Span::exactly(1.0).holds(1.1));
+    }
+}

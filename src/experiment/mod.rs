@@ -1,0 +1,6 @@
+//! Experiments: many treatments, each repeated.
+
+pub mod calibration;
+pub mod campaign;
+pub mod paper;
+pub mod plot;

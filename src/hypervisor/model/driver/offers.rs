@@ -1,0 +1,346 @@
+//! What a simulated product offers, by its own names, and what becomes of settings by these names.
+//!
+//! Offered is what the product has and the model heeds. A bandwidth without a product's name is something
+//! else: it is how the simulated link is shaped, so it counts with every product, also where the product
+//! itself has no such setting. A downtime limit is the product's: it counts only where the product has one.
+
+use serde_json::Value;
+
+use crate::event::{Capabilities, MigrationSettings, Parameter, StopPolicy, Then};
+use crate::hypervisor::model::rules::{has_auto_converge, has_post_copy, own_rule};
+use crate::hypervisor::model::{Link, Product};
+use crate::hypervisor::{HvError, nearest};
+
+/// A parameter, and what it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Bandwidth,
+    DowntimeLimit,
+    /// Heeded by the product's rule under its own name.
+    Own,
+}
+
+struct Known {
+    name: &'static str,
+    unit: &'static str,
+    live: bool,
+    meaning: Meaning,
+}
+
+const fn known(name: &'static str, unit: &'static str, live: bool, meaning: Meaning) -> Known {
+    Known { name, unit, live, meaning }
+}
+
+/// The parameters of each product that the model heeds. `adaptive` is the bandwidth control of Clark
+/// et al. that is in Xen 3.4's source and was in no build.
+fn parameters(product: Product) -> &'static [Known] {
+    const QEMU: &[Known] = &[
+        known("max-bandwidth", "bytes/s", true, Meaning::Bandwidth),
+        known("downtime-limit", "ms", true, Meaning::DowntimeLimit),
+    ];
+    const XEN_3_4: &[Known] = &[known("adaptive", "", false, Meaning::Own)];
+    const CLOUD_HYPERVISOR: &[Known] = &[known("downtime_ms", "ms", false, Meaning::DowntimeLimit)];
+    match product {
+        Product::Qemu => QEMU,
+        Product::Xen34 => XEN_3_4,
+        Product::CloudHypervisor => CLOUD_HYPERVISOR,
+        Product::Xen46 | Product::Vmware40 | Product::Vmware5 | Product::HyperV => &[],
+    }
+}
+
+/// Product and version, as a session's header has it.
+#[must_use]
+pub fn version(product: Product) -> String {
+    format!("SIMULATED {}", product.name())
+}
+
+/// What the product offers with these settings over this link.
+#[must_use]
+pub fn offers(product: Product, link: Link, settings: &MigrationSettings) -> Capabilities {
+    let heeded = heeded(product, settings);
+    let value = |p: &Known| match p.meaning {
+        Meaning::Bandwidth => heeded.bandwidth_bytes_per_s.unwrap_or(link.bytes_per_s as u64).into(),
+        Meaning::DowntimeLimit => heeded.downtime_limit_ms.map_or(Value::Null, Value::from),
+        Meaning::Own => heeded.extra.get(p.name).cloned().unwrap_or(Value::Bool(false)),
+    };
+    let parameter = |p: &Known| Parameter { name: p.name.into(), value: value(p), unit: p.unit.into(), live: p.live };
+    Capabilities {
+        product: version(product),
+        parameters: parameters(product).iter().map(parameter).collect(),
+        post_copy: has_post_copy(product),
+        auto_converge: has_auto_converge(product),
+        // No product but QEMU has a command for it; the guest can be suspended on each of them.
+        stop_and_copy: true,
+        cancel: true,
+        own_rule: own_rule(product),
+    }
+}
+
+/// A number, also where it is given as text, as a real driver takes it.
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// The same for a truth value.
+fn switch(value: &Value) -> Option<bool> {
+    match value.as_str().map(str::trim) {
+        Some("true" | "on" | "yes") => Some(true),
+        Some("false" | "off" | "no") => Some(false),
+        _ => value.as_bool(),
+    }
+}
+
+/// The settings with what is given by the product's own names in its place: this counts before what is
+/// given without them. A downtime limit goes where the product has none.
+#[must_use]
+pub fn by_own_names(product: Product, settings: &MigrationSettings) -> MigrationSettings {
+    let mut to = settings.clone();
+    if !parameters(product).iter().any(|p| p.meaning == Meaning::DowntimeLimit) {
+        to.downtime_limit_ms = None;
+    }
+    for p in parameters(product) {
+        let Some(value) = settings.extra.get(p.name) else { continue };
+        match p.meaning {
+            Meaning::Bandwidth => to.bandwidth_bytes_per_s = number(value).or(to.bandwidth_bytes_per_s),
+            Meaning::DowntimeLimit => to.downtime_limit_ms = number(value).or(to.downtime_limit_ms),
+            Meaning::Own => {
+                if let Some(on) = switch(value) {
+                    to.extra.insert(p.name.to_owned(), on.into());
+                }
+            }
+        }
+    }
+    to
+}
+
+/// The settings as the model takes them: what is given by the product's own name counts, and the
+/// stop policy is left to who watches.
+#[must_use]
+pub(super) fn heeded(product: Product, settings: &MigrationSettings) -> MigrationSettings {
+    MigrationSettings { policy: StopPolicy::none(), ..by_own_names(product, settings) }
+}
+
+/// Whether post-copy has to be prepared: asked for, or what the stop policy ends with.
+pub(super) fn wants_post_copy(settings: &MigrationSettings) -> bool {
+    settings.post_copy || settings.policy.has_rules() && settings.policy.then == Then::PostCopy
+}
+
+/// The settings of a running migration that is given others: what is fixed by now or cannot be had stays
+/// as it was, each with the reason.
+pub(super) fn retuned(
+    product: Product,
+    host: &str,
+    before: &MigrationSettings,
+    asked: &MigrationSettings,
+) -> (MigrationSettings, Vec<HvError>) {
+    let errors = refused(product, host, asked, Some(before));
+    let mut to = MigrationSettings {
+        post_copy: asked.post_copy && has_post_copy(product),
+        auto_converge: asked.auto_converge && has_auto_converge(product),
+        ..asked.clone()
+    };
+    if to.bandwidth_bytes_per_s == Some(0) {
+        to.bandwidth_bytes_per_s = before.bandwidth_bytes_per_s;
+    }
+    let mut as_before = |name: &str| match before.extra.get(name) {
+        Some(value) => to.extra.insert(name.to_owned(), value.clone()),
+        None => to.extra.remove(name),
+    };
+    for e in &errors {
+        if let HvError::NotOffered { name, .. } | HvError::BadValue { name, .. } = e {
+            as_before(name);
+        }
+    }
+    for p in parameters(product).iter().filter(|p| !p.live) {
+        as_before(p.name);
+    }
+    if fixed_limit(product).is_some() {
+        to.downtime_limit_ms = before.downtime_limit_ms;
+    }
+    (to, errors)
+}
+
+/// The product's own name of its downtime limit, where it cannot be changed on the way.
+fn fixed_limit(product: Product) -> Option<&'static str> {
+    parameters(product).iter().find(|p| p.meaning == Meaning::DowntimeLimit && !p.live).map(|p| p.name)
+}
+
+/// What of the settings cannot be had, each with the reason. `before` when a migration runs: then
+/// what is fixed cannot be changed from it.
+#[must_use]
+pub fn refused(
+    product: Product,
+    host: &str,
+    settings: &MigrationSettings,
+    before: Option<&MigrationSettings>,
+) -> Vec<HvError> {
+    let fixed = |name: &str| HvError::NotNow {
+        what: format!("set '{name}'"),
+        why: "it is fixed while a migration runs, and counts from the next one on".into(),
+    };
+    let mut errors = Vec::new();
+    if settings.bandwidth_bytes_per_s == Some(0) {
+        let hint = "nothing would ever arrive; give at least 1 byte/s, or none".to_owned();
+        errors.push(HvError::BadValue { name: "bandwidth".into(), value: "0".into(), hint });
+    }
+    if let (Some(name), Some(before)) = (fixed_limit(product), before)
+        && before.downtime_limit_ms != settings.downtime_limit_ms
+    {
+        errors.push(fixed(name));
+    }
+    for (name, value) in &settings.extra {
+        let Some(p) = parameters(product).iter().find(|p| p.name == name) else {
+            errors.push(not_offered(product, host, "migration parameter", name));
+            continue;
+        };
+        let (right, hint) = match p.meaning {
+            Meaning::Own => (switch(value).is_some(), "write true or false"),
+            Meaning::Bandwidth => (number(value).is_some_and(|n| n > 0), "write a whole number of bytes/s, at least 1"),
+            Meaning::DowntimeLimit => (number(value).is_some(), "write a whole number of milliseconds"),
+        };
+        if !right {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            errors.push(HvError::BadValue { name: name.clone(), value, hint: hint.to_owned() });
+        } else if !p.live && before.is_some_and(|before| before.extra.get(name) != Some(value)) {
+            errors.push(fixed(name));
+        }
+    }
+    for (asked, offered, name) in [
+        (settings.post_copy, has_post_copy(product), "post-copy"),
+        (settings.auto_converge, has_auto_converge(product), "auto-converge"),
+    ] {
+        if asked && !offered {
+            errors.push(not_offered(product, host, "migration capability", name));
+        }
+    }
+    let ends = |then| match then {
+        Then::StopAndCopy | Then::Cancel => true,
+        Then::PostCopy => has_post_copy(product),
+        Then::AutoConverge => has_auto_converge(product),
+    };
+    if settings.policy.has_rules() && !ends(settings.policy.then) {
+        let all = [Then::StopAndCopy, Then::PostCopy, Then::AutoConverge, Then::Cancel];
+        errors.push(HvError::NotOffered {
+            host: host.into(),
+            kind: "stop policy that ends with",
+            name: settings.policy.then.word().to_owned(),
+            nearest: None,
+            offered: all.into_iter().filter(|then| ends(*then)).map(|then| then.word().to_owned()).collect(),
+        });
+    }
+    errors
+}
+
+fn not_offered(product: Product, host: &str, kind: &'static str, name: &str) -> HvError {
+    let mut offered: Vec<String> = parameters(product).iter().map(|p| p.name.to_owned()).collect();
+    for (has, word) in [(has_post_copy(product), "post-copy"), (has_auto_converge(product), "auto-converge")] {
+        if has {
+            offered.push(word.to_owned());
+        }
+    }
+    let nearest = nearest(name, offered.iter().map(String::as_str)).map(str::to_owned);
+    if offered.is_empty() {
+        offered.push("none".to_owned());
+    }
+    HvError::NotOffered { host: host.into(), kind, name: name.into(), nearest, offered }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_counts_by_its_own_name() {
+        let link = Link { bytes_per_s: 1e8, of_limit: 1.0 };
+        let mut settings = MigrationSettings { downtime_limit_ms: Some(300), ..MigrationSettings::default() };
+        let offered = offers(Product::Qemu, link, &settings);
+        assert_eq!(offered.parameter("max-bandwidth").unwrap().value, 100_000_000);
+        settings.extra.insert("max-bandwidth".into(), 7.into());
+        assert_eq!(heeded(Product::Qemu, &settings).bandwidth_bytes_per_s, Some(7));
+        assert_eq!(heeded(Product::Xen46, &settings).bandwidth_bytes_per_s, None);
+        assert_eq!(heeded(Product::Qemu, &settings).policy, StopPolicy::none());
+        assert!(refused(Product::Qemu, "a", &settings, None).is_empty());
+        let e = refused(Product::Xen34, "a", &settings, None);
+        assert!(e[0].to_string().contains("offers no migration parameter 'max-bandwidth'"), "{e:?}");
+    }
+
+    #[test]
+    fn what_a_product_does_not_have_is_refused() {
+        for product in Product::ALL {
+            let settings = MigrationSettings { post_copy: true, auto_converge: true, ..MigrationSettings::default() };
+            let refused = refused(product, "a", &settings, None).len();
+            let has = offers(product, Link { bytes_per_s: 1.0, of_limit: 1.0 }, &settings);
+            assert_eq!(refused, usize::from(!has.post_copy) + usize::from(!has.auto_converge), "{product:?}");
+        }
+        let mut settings = MigrationSettings::default();
+        settings.extra.insert("adaptive".into(), true.into());
+        assert!(refused(Product::Xen34, "a", &settings, None).is_empty());
+        let e = refused(Product::Xen34, "a", &settings, Some(&MigrationSettings::default()));
+        assert!(matches!(e[..], [HvError::NotNow { .. }]), "{e:?}");
+    }
+
+    #[test]
+    fn what_is_given_as_text_counts_as_with_a_real_driver() {
+        let with = |name: &str, value: &str| {
+            let extra = [(name.to_owned(), Value::from(value))].into();
+            MigrationSettings { extra, ..MigrationSettings::default() }
+        };
+        let settings = with("max-bandwidth", " 64000000");
+        assert!(refused(Product::Qemu, "a", &settings, None).is_empty());
+        assert_eq!(heeded(Product::Qemu, &settings).bandwidth_bytes_per_s, Some(64_000_000));
+        let settings = with("adaptive", "on");
+        assert!(refused(Product::Xen34, "a", &settings, None).is_empty());
+        assert_eq!(heeded(Product::Xen34, &settings).extra["adaptive"], true);
+        let e = refused(Product::Qemu, "a", &with("max-bandwidth", "much"), None);
+        assert!(matches!(&e[..], [HvError::BadValue { value, .. }] if value == "much"), "{e:?}");
+    }
+
+    #[test]
+    fn a_downtime_limit_counts_only_where_the_product_has_one() {
+        let settings = MigrationSettings { downtime_limit_ms: Some(77), ..MigrationSettings::default() };
+        for product in Product::ALL {
+            let has = matches!(product, Product::Qemu | Product::CloudHypervisor);
+            assert_eq!(heeded(product, &settings).downtime_limit_ms.is_some(), has, "{product:?}");
+        }
+        let policy = StopPolicy { rounds: Some(3), ..StopPolicy::none() };
+        let asked = MigrationSettings { policy: policy.clone(), ..settings };
+        assert_eq!(by_own_names(Product::Xen34, &asked).policy, policy);
+    }
+
+    #[test]
+    fn a_running_migration_keeps_what_cannot_be_changed() {
+        let before = MigrationSettings {
+            bandwidth_bytes_per_s: Some(1000),
+            downtime_limit_ms: Some(300),
+            ..MigrationSettings::default()
+        };
+        let mut asked =
+            MigrationSettings { bandwidth_bytes_per_s: Some(0), downtime_limit_ms: Some(9), ..before.clone() };
+        let (to, errors) = retuned(Product::CloudHypervisor, "a", &before, &asked);
+        assert_eq!(to, before);
+        assert!(matches!(&errors[..], [HvError::BadValue { .. }, HvError::NotNow { .. }]), "{errors:?}");
+        asked.bandwidth_bytes_per_s = Some(2000);
+        asked.extra.insert("downtime_ms".into(), 7.into());
+        asked.extra.insert("max-bandwidth".into(), 7.into());
+        let (to, errors) = retuned(Product::CloudHypervisor, "a", &before, &asked);
+        assert_eq!(to, MigrationSettings { bandwidth_bytes_per_s: Some(2000), ..before.clone() });
+        assert_eq!(errors.len(), 3, "{errors:?}");
+        let (to, errors) = retuned(Product::Qemu, "a", &before, &asked);
+        assert_eq!((heeded(Product::Qemu, &to).bandwidth_bytes_per_s, to.downtime_limit_ms), (Some(7), Some(9)));
+        assert!(matches!(&errors[..], [HvError::NotOffered { name, .. }] if name == "downtime_ms"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_stop_policy_ends_with_what_the_product_has() {
+        for then in [Then::PostCopy, Then::AutoConverge] {
+            let policy = StopPolicy { rounds: Some(3), then, ..StopPolicy::none() };
+            let settings = MigrationSettings { policy, ..MigrationSettings::default() };
+            assert!(refused(Product::Qemu, "a", &settings, None).is_empty());
+            assert_eq!(wants_post_copy(&settings), then == Then::PostCopy);
+            let e = refused(Product::HyperV, "a", &settings, None);
+            let said =
+                format!("offers no stop policy that ends with '{}'; it offers: stop-and-copy, cancel", then.word());
+            assert!(e.len() == 1 && e[0].to_string().contains(&said), "{e:?}");
+        }
+    }
+}
