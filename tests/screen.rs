@@ -1,4 +1,4 @@
-//! `blackout lab` and `blackout replay` as a person has them: in a terminal, by their keys.
+//! `blackout`, `blackout lab` and `blackout replay` as a person has them: in a terminal, by their keys.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
 mod common;
@@ -92,6 +92,11 @@ impl Terminal {
     /// Waits for its end; the terminal must have been given back. Returns the exit code, and what
     /// stands on the normal screen.
     fn end(&mut self) -> (u32, String) {
+        self.end_after(1)
+    }
+
+    /// The same after so many screens, one after the other.
+    fn end_after(&mut self, screens: usize) -> (u32, String) {
         let mut status = None;
         eventually("the program to end", || {
             status = status.take().or_else(|| self.child.try_wait().unwrap());
@@ -101,8 +106,8 @@ impl Terminal {
         // What it wrote last may still be on its way to us.
         std::thread::sleep(std::time::Duration::from_millis(300));
         let text = self.text();
-        assert_eq!(text.matches(ENTER).count(), 1, "{text}");
-        assert_eq!(text.matches(LEAVE).count(), 1, "{text}");
+        assert_eq!(text.matches(ENTER).count(), screens, "{text}");
+        assert_eq!(text.matches(LEAVE).count(), screens, "{text}");
         let after = self.seen();
         let screen = after.screen();
         assert!(!screen.alternate_screen(), "the alternate screen is left on");
@@ -222,6 +227,67 @@ fn a_panic_gives_the_terminal_back_and_leaves_nothing_behind() {
     );
     eventually("the QEMUs to end", || place.qemus().is_empty());
     assert!(!events(&place.capture()).is_empty(), "what was recorded is kept");
+}
+
+#[test]
+fn without_a_command_the_start_screen_opens_and_leaves_everything_as_it_was() {
+    let place = Place::new();
+    let mut start = Terminal::start_with(&place, "", &[("LANG", "C.UTF-8")]);
+    start.until("what is offered", |t| {
+        ["d demo", "l lab", "a attach", "w watch", "r replay", "q quit"].iter().all(|offer| t.shows(offer))
+    });
+    start.until("the sessions to be looked for", |t| t.shows("none yet in"));
+    // What is typed into a form is no key, and what will not do is told there.
+    start.press("a/no/such/socket\r/no/other\rtcp:127.0.0.1:4444\r\r\r\r");
+    start.until("the fault", |t| t.shows("/no/such/socket: No such file or directory"));
+    start.press("\x1b");
+    start.until("the list", |t| t.shows("RECENT SESSIONS"));
+    start.press("q");
+    let (code, after) = start.end();
+    assert_eq!(code, 0, "{after}");
+    assert!(!after.contains("blackout") && !after.contains("panicked at"), "nothing is left to say: {after}");
+    assert!(!place.path("blackout/sessions").exists(), "nothing was recorded");
+}
+
+#[test]
+fn a_recent_session_is_one_key_away_and_has_the_persons_settings() {
+    let place = Place::new();
+    let session = place.path("blackout/sessions/20261122T194500Z-jump");
+    std::fs::create_dir_all(&session).unwrap();
+    // A compressed capture tells itself what it is.
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/over-the-jump.jsonl.gz");
+    std::fs::copy(fixture, session.join("capture.jsonl")).unwrap();
+    place.file("blackout/config.toml", "markers = \"ascii\"\n");
+    let mut start = Terminal::start_with(&place, "", &[("LANG", "C.UTF-8")]);
+    start.until("the session and its worst downtime", |t| t.shows("worst reply-gap") && t.shows("2.95 s"));
+    assert!(start.seen().screen().contents().is_ascii(), "the settings count for the start screen");
+    start.press("1");
+    start.until("the replay", |t| t.shows("REPLAY"));
+    start.press(END_KEY);
+    start.press("2");
+    start.until("the result", |t| t.shows("lost-pings"));
+    assert!(start.seen().screen().contents().is_ascii(), "and for the session begun from it");
+    start.press("q");
+    let (code, after) = start.end_after(2);
+    assert_eq!(code, 0, "{after}");
+    let told = format!("$ blackout replay {}", session.display());
+    assert!(after.contains(&told) && after.contains("capture: ") && after.contains("reply-gap"), "{after}");
+}
+
+#[test]
+fn without_a_terminal_the_help_is_printed() {
+    let place = Place::new();
+    let help = run(place.blackout::<&str>([])).ended_with(0);
+    assert!(help.out.contains("blackout demo") && help.out.contains("SIMULATED"), "{help}");
+    assert!(!help.out.contains(ENTER) && help.err.is_empty(), "{help}");
+    // Nor is a screen for one that knows no more than lines.
+    let mut dumb = Terminal::start_with(&place, "", &[("TERM", "dumb")]);
+    let mut status = None;
+    eventually("the help to be printed", || {
+        status = status.take().or_else(|| dumb.child.try_wait().unwrap());
+        status.is_some() && dumb.text().contains("Next:")
+    });
+    assert!(!dumb.text().contains(ENTER));
 }
 
 #[test]

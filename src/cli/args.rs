@@ -21,19 +21,20 @@ use crate::tui::{Markers, ThemeChoice, TuiOptions};
 use crate::units::{parse_bandwidth, parse_duration};
 
 /// What a migration is asked to be.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Migration")]
 pub(super) struct MigrationArgs {
-    /// Link bandwidth, bytes/s (32M is 32,000,000 B/s)
-    #[arg(long, value_name = "B/s", value_parser = parse_bandwidth, default_value = "32M")]
-    pub bandwidth: u64,
+    /// Link bandwidth, bytes/s (32M is 32,000,000 B/s) [default: 32M; simulated: all of the link]
+    #[arg(long, value_name = "B/s", value_parser = parse_bandwidth)]
+    pub bandwidth: Option<u64>,
     /// Downtime the hypervisor may plan for when it decides to switch over
     #[arg(long, value_name = "TIME", value_parser = parse_limit, default_value = "300ms")]
     pub downtime_limit: Duration,
     /// What ends pre-copy: xen-3.4, none, timeout (=15s), or rules such as
-    /// rounds=10,ram=2.5,after=15s,remaining=50,then=stop-and-copy
-    #[arg(long, value_name = "POLICY", value_parser = parse_policy, default_value = "xen-3.4")]
-    pub policy: StopPolicy,
+    /// rounds=10,ram=2.5,after=15s,remaining=50,then=stop-and-copy [default: xen-3.4; none where a
+    /// simulated hypervisor has a rule of its own]
+    #[arg(long, value_name = "POLICY", value_parser = parse_policy)]
+    pub policy: Option<StopPolicy>,
     /// Prepare for post-copy, so that it can be switched to
     #[arg(long)]
     pub post_copy: bool,
@@ -45,28 +46,23 @@ pub(super) struct MigrationArgs {
     pub params: Vec<(String, Value)>,
 }
 
-impl Default for MigrationArgs {
-    /// Nothing is asked for.
-    fn default() -> Self {
-        let MigrationSettings { policy, .. } = MigrationSettings::default();
-        Self {
-            bandwidth: 0,
-            downtime_limit: Duration::ZERO,
-            policy,
-            post_copy: false,
-            auto_converge: false,
-            params: Vec::new(),
-        }
-    }
-}
+/// The bandwidth a real migration may use where it is not told, bytes/s.
+const BANDWIDTH: u64 = 32_000_000;
 
 impl MigrationArgs {
+    /// What a migration of a real guest is asked to be.
     pub(super) fn settings(&self) -> MigrationSettings {
+        self.over(BANDWIDTH, StopPolicy::xen_3_4())
+    }
+
+    /// The same with another bandwidth (bytes/s) and policy for those that are not given.
+    pub(super) fn over(&self, bandwidth: u64, policy: StopPolicy) -> MigrationSettings {
+        let policy = self.policy.clone().unwrap_or(policy);
         MigrationSettings {
-            bandwidth_bytes_per_s: Some(self.bandwidth),
+            bandwidth_bytes_per_s: Some(self.bandwidth.unwrap_or(bandwidth)),
             downtime_limit_ms: Some(self.downtime_limit.as_millis() as u64),
-            policy: self.policy.clone(),
-            post_copy: self.post_copy || self.policy.then == crate::event::Then::PostCopy,
+            post_copy: self.post_copy || policy.then == crate::event::Then::PostCopy,
+            policy,
             auto_converge: self.auto_converge,
             extra: self.params.iter().cloned().collect::<BTreeMap<_, _>>(),
         }

@@ -3,7 +3,7 @@
 //! The screen and the headless front end both talk to it through [`OperatorEvent`]s only, so what
 //! a session did can be read from its capture whoever drove it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::sync::mpsc::error::TrySendError;
@@ -11,21 +11,27 @@ use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::closing::Waiting;
+use super::loader::Loader;
+use super::patience::{ns, until, within};
 use super::requests::Requests;
 use super::stage::Stage;
-use crate::agent::client::Client;
 use crate::event::{
-    Body, EventSink, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, OperatorEvent,
+    Body, EventSink, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos,
+    OperatorEvent, SessionClock,
 };
 use crate::hypervisor::{RunCommand, run_migration};
 use crate::session::Shared;
+use crate::session::state::Outcome;
 
 /// A guest that has not answered so long after a migration is reported as not answering.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-/// How long a quit waits for a running migration to be cancelled.
+/// How long a quit waits for a running migration to be cancelled, in real time.
 const CANCEL_WITHIN: Duration = Duration::from_secs(20);
 /// How long after its deadline the last probe's class may take to reach the state.
 const TAIL: Duration = Duration::from_millis(200);
+/// What is simulated is waited for at least so long in real time, at whatever speed: what is due must
+/// have been made and taken in.
+const AT_LEAST: Duration = Duration::from_secs(10);
 /// Commands that may wait for a migration that is busy with its hypervisor.
 const COMMANDS: usize = 256;
 /// How long a migration waits for settings that are just being put to its source.
@@ -40,7 +46,7 @@ pub(super) struct Controller {
     stage: Option<Box<dyn Stage>>,
     /// Whether there is a hypervisor.
     attached: bool,
-    agent: Option<Client>,
+    agent: Option<Box<dyn Loader>>,
     requests: Requests,
     next: MigrationSettings,
     probe_deadline: Duration,
@@ -93,7 +99,7 @@ impl Controller {
         sink: EventSink,
         shared: Shared,
         stage: Option<Box<dyn Stage>>,
-        agent: Option<Client>,
+        agent: Option<Box<dyn Loader>>,
         requests: Requests,
         terms: Terms,
     ) -> Self {
@@ -132,10 +138,14 @@ impl Controller {
                     }
                     Some(intent) => self.take(intent).await,
                 },
-                () = until(self.requests.due()) => self.step(),
+                () = step_due(self.sink.clock(), self.requests.due()) => self.step(),
             }
         }
         self.close().await;
+    }
+
+    fn now(&self) -> Nanos {
+        self.sink.clock().now()
     }
 
     fn record(&self, intent: OperatorEvent) {
@@ -146,7 +156,7 @@ impl Controller {
     pub(super) async fn take(&mut self, intent: OperatorEvent) {
         match intent {
             OperatorEvent::SetLoad { id, to } => {
-                let request = self.requests.take(id, to, Instant::now());
+                let request = self.requests.take(id, to, self.now());
                 if request.ends_ramp {
                     self.record(OperatorEvent::RampEnd);
                 }
@@ -155,7 +165,7 @@ impl Controller {
             }
             OperatorEvent::Ramp { from_pages_per_s: from, to_pages_per_s: to, over_ns } => {
                 let over = Duration::from_nanos(over_ns);
-                match self.requests.begin(from, to, over, self.load_now(), Instant::now()) {
+                match self.requests.begin(from, to, over, self.load_now(), self.now()) {
                     _ if self.agent.is_none() => {
                         self.requests.end();
                         self.say(Level::Warn, "no agent is connected, so there is nothing to ramp");
@@ -178,7 +188,7 @@ impl Controller {
 
     /// The next step of the ramp.
     fn step(&mut self) {
-        if let Some(step) = self.requests.step(Instant::now()) {
+        if let Some(step) = self.requests.step(self.now()) {
             self.record(OperatorEvent::SetLoad { id: step.id, to: step.to });
             self.give(step.id, step.to, false);
             if step.ends_ramp {
@@ -264,7 +274,7 @@ impl Controller {
     async fn fire(&mut self) {
         if !self.attached {
             let text = "no hypervisor is attached, so nothing can be migrated: this session only watches \
-                        ('blackout lab' and 'blackout migrate' have hypervisors)";
+                        ('blackout lab' and 'blackout migrate' have hypervisors, 'blackout demo' a simulated one)";
             self.say(Level::Warn, text);
             return;
         }
@@ -362,7 +372,15 @@ impl Controller {
         if let Some(mut running) = self.running.take() {
             // One that has ended needs no cancelling, only its last probes.
             let cancel = !self.has_ended();
-            let patience = if cancel { CANCEL_WITHIN } else { CANCEL_WITHIN.min(self.probe_deadline + TAIL * 2) };
+            let clock = self.sink.clock();
+            // Nobody looks on any more: a slow simulation has no need to be slow.
+            clock.hasten();
+            let patience = match (cancel, clock.is_simulated()) {
+                (true, _) => CANCEL_WITHIN,
+                (false, false) => CANCEL_WITHIN.min(self.probe_deadline + TAIL * 2),
+                // Its probes show that they are settled: one that is answered, and one after the deadline.
+                (false, true) => AT_LEAST.max(self.probe_deadline * 2 + TAIL * 4),
+            };
             if cancel {
                 self.say(Level::Warn, "quitting while a migration runs: cancelling it first");
             }
@@ -386,7 +404,7 @@ impl Controller {
         if let Some(agent) = self.agent.take() {
             self.waiting.on("the agent to let its load go");
             // Blocks until the agent has heard it, or cannot any more.
-            let _ = tokio::task::spawn_blocking(move || agent.close(false)).await;
+            let _ = tokio::task::spawn_blocking(move || agent.let_go()).await;
         }
         if let Some(renewing) = &mut self.renewing {
             self.waiting.on("the next host, which is being started");
@@ -415,39 +433,50 @@ async fn outcome<T>(task: Option<&mut JoinHandle<T>>) -> Result<T, JoinError> {
     }
 }
 
-/// Waits until then; for ever, if there is no such time.
-async fn until(then: Option<Instant>) {
+/// Waits until it is so late in the session; for ever, if there is no such time.
+async fn step_due(clock: SessionClock, then: Option<Nanos>) {
     match then {
-        Some(then) => tokio::time::sleep_until(then.into()).await,
+        Some(then) => until(clock, then).await,
         None => std::future::pending().await,
     }
 }
 
 /// Waits until the guest answers again and the last probes of the blackout have found their class.
 async fn settle(sink: &EventSink, shared: &Shared, n: u32, probe_deadline: Duration) {
-    let ended = sink.clock().now();
-    let answered = async {
-        let mut changes = shared.subscribe();
-        while !shared.with_state(|state| {
-            state.probes.get(&0).is_none_or(|probe| {
-                probe.stopped.is_some()
-                    || probe.outcomes.iter().rev().take(64).any(|o| o.rtt != u64::MAX && o.sent > ended)
-            })
-        }) {
-            if changes.changed().await.is_err() {
-                return;
-            }
-        }
-    };
-    if tokio::time::timeout(ANSWER_WITHIN, answered).await.is_err() {
+    let clock = sink.clock();
+    let ended = clock.now();
+    let least = if clock.is_simulated() { AT_LEAST } else { Duration::ZERO };
+    let answered = probed(shared, move |o| o.rtt != u64::MAX && o.sent > ended);
+    if within(clock, ANSWER_WITHIN, least, answered).await.is_none() {
         sink.emit(Body::Log(LogEvent {
             level: Level::Error,
             from: "probe".into(),
             text: format!("the guest has not answered for {} s after the migration", ANSWER_WITHIN.as_secs()),
         }));
     }
-    tokio::time::sleep(probe_deadline + TAIL).await;
-    sink.emit(Body::Migration(MigrationEvent::Settled { n }));
+    let mut settled = None;
+    if clock.is_simulated() {
+        // Then the probes themselves show that the deadline has passed for all before.
+        let passed = clock.now().saturating_add(ns(probe_deadline + TAIL));
+        within(clock, ANSWER_WITHIN, least, probed(shared, move |o| o.sent > passed)).await;
+        settled = Some(passed);
+    } else {
+        tokio::time::sleep(probe_deadline + TAIL).await;
+    }
+    sink.emit_at(settled.unwrap_or_else(|| clock.now()), Body::Migration(MigrationEvent::Settled { n }));
+}
+
+/// Waits for an outcome of the probe such as this; not where there is no probe (any more).
+async fn probed(shared: &Shared, is: impl Fn(&Outcome) -> bool) {
+    let mut changes = shared.subscribe();
+    while !shared.with_state(|state| {
+        let probe = state.probes.get(&0);
+        probe.is_none_or(|probe| probe.stopped.is_some() || probe.outcomes.iter().rev().take(64).any(&is))
+    }) {
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Emits the settings the session starts with, so that the capture and the screen know them.

@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use crate::event::{Level, LoadSettings, MigrationEnd, Nanos, OperatorEvent};
+use super::patience::{pass, within};
+use crate::event::{Level, LoadSettings, MigrationEnd, Nanos, OperatorEvent, SessionClock};
 use crate::session::{Shared, State};
 use crate::units::{show_bandwidth, show_bytes, show_duration};
 
@@ -20,6 +21,8 @@ pub(super) struct Plan {
     pub migrations: u32,
     pub warm_up: Duration,
     pub give_up_after: Duration,
+    /// The session's: all times of the plan are by it.
+    pub clock: SessionClock,
 }
 
 /// How long the agent may take to fill and lock a WSET.
@@ -28,6 +31,8 @@ const ACK_WITHIN: Duration = Duration::from_secs(120);
 const CANCELLED_WITHIN: Duration = Duration::from_secs(90);
 /// How long the agent may take to answer again after a blackout.
 const AGAIN_WITHIN: Duration = Duration::from_secs(30);
+/// How long a forecast of a simulated migration is waited for, in real time.
+const FORETOLD_WITHIN: Duration = Duration::from_secs(2);
 /// How long it may take until a line of the event log is told.
 pub(super) const TOLD_WITHIN: Duration = Duration::from_millis(150);
 /// How often a running migration is told of.
@@ -53,16 +58,22 @@ pub(super) async fn drive(shared: &Shared, intents: &UnboundedSender<OperatorEve
         send(ramp.clone());
     }
     let mut as_asked = true;
+    let clock = plan.clock;
     for i in 0..plan.migrations {
-        tokio::time::sleep(plan.warm_up).await;
-        send(OperatorEvent::Migrate);
+        pass(clock, plan.warm_up).await;
         let index = i as usize;
+        if clock.is_simulated() && plan.ramp.is_none() {
+            // A warm-up may be over in no time there, and whether there is a prediction must not be left to that.
+            let foretold = |s: &State| s.forecast.as_ref().is_some_and(|f| f.1 == i + 1);
+            let _ = tokio::time::timeout(FORETOLD_WITHIN, wait(shared, foretold)).await;
+        }
+        send(OperatorEvent::Migrate);
         let settled = || wait(shared, move |s: &State| s.migrations.get(index).is_some_and(|m| m.settled.is_some()));
-        if tokio::time::timeout(plan.give_up_after, settled()).await.is_err() {
+        if within(clock, plan.give_up_after, Duration::ZERO, settled()).await.is_none() {
             tell!("migration {}: not over after {}: cancelling it", i + 1, show_duration(plan.give_up_after));
             send(OperatorEvent::Cancel);
             as_asked = false;
-            if tokio::time::timeout(CANCELLED_WITHIN, settled()).await.is_err() {
+            if within(clock, CANCELLED_WITHIN, CANCELLED_WITHIN, settled()).await.is_none() {
                 bail!("migration {} can be neither finished nor cancelled", i + 1);
             }
         }
@@ -73,7 +84,7 @@ pub(super) async fn drive(shared: &Shared, intents: &UnboundedSender<OperatorEve
         });
         if plan.agent {
             // A connection that did not live through the blackout is made anew.
-            let _ = tokio::time::timeout(AGAIN_WITHIN, wait(shared, |s| s.agent.connected)).await;
+            within(clock, AGAIN_WITHIN, AGAIN_WITHIN, wait(shared, |s| s.agent.connected)).await;
         }
     }
     Ok(as_asked)
@@ -116,6 +127,8 @@ pub(super) async fn tell(shared: Shared) {
                 .log
                 .iter()
                 .skip(s.log.len() - fresh)
+                // The end of a caption says nothing.
+                .filter(|l| !l.text.is_empty())
                 .map(|l| format!("{} {} {}: {}", stamp(l.t), letter(l.level), l.from, l.text))
                 .collect();
             (lines, course(s), s.log_total)

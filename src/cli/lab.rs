@@ -10,14 +10,17 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::args::{ProbeArgs, SessionArgs};
-use super::run::{Ready, SessionPlan, session};
+use super::forecast::read_calibration;
+use super::run::{Ready, SessionPlan, ending, session};
 use super::stage::LabStage;
 use crate::agent::client::{Client, ClientOptions, Transport};
+use crate::analysis::prediction::Calibration;
 use crate::event::EventSink;
 use crate::lab::kernel::{Places, find};
 use crate::lab::{AccelChoice, AgentConfig, Lab, LabOptions, Network};
 use crate::load::limits::default_reserve;
 use crate::probe;
+use crate::session::outlook::Rests;
 use crate::units::{parse_bytes, show_bytes};
 
 /// How long the agent may take to answer once the guest is up.
@@ -44,6 +47,9 @@ pub struct Args {
     /// auto, kvm or tcg; auto tries KVM and falls back to TCG, and remembers what worked
     #[arg(long, value_name = "ACCEL", default_value = "auto", help_heading = "Guest")]
     accel: AccelChoice,
+    /// Figures of this guest and these hosts for predictions, made by `blackout calibrate`
+    #[arg(long, value_name = "FILE", value_parser = read_calibration, help_heading = "Migration")]
+    calibration: Option<Calibration>,
     #[command(flatten)]
     session: SessionArgs,
 }
@@ -81,6 +87,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }),
         hypervisor: crate::lab::qemu::version(&options.qemu).ok(),
         guest_kernel: Some(kernel.release),
+        forecasts: Some(Rests::On(figures(args.calibration, args.memory))),
+        simulation: None,
+        migration: args.session.migration.settings(),
         args: args.session,
     };
     let probe = plan.args.probe.clone();
@@ -123,6 +132,15 @@ fn check_wset(wset_bytes: u64, memory_bytes: u64) -> Result<()> {
     )
 }
 
+/// The figures forecasts rest on: those given, for a guest of so much memory, or those known of any lab.
+fn figures(given: Option<Calibration>, memory_bytes: u64) -> Calibration {
+    let lab = Calibration::lab(memory_bytes);
+    match given {
+        Some(given) => given.resized(lab.ram_bytes),
+        None => lab,
+    }
+}
+
 async fn prepare(network: Network, options: LabOptions, args: ProbeArgs, sink: EventSink) -> Result<Ready> {
     let lab = Lab::start(&network, options, sink.clone()).await?;
     let probe = probe::start(&args.options(SocketAddr::new(lab.guest_addr(), 0)), &sink)?;
@@ -130,7 +148,7 @@ async fn prepare(network: Network, options: LabOptions, args: ProbeArgs, sink: E
     let agent = Client::connect(transport, ClientOptions::default(), sink.clone())?;
     agent.connected(AGENT_WITHIN).await.context("the agent in the guest does not answer")?;
     let stage = LabStage::new(lab, &sink).await?;
-    Ok(Ready { stage: Some(Box::new(stage)), agent: Some(agent), probe: Some(probe) })
+    Ok(Ready { stage: Some(Box::new(stage)), agent: Some(Box::new(agent)), probe: Some(ending(probe)) })
 }
 
 #[cfg(test)]

@@ -10,13 +10,17 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::args::{ProbeArgs, SessionArgs};
-use super::run::{Ready, SessionPlan, session};
+use super::forecast::read_calibration;
+use super::loader::Loader;
+use super::run::{Ready, SessionPlan, ending, session};
 use super::stage::AttachedStage;
 use crate::agent::Psk;
 use crate::agent::client::{Client, ClientOptions, Transport};
+use crate::analysis::prediction::Calibration;
 use crate::event::EventSink;
 use crate::hypervisor::qmp::{HostSpec, QmpOptions};
 use crate::probe;
+use crate::session::outlook::Rests;
 
 /// How long the agent may take to answer.
 const AGENT_WITHIN: Duration = Duration::from_secs(20);
@@ -52,6 +56,9 @@ pub struct Args {
     /// Address of the guest to ping
     #[arg(long, value_name = "HOST", help_heading = "Guest")]
     ping: Option<String>,
+    /// Figures of this guest and these hosts for predictions, made by `blackout calibrate`
+    #[arg(long, value_name = "FILE", value_parser = read_calibration, help_heading = "Migration")]
+    calibration: Option<Calibration>,
     #[command(flatten)]
     session: SessionArgs,
 }
@@ -88,6 +95,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }),
         hypervisor: None,
         guest_kernel: None,
+        forecasts: Some(args.calibration.map_or(Rests::Unknown, Rests::Like)),
+        simulation: None,
+        migration: args.session.migration.settings(),
         args: args.session,
     };
     let options = QmpOptions { incoming_uri: args.incoming_uri, ..QmpOptions::to(args.uri) };
@@ -110,11 +120,11 @@ async fn prepare(
         Some(transport) => {
             let agent = Client::connect(transport, ClientOptions::default(), sink.clone())?;
             agent.connected(AGENT_WITHIN).await.context("the agent in the guest does not answer")?;
-            Some(agent)
+            Some(Box::new(agent) as Box<dyn Loader>)
         }
         None => None,
     };
-    Ok(Ready { stage: Some(Box::new(stage)), agent, probe })
+    Ok(Ready { stage: Some(Box::new(stage)), agent, probe: probe.map(ending) })
 }
 
 pub(super) fn transport(agent: &str, psk_file: Option<&PathBuf>) -> Result<Transport> {

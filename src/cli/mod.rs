@@ -11,18 +11,25 @@ macro_rules! tell {
 
 pub mod agent;
 mod args;
+pub mod calibrate;
+pub mod campaign;
 mod closing;
 pub mod completions;
 pub mod config;
 mod controller;
+pub mod demo;
+mod demo_stage;
 pub mod doctor;
 mod feed;
+mod forecast;
 mod headless;
 pub mod internal_guardian;
 pub mod keys;
 pub mod lab;
 pub mod load;
+mod loader;
 pub mod migrate;
+mod patience;
 mod picture;
 pub mod ping;
 pub mod replay;
@@ -31,7 +38,9 @@ mod run;
 mod settings;
 pub mod show;
 mod stage;
+mod start;
 pub mod themes;
+mod tour;
 pub mod watch;
 mod welcome;
 
@@ -59,11 +68,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "there is one, once")]
 enum Command {
+    Demo(demo::Args),
     Lab(lab::Args),
     Migrate(migrate::Args),
     Watch(watch::Args),
     Replay(replay::Args),
     Show(show::Args),
+    Calibrate(calibrate::Args),
+    Campaign(campaign::Args),
     Ping(ping::Args),
     Load(load::Args),
     Agent(agent::Args),
@@ -107,8 +119,10 @@ fn read_arguments() -> anyhow::Result<Option<Command>> {
     let matches = command.get_matches_from(arguments);
     let command = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit()).command;
     // A fault in the settings stops what they would have changed, and nothing else.
-    let concerned =
-        matches!(command, Some(Command::Lab(_) | Command::Migrate(_) | Command::Replay(_) | Command::Keys(_)));
+    let concerned = matches!(
+        command,
+        Some(Command::Demo(_) | Command::Lab(_) | Command::Migrate(_) | Command::Replay(_) | Command::Keys(_))
+    );
     match settings {
         Err(e) if concerned => Err(e.into()),
         _ => Ok(command),
@@ -117,16 +131,20 @@ fn read_arguments() -> anyhow::Result<Option<Command>> {
 
 fn work(command: Option<Command>) -> anyhow::Result<ExitCode> {
     match command {
+        None if start::on_a_terminal() => start::run(),
         None => {
             use std::io::Write as _;
             let text = welcome::text(crate::lab::doctor::lab_ready());
             std::io::stdout().write_all(text.as_bytes()).map(|()| ExitCode::from(EXIT_OK)).map_err(Into::into)
         }
+        Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Lab(args)) => lab::run(args),
         Some(Command::Migrate(args)) => migrate::run(args),
         Some(Command::Watch(args)) => watch::run(args),
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Show(args)) => show::run(args),
+        Some(Command::Calibrate(args)) => calibrate::run(&args),
+        Some(Command::Campaign(args)) => campaign::run(&args),
         Some(Command::Ping(args)) => ping::run(args),
         Some(Command::Load(args)) => load::run(args),
         Some(Command::Agent(args)) => agent::run(args),

@@ -129,7 +129,7 @@ impl PictureArgs {
             from,
             to,
             idle_limit: self.idle_limit.map(nanos),
-            title: Some(player.header().name.clone()).filter(|name| !name.is_empty()),
+            title: title(player.header()),
         };
         let extra = self.extra(&player, speed);
         let mut write = || -> Result<cast::CastSummary> {
@@ -191,4 +191,9 @@ fn parse_size(text: &str) -> Result<(u16, u16), String> {
         .and_then(|(c, r)| Some((c.parse().ok()?, r.parse().ok()?)))
         .filter(|(c, r)| (1..=500).contains(c) && (1..=500).contains(r))
         .ok_or_else(|| format!("'{text}' is not a size: write columns x rows, for instance 120x40"))
+}
+/// The session's name; a simulated one says so.
+fn title(header: &crate::event::Header) -> Option<String> {
+    let mark = if header.simulated { "SIMULATED " } else { "" };
+    Some(format!("{mark}{}", header.name)).filter(|title| !title.is_empty())
 }

@@ -9,7 +9,6 @@ use clap::Args as ClapArgs;
 
 use super::EXIT_OK;
 use super::picture::PictureArgs;
-use crate::analysis::table;
 use crate::session::result;
 use crate::tui;
 
@@ -59,7 +58,7 @@ fn leave_result(feed: &dyn tui::Feed, capture: &Path) {
     feed.with_state(&mut |state| {
         let result = result::result(state);
         if !result.migrations.is_empty() {
-            text = table::text(&result.migrations, super::width());
+            text = result::text(&result, super::width());
         }
     });
     // That nobody may be there to read it is no reason to fail.

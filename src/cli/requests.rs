@@ -2,14 +2,17 @@
 //! controller records and sends.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::event::{DirtyCycle, LoadSettings};
+use super::patience::ns;
+use crate::event::{DirtyCycle, LoadSettings, Nanos};
 use crate::load::ramp::{cycle_at, rate_after};
 use crate::load::{MAX_RATE, RampSpec};
 
-/// Distance of a ramp's steps.
-const STEP: Duration = Duration::from_millis(100);
+/// Distance of a ramp's steps, ns of the session clock.
+const STEP: Nanos = 100_000_000;
+/// The same where the clock goes faster: no closer than that, ns of real time.
+const STEP_LEAST: Nanos = 5_000_000;
 /// Steps remembered: a request made while the screen still showed one of them means no change of
 /// RATE. At ten a second, more than any screen is behind.
 const REMEMBERED: usize = 64;
@@ -30,6 +33,8 @@ pub(super) struct Requests {
     last: u64,
     newest: Option<LoadSettings>,
     ramp: Option<Ramp>,
+    /// Distance of a ramp's steps, if not the usual.
+    step: Option<Nanos>,
 }
 
 #[derive(Debug)]
@@ -37,24 +42,31 @@ struct Ramp {
     from: f64,
     to: f64,
     over: Duration,
-    began: Instant,
-    next: Instant,
+    began: Nanos,
+    next: Nanos,
     /// What PERIOD is held from.
     base: DirtyCycle,
     steps: VecDeque<DirtyCycle>,
 }
 
 impl Ramp {
-    fn cycle(&self, now: Instant) -> DirtyCycle {
-        let elapsed = now.saturating_duration_since(self.began);
+    fn cycle(&self, now: Nanos) -> DirtyCycle {
+        let elapsed = Duration::from_nanos(now.saturating_sub(self.began));
         cycle_at(self.base, rate_after(self.from, self.to, self.over, elapsed))
     }
 }
 
 impl Requests {
+    /// The requests of a session whose clock goes so many times as fast as real time: a ramp has as many
+    /// steps there.
+    pub(super) fn at_speed(speed: f64) -> Self {
+        let step = STEP.max((STEP_LEAST as f64 * speed) as Nanos);
+        Self { step: Some(step), ..Self::default() }
+    }
+
     /// Takes in what somebody asked for under the number `asked`. Numbers rise strictly, and are
     /// never lower than asked.
-    pub(super) fn take(&mut self, asked: u64, to: LoadSettings, now: Instant) -> Request {
+    pub(super) fn take(&mut self, asked: u64, to: LoadSettings, now: Nanos) -> Request {
         let mut to = to;
         let mut ends_ramp = false;
         if let Some(ramp) = &self.ramp {
@@ -85,7 +97,7 @@ impl Requests {
         to: f64,
         over: Duration,
         set: LoadSettings,
-        now: Instant,
+        now: Nanos,
     ) -> Result<(), String> {
         for rate in [from, to] {
             if !(rate.is_finite() && (0.0..=MAX_RATE).contains(&rate)) {
@@ -103,22 +115,23 @@ impl Requests {
     }
 
     /// When the next step is due; None without a ramp.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Nanos> {
         self.ramp.as_ref().map(|ramp| ramp.next)
     }
 
     /// The step that is due.
-    pub(super) fn step(&mut self, now: Instant) -> Option<Request> {
+    pub(super) fn step(&mut self, now: Nanos) -> Option<Request> {
+        let every = self.step.unwrap_or(STEP);
         let ramp = self.ramp.as_mut()?;
         let dirty = ramp.cycle(now);
         if ramp.steps.len() >= REMEMBERED {
             ramp.steps.pop_front();
         }
         ramp.steps.push_back(dirty);
-        let end = ramp.began + ramp.over;
+        let end = ramp.began.saturating_add(ns(ramp.over));
         // Steps that were missed are not made up for.
-        let gone = now.saturating_duration_since(ramp.began).as_nanos() / STEP.as_nanos();
-        ramp.next = (ramp.began + STEP * (gone as u32).saturating_add(1)).min(end);
+        let gone = now.saturating_sub(ramp.began) / every;
+        ramp.next = ramp.began.saturating_add(every.saturating_mul(gone + 1)).min(end);
         let last = now >= end;
         if last {
             self.ramp = None;
@@ -147,6 +160,9 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
+    const MS: Nanos = 1_000_000;
+    /// When it all begins.
+    const T: Nanos = 7_777;
 
     fn load(rate: u64, wset: u64) -> LoadSettings {
         let dirty = DirtyCycle { bpc_pages: rate / 100, period_ns: 10_000_000 };
@@ -154,21 +170,21 @@ mod tests {
     }
 
     /// All steps of a ramp that is served on time, with the time of each in ms.
-    fn run(requests: &mut Requests, began: Instant) -> Vec<(u128, Request)> {
+    fn run(requests: &mut Requests, began: Nanos) -> Vec<(u64, Request)> {
         let mut steps = Vec::new();
         while let Some(due) = requests.due() {
-            steps.push(((due - began).as_millis(), requests.step(due).unwrap()));
+            steps.push(((due - began) / MS, requests.step(due).unwrap()));
         }
         steps
     }
 
     #[test]
     fn a_ramp_goes_straight_to_its_end_at_ten_steps_a_second() {
-        let (mut requests, t) = (Requests::default(), Instant::now());
+        let (mut requests, t) = (Requests::default(), T);
         assert_eq!(requests.take(1, load(500, 96), t).id, 1);
         requests.begin(2000.0, 4000.0, Duration::from_millis(1050), load(0, 0), t).unwrap();
         let steps = run(&mut requests, t);
-        let times: Vec<u128> = steps.iter().map(|s| s.0).collect();
+        let times: Vec<u64> = steps.iter().map(|s| s.0).collect();
         assert_eq!(times, [0, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1050]);
         for (ms, step) in &steps {
             let wanted = 2000.0 + 2000.0 * *ms as f64 / 1050.0;
@@ -183,15 +199,15 @@ mod tests {
 
     #[test]
     fn numbers_rise_whatever_the_screen_counts() {
-        let (mut requests, t) = (Requests::default(), Instant::now());
+        let (mut requests, t) = (Requests::default(), T);
         let ids = [1, 2, 2, 1, 9, 3].map(|asked| requests.take(asked, load(0, 0), t).id);
         assert_eq!(ids, [1, 2, 3, 4, 9, 10]);
     }
 
     #[test]
     fn a_changed_rate_ends_it_and_anything_else_goes_with_it() {
-        let (mut requests, t) = (Requests::default(), Instant::now());
-        let at = |ms| t + Duration::from_millis(ms);
+        let (mut requests, t) = (Requests::default(), T);
+        let at = |ms| t + ms * MS;
         requests.take(1, load(1000, 96), t);
         requests.begin(1000.0, 11_000.0, Duration::from_secs(10), load(0, 0), t).unwrap();
         let shown = requests.step(at(0)).unwrap().to;
@@ -208,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_is_no_ramp_is_refused() {
-        let (mut requests, t) = (Requests::default(), Instant::now());
+        let (mut requests, t) = (Requests::default(), T);
         let second = Duration::from_secs(1);
         for (from, to, over) in
             [(-1.0, 5.0, second), (5.0, f64::NAN, second), (0.0, 2e9, second), (0.0, 1.0, Duration::ZERO)]
@@ -220,12 +236,12 @@ mod tests {
 
     #[test]
     fn a_late_step_is_on_the_line_all_the_same() {
-        let (mut requests, t) = (Requests::default(), Instant::now());
+        let (mut requests, t) = (Requests::default(), T);
         requests.begin(0.0, 1000.0, Duration::from_secs(1), load(0, 32), t).unwrap();
-        let step = requests.step(t + Duration::from_millis(730)).unwrap();
+        let step = requests.step(t + 730 * MS).unwrap();
         assert!((step.to.dirty.rate_pages_per_s() - 730.0).abs() < 0.01 && !step.ends_ramp, "{step:?}");
-        assert_eq!(requests.due(), Some(t + Duration::from_millis(800)));
-        let step = requests.step(t + Duration::from_secs(5)).unwrap();
+        assert_eq!(requests.due(), Some(t + 800 * MS));
+        let step = requests.step(t + 5000 * MS).unwrap();
         assert!(step.ends_ramp && (step.to.dirty.rate_pages_per_s() - 1000.0).abs() < 0.01, "{step:?}");
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
@@ -16,17 +16,19 @@ use super::args::SessionArgs;
 use super::closing::{self, Closed, Waiting};
 use super::controller::{Controller, Terms, announce};
 use super::feed::LiveFeed;
+use super::forecast;
 use super::headless::{self, Plan};
+use super::loader::Loader;
 use super::requests::{self, Requests};
 use super::stage::Stage;
+use super::tour::{Ground, Tour};
 use super::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK};
-use crate::agent::client::Client;
-use crate::analysis::table;
 use crate::event::{
     Body, EventSink, Header, HostFacts, Level, LoadSettings, LogEvent, MigrationSettings, OperatorEvent, SCHEMA_MAJOR,
-    SCHEMA_MINOR, Versions,
+    SCHEMA_MINOR, SessionClock, Versions,
 };
 use crate::host;
+use crate::session::outlook::Rests;
 use crate::session::{FinishReport, Live, RecorderOptions, Shared, result};
 use crate::tui;
 
@@ -37,8 +39,30 @@ const WRITTEN_WITHIN: Duration = Duration::from_millis(300);
 pub(super) struct Ready {
     /// Where migrations take place; None in a session that only watches.
     pub stage: Option<Box<dyn Stage>>,
-    pub agent: Option<Client>,
-    pub probe: Option<crate::probe::ProbeHandle>,
+    pub agent: Option<Box<dyn Loader>>,
+    /// Ends the probing.
+    pub probe: Option<EndProbing>,
+}
+
+/// Ends the probing; may block.
+pub(super) type EndProbing = Box<dyn FnOnce() + Send>;
+
+/// Ends a real probe.
+pub(super) fn ending(probe: crate::probe::ProbeHandle) -> EndProbing {
+    Box::new(move || {
+        probe.stop();
+    })
+}
+
+/// What is particular to a session with a simulated hypervisor.
+#[derive(Debug, Clone)]
+pub(super) struct Simulation {
+    /// How many times as fast as real time the session's clock goes.
+    pub speed: f64,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// The tour to take: over what it goes.
+    pub tour: Option<Ground>,
 }
 
 /// What a session is started with.
@@ -47,6 +71,8 @@ pub(super) struct SessionPlan {
     pub command: &'static str,
     pub args: SessionArgs,
     pub load: LoadSettings,
+    /// Settings for the next migration.
+    pub migration: MigrationSettings,
     /// Whether there is an agent to wait for.
     pub agent: bool,
     /// Whether there is a hypervisor to migrate with.
@@ -55,6 +81,10 @@ pub(super) struct SessionPlan {
     pub own: Value,
     pub hypervisor: Option<String>,
     pub guest_kernel: Option<String>,
+    /// What forecasts rest on; None where nothing is migrated.
+    pub forecasts: Option<Rests>,
+    /// The hypervisor is simulated; None for a real one.
+    pub simulation: Option<Simulation>,
 }
 
 /// Runs a session to its end. `prepare` brings up the guest; it runs beside the front end, so
@@ -69,15 +99,19 @@ where
 {
     let runtime = runtime(&plan).context("starting the async runtime")?;
     let inside = runtime.enter();
-    let migration = plan.args.migration.settings();
+    let migration = plan.migration.clone();
     let name = plan.args.capture.name.clone().unwrap_or_else(|| plan.command.into());
     let recorder = RecorderOptions { out: plan.args.capture.out.clone(), ..RecorderOptions::default() };
-    let (sink, live) = Live::start(header(&plan, name, &migration), recorder);
+    let clock = plan.simulation.as_ref().map_or_else(SessionClock::start, |s| SessionClock::simulated(s.speed));
+    let (sink, live) = Live::start_at(clock, header(&plan, name, &migration), recorder);
     let shared = live.shared();
     if plan.migrates {
         announce(&sink, &migration);
     }
-    let host_cpu = watch_host(&sink, &shared);
+    // This machine is not the one that is simulated.
+    let host_cpu = plan.simulation.is_none().then(|| watch_host(&sink, &shared)).flatten();
+
+    let forecaster = plan.forecasts.clone().and_then(|rests| forecast::begin(sink.clone(), shared.clone(), rests));
 
     let (intents, inbox) = unbounded_channel();
     let over = Arc::new(AtomicBool::new(false));
@@ -96,16 +130,42 @@ where
 
     // Tells to the very end: what becomes of a migration that a quit cancels, too.
     let teller = plan.args.headless.headless.then(|| runtime.spawn(headless::tell(shared.clone())));
-    let front = if plan.args.headless.headless {
-        runtime.block_on(headless_front(&shared, &intents, &plan, &over))
+    let tour = plan.simulation.as_ref().and_then(|s| s.tour).map(|ground| Tour {
+        ground,
+        ping_interval: plan.args.probe.ping_interval,
+        shared: shared.clone(),
+        sink: sink.clone(),
+        intents: intents.clone(),
+        load: plan.load,
+        migration: plan.migration.clone(),
+        read: !plan.args.headless.headless,
+    });
+    let front = if let (true, Some(tour)) = (plan.args.headless.headless, &tour) {
+        runtime.block_on(async {
+            tokio::select! {
+                as_asked = tour.take() => Ok(as_asked),
+                () = raised(&over) => Ok(false),
+                signal = ended_by_signal() => Err(anyhow!("ended by {signal}")),
+            }
+        })
+    } else if plan.args.headless.headless {
+        runtime.block_on(headless_front(&shared, &intents, &plan, &over, clock))
     } else {
+        let touring = tour.map(|tour| runtime.spawn(async move { tour.take().await }));
         let feed = LiveFeed { shared: shared.clone(), clock: sink.clock(), over };
-        screen(&feed, intents.clone(), &plan)
+        let left = screen(&feed, intents.clone(), &plan);
+        if let Some(touring) = touring {
+            // Gone before the session is quit: nothing is asked for or said in its name afterwards.
+            touring.abort();
+            let _ = runtime.block_on(touring);
+        }
+        left
     };
     // The front end is done: the controller ends what was started, then the capture is closed.
     let impatient = closing::impatience().ok();
     let _ = intents.send(OperatorEvent::Quit);
     let closed = runtime.block_on(closing::close(&mut controller, &waiting, impatient));
+    drop(forecaster);
     drop(host_cpu);
     if let Some(teller) = teller {
         std::thread::sleep(headless::TOLD_WITHIN);
@@ -153,7 +213,7 @@ fn tell_result(shared: &Shared, json: bool) -> Result<()> {
     } else if result.migrations.is_empty() {
         return Ok(());
     } else {
-        table::text(&result.migrations, super::width())
+        result::text(&result, super::width())
     };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         // Nobody reads it any more; the capture still has it.
@@ -170,7 +230,7 @@ async fn control(
     terms: Terms,
 ) -> Result<()> {
     let waiting = terms.waiting.clone();
-    let mut requests = Requests::default();
+    let mut requests = Requests::at_speed(sink.clock().speed());
     let mut early = Vec::new();
     tokio::pin!(preparing);
     let ready = loop {
@@ -183,7 +243,7 @@ async fn control(
                 Some(intent) => {
                     let intent = match intent {
                         OperatorEvent::SetLoad { id, to } => {
-                            let request = requests.take(id, to, Instant::now());
+                            let request = requests.take(id, to, sink.clock().now());
                             OperatorEvent::SetLoad { id: request.id, to: request.to }
                         }
                         other => other,
@@ -212,7 +272,7 @@ async fn control(
     controller.serve(inbox).await;
     if let Some(probe) = ready.probe {
         waiting.on("the probe to stop");
-        let _ = tokio::task::spawn_blocking(move || probe.stop()).await;
+        let _ = tokio::task::spawn_blocking(probe).await;
     }
     Ok(())
 }
@@ -222,6 +282,7 @@ async fn headless_front(
     intents: &UnboundedSender<OperatorEvent>,
     plan: &SessionPlan,
     over: &AtomicBool,
+    clock: SessionClock,
 ) -> Result<bool> {
     let work = Plan {
         load: plan.load,
@@ -230,6 +291,7 @@ async fn headless_front(
         migrations: plan.args.headless.migrations,
         warm_up: plan.args.headless.warm_up,
         give_up_after: plan.args.headless.give_up_after,
+        clock,
     };
     tokio::select! {
         outcome = headless::drive(shared, intents, &work) => outcome,
@@ -265,7 +327,9 @@ async fn ended_by_signal() -> &'static str {
 }
 
 fn screen(feed: &LiveFeed, intents: UnboundedSender<OperatorEvent>, plan: &SessionPlan) -> Result<bool> {
-    if plan.load != LoadSettings::default() {
+    // A tour sets the load itself.
+    let toured = plan.simulation.as_ref().is_some_and(|s| s.tour.is_some());
+    if plan.load != LoadSettings::default() && !toured {
         let _ = intents.send(OperatorEvent::SetLoad { id: 1, to: plan.load });
     }
     if let Some(ramp) = ramp(plan) {
@@ -302,8 +366,8 @@ fn header(plan: &SessionPlan, name: String, migration: &MigrationSettings) -> He
             "ping_interval_ns": probe.ping_interval.as_nanos() as u64,
             "ping_deadline_ns": probe.ping_deadline.as_nanos() as u64,
         }),
-        seed: rand::random(),
-        simulated: false,
+        seed: plan.simulation.as_ref().map_or_else(rand::random, |s| s.seed),
+        simulated: plan.simulation.is_some(),
     }
 }
 

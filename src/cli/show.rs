@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use clap::Args as ClapArgs;
 
 use super::{EXIT_CAPTURE, EXIT_TROUBLE};
-use crate::analysis::table;
 use crate::session::{Reader, result};
 
 /// At most so many corrupt records are named one by one.
@@ -66,7 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         serde_json::to_string_pretty(&results)? + "\n"
     } else {
         let width = args.width.unwrap_or_else(super::width);
-        format!("{}\n{}", result::head(&state), table::text(&results.migrations, width))
+        format!("{}\n{}", result::head(&state), result::text(&results, width))
     };
     match io::stdout().lock().write_all(text.as_bytes()) {
         // `blackout show … | head` is no failure.

@@ -10,10 +10,11 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::args::{CaptureArgs, ProbeArgs, ScreenArgs, SessionArgs};
+use super::loader::Loader;
 use super::migrate::transport;
-use super::run::{Ready, SessionPlan, session};
+use super::run::{Ready, SessionPlan, ending, session};
 use crate::agent::client::{Client, ClientOptions};
-use crate::event::LoadSettings;
+use crate::event::{LoadSettings, MigrationSettings};
 use crate::probe;
 
 /// How long the agent may take to answer.
@@ -60,6 +61,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
         own: json!({ "target": args.target, "agent": args.agent }),
         hypervisor: None,
         guest_kernel: None,
+        forecasts: None,
+        simulation: None,
+        migration: MigrationSettings::default(),
         args: SessionArgs::watching(args.probe, args.capture, args.screen),
     };
     plan.args.check()?;
@@ -70,11 +74,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
             Some(transport) => {
                 let agent = Client::connect(transport, ClientOptions::default(), sink.clone())?;
                 agent.connected(AGENT_WITHIN).await.context("the agent does not answer")?;
-                Some(agent)
+                Some(Box::new(agent) as Box<dyn Loader>)
             }
             None => None,
         };
-        Ok(Ready { stage: None, agent, probe: Some(probe) })
+        Ok(Ready { stage: None, agent, probe: Some(ending(probe)) })
     })
 }
 

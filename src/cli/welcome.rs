@@ -13,6 +13,8 @@ It boots a real Linux guest (or attaches to yours), dirties its memory at a RATE
 you choose, fires a migration, pings the guest all the while, and shows and
 records every round, every lost ping, and how long the guest was really gone.
 
+  blackout           on a terminal: a screen to choose from all this
+  blackout demo      the cockpit on a model, SIMULATED: needs nothing
   blackout lab       two QEMU hosts on this machine and a guest, in a screen
   blackout migrate   the same against QEMUs that you started
   blackout watch     the screen on a ping target alone
@@ -29,7 +31,7 @@ records every round, every lost ping, and how long the guest was really gone.
     if lab_ready {
         out.push_str("This machine can run the lab. Next:\n\n  blackout lab\n");
     } else {
-        out.push_str("This machine cannot run the lab yet. Next:\n\n  blackout doctor\n");
+        out.push_str("This machine cannot run the lab yet (blackout doctor says why). Next:\n\n  blackout demo\n");
     }
     out
 }
@@ -44,8 +46,9 @@ mod tests {
             let t = text(ready);
             assert!(t.lines().count() <= 24, "{} lines", t.lines().count());
             assert!(t.lines().all(|l| l.chars().count() <= 80));
+            assert!(t.contains("  blackout demo ") && t.contains("SIMULATED"));
         }
         assert!(text(true).trim_end().ends_with("blackout lab"));
-        assert!(text(false).trim_end().ends_with("blackout doctor"));
+        assert!(text(false).trim_end().ends_with("blackout demo"));
     }
 }

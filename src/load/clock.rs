@@ -33,3 +33,10 @@ pub(crate) fn keep_time(nice: i32) {
     // SAFETY: setpriority(2) takes three numbers and touches no memory; 0 is the calling thread.
     let _ = unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, nice) };
 }
+
+/// Asks the scheduler to serve the calling thread after all others: it computes, and nobody waits for it.
+#[allow(unsafe_code)]
+pub(crate) fn stand_back() {
+    // SAFETY: setpriority(2) takes three numbers and touches no memory; 0 is the calling thread.
+    let _ = unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, 19) };
+}

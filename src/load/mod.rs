@@ -19,7 +19,7 @@
 pub mod args;
 mod busy;
 mod chunk;
-mod clock;
+pub(crate) mod clock;
 mod cpu;
 mod dirty;
 mod error;

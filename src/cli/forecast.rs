@@ -1,0 +1,107 @@
+//! Forecasts: what a migration will be, said anew whenever something it depends on has changed, and
+//! each second while one runs. A source of events as any other; it takes no part in measuring.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::analysis::prediction::Calibration;
+use crate::event::{Body, EventSink, Level, LogEvent, MigrationEnd, MigrationEvent};
+use crate::load::clock;
+use crate::session::Shared;
+use crate::session::outlook::{Question, Rests, question};
+use crate::session::state::State;
+
+/// Reads a calibration file.
+pub(super) fn read_calibration(path: &str) -> Result<Calibration, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{path} cannot be read: {e}"))?;
+    let calibration: Calibration = toml::from_str(&text)
+        .map_err(|e| format!("{path} is no calibration as 'blackout calibrate --out' writes it: {e}"))?;
+    calibration.check().map_err(|why| format!("{path}: {why}"))?;
+    Ok(calibration)
+}
+
+/// How often it is looked whether something has changed, in the session's time.
+const LOOK: Duration = Duration::from_millis(250);
+/// The same in real time at least.
+const LOOK_LEAST: Duration = Duration::from_millis(10);
+/// While a migration runs it is said anew so often, in the session's time, ns.
+const ANEW_NS: u64 = 1_000_000_000;
+/// It rests so many times as long as it worked: at most a tenth of one CPU.
+const REST: u32 = 9;
+
+/// Whether there is nothing to forecast: the session has ended, or a migration is done and its guest not yet
+/// known to answer.
+fn is_over(state: &State) -> bool {
+    state.ended.is_some()
+        || state
+            .migrations
+            .last()
+            .is_some_and(|m| matches!(m.ended, Some((_, MigrationEnd::Done))) && m.settled.is_none())
+}
+
+/// Forecasts until it is dropped.
+pub(super) struct Forecaster {
+    over: Arc<AtomicBool>,
+}
+
+impl Drop for Forecaster {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Begins to forecast; None where no thread can be had, and a session does without.
+pub(super) fn begin(sink: EventSink, shared: Shared, rests: Rests) -> Option<Forecaster> {
+    let over = Arc::new(AtomicBool::new(false));
+    let of_thread = Arc::clone(&over);
+    let look = LOOK.div_f64(sink.clock().speed().max(1.0)).max(LOOK_LEAST);
+    let work = move || {
+        clock::stand_back();
+        let (mut last, mut said_at, mut told) = (None, 0, None);
+        while !of_thread.load(Ordering::Relaxed) {
+            let now = sink.clock().now();
+            let asked = shared.with_state(|state| if is_over(state) { None } else { question(state, &rests, now) });
+            let due = match (&asked, &last) {
+                (Some(asked), Some(last)) => differs(asked, last) || (asked.seen.is_some() && now >= said_at + ANEW_NS),
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            let began = Instant::now();
+            if let Some(asked) = asked.filter(|_| due) {
+                let answer = asked.answer();
+                if of_thread.load(Ordering::Relaxed) {
+                    return;
+                }
+                match answer {
+                    Ok(forecast) => {
+                        let (n, of) = (asked.n, asked.of);
+                        sink.emit(Body::Migration(MigrationEvent::Forecast { n, of, forecast }));
+                    }
+                    // Once, and not each time something else is changed.
+                    Err(why) if told.as_ref() == Some(&why) => {}
+                    Err(why) => {
+                        let text = format!("no forecast: {why}");
+                        sink.emit(Body::Log(LogEvent { level: Level::Warn, from: "forecast".into(), text }));
+                        told = Some(why);
+                    }
+                }
+                (last, said_at) = (Some(asked), now);
+            }
+            std::thread::sleep(look.max(began.elapsed() * REST));
+        }
+    };
+    std::thread::Builder::new().name("forecast".into()).spawn(work).ok()?;
+    Some(Forecaster { over })
+}
+
+/// Whether it is another question, time apart.
+fn differs(a: &Question, b: &Question) -> bool {
+    let rounds = |q: &Question| q.seen.as_ref().map(|seen| (seen.rounds.len(), seen.stopped_s.is_some()));
+    // Below the jump rounds may follow each other ten times a second; then once a second is enough.
+    a.n != b.n
+        || a.situation != b.situation
+        // While it runs, what is known of its memory changes with every sample.
+        || (a.basis != b.basis && a.seen.is_none())
+        || (rounds(a) != rounds(b) && a.seen.as_ref().is_some_and(|s| s.rounds.len() <= 3))
+}
