@@ -2,6 +2,7 @@
 
 use super::state::{Migration, State};
 use crate::analysis::prediction::left::Seen;
+use crate::analysis::prediction::words::two_figures;
 use crate::analysis::prediction::{Basis, Calibration, Change, Situation, forecast, forecast_running, likeliest};
 use crate::event::{DirtyCycle, Forecast, LoadSettings, MigrationSettings, Nanos, Span};
 use crate::hypervisor::model::driver::by_own_names;
@@ -112,8 +113,7 @@ fn load(state: &State) -> Option<LoadSettings> {
         let (set, reached) = (load.dirty.rate_pages_per_s(), report.rate_pages_per_s);
         if reached > 0.0 && reached < REACHED * set {
             // Two figures: what it says wavers, and is no other question for that.
-            let unit = 10f64.powf(reached.log10().floor() - 1.0);
-            let reached = (reached / unit).round() * unit;
+            let reached = two_figures(reached, f64::round);
             let period_ns = (load.dirty.period_ns as f64 * set / reached) as u64;
             load.dirty = DirtyCycle { period_ns, ..load.dirty };
         }
@@ -127,8 +127,8 @@ fn began_with(m: &Migration) -> &MigrationSettings {
 }
 
 /// What has been changed since a migration began, by what the agent said it had set and what the
-/// operator asked of the hypervisor.
-fn changes(state: &State, m: &Migration) -> Vec<(u64, Change)> {
+/// operator asked of the hypervisor, as `own` makes its own words count.
+fn changes(state: &State, m: &Migration, own: impl Fn(&MigrationSettings) -> MigrationSettings) -> Vec<(u64, Change)> {
     let mut set = m.load.map(|l| (l.dirty, l.pattern));
     let since = state.reports.partition_point(|(t, _)| *t < m.began);
     let mut all: Vec<(u64, Change)> = Vec::new();
@@ -140,7 +140,7 @@ fn changes(state: &State, m: &Migration) -> Vec<(u64, Change)> {
         }
     }
     let retuned = m.retuned.iter().skip(1);
-    all.extend(retuned.map(|(t, to)| (t.saturating_sub(m.began), Change::Settings(to.clone()))));
+    all.extend(retuned.map(|(t, to)| (t.saturating_sub(m.began), Change::Settings(own(to)))));
     all.sort_by_key(|(t, _)| *t);
     all
 }
@@ -189,25 +189,17 @@ pub fn question(state: &State, rests: &Rests, now: u64) -> Option<Question> {
         Some(m) => m.load.or_else(|| load(state))?,
         None => load(state)?,
     };
+    let basis = rests.basis(ram_bytes, state);
+    // What is asked for in the hypervisor's own words counts above ours.
+    let own = |settings: &MigrationSettings| by_own_names(basis.product, settings);
     let s = |t: u64, m: &Migration| t.saturating_sub(m.began) as f64 / 1e9;
     let seen = running.map(|m| Seen {
         elapsed_s: s(now, m),
         rounds: m.rounds.iter().map(|(t, n)| (*n, s(*t, m))).collect(),
         stopped_s: m.stopped.as_ref().map(|(t, _, _)| s(*t, m)),
-        changes: changes(state, m),
+        changes: changes(state, m, own),
     });
     let n = running.map_or_else(|| state.migrations.last().map_or(1, |m| m.n + 1), |m| m.n);
-    let basis = rests.basis(ram_bytes, state);
-    // What is asked for in the hypervisor's own words counts above ours.
-    let own = |settings: &MigrationSettings| by_own_names(basis.product, settings);
-    let seen = seen.map(|mut seen| {
-        for (_, change) in &mut seen.changes {
-            if let Change::Settings(settings) = change {
-                *settings = own(settings);
-            }
-        }
-        seen
-    });
     let situation = Situation { load, settings: own(&settings), ram_bytes };
     Some(Question { n, of: state.now, situation, basis, seen })
 }

@@ -36,7 +36,7 @@ pub fn time(span: &Span) -> String {
 }
 
 /// Two significant figures, for what is only known so well, rounded so.
-fn two_figures(value: f64, round: fn(f64) -> f64) -> f64 {
+pub(crate) fn two_figures(value: f64, round: fn(f64) -> f64) -> f64 {
     if value <= 0.0 || !value.is_finite() {
         return value;
     }

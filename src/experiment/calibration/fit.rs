@@ -5,7 +5,7 @@ use super::content::{Content, content};
 use crate::analysis::prediction::Calibration;
 use crate::event::{Nanos, Span};
 use crate::hypervisor::model::{Product, Why, run};
-use crate::session::outlook::{Rests, question};
+use crate::session::outlook::{Rests, carried, question};
 use crate::session::state::Migration;
 
 /// A share of the limit this close to 1 is 1: a look at a burst too early or too late makes as much.
@@ -152,16 +152,7 @@ fn after_resume(c: &Case, then: Option<Nanos>) -> Option<f64> {
 
 /// What the first round carried to what the model says the limit lets through, and what it carried.
 fn share(case: &Case, c: &Calibration) -> Option<(f64, f64)> {
-    let first: Vec<(u64, u64)> = case
-        .migration
-        .samples
-        .iter()
-        .filter(|(_, s)| s.round.is_some_and(|r| r <= 1))
-        .filter_map(|(t, s)| Some((*t, s.transferred_bytes.filter(|b| *b > 0)?)))
-        .collect();
-    let ((t0, b0), (t1, b1)) = (*first.first()?, *first.last()?);
-    let took = t1.checked_sub(t0).filter(|ns| *ns >= 1_000_000_000)?;
-    let carried = b1.checked_sub(b0)? as f64 * 1e9 / took as f64;
+    let carried = carried(&case.migration)?;
     let asked = question(&case.before, &Rests::On(c.clone()), case.migration.began)?;
     Some((carried / asked.likeliest().bandwidth_bytes_per_s(), carried)).filter(|(share, _)| *share > 0.0)
 }
