@@ -20,5 +20,6 @@ pub mod session;
 mod setting_file;
 #[cfg(test)]
 mod testing;
+pub mod text;
 pub mod tui;
 pub mod units;

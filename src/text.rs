@@ -1,0 +1,103 @@
+//! Text from outside: a peer, a guest, an agent, a capture, a file name, an argument.
+//!
+//! Whatever somebody else wrote may hold escape sequences, bells, line breaks, marks that turn the
+//! reading direction round or take no room. It reaches a terminal, a log line or a table only
+//! through this filter, which writes such characters out, and in pieces of a bounded length.
+
+use std::borrow::Cow;
+
+/// How much of one text from outside is kept where nothing else is said, bytes.
+pub const TEXT_LIMIT: usize = 4096;
+
+/// One line of text with everything written out that a terminal would act on or not show:
+/// control characters as `\n`, `\x1b`, …, marks of direction and characters without width as
+/// `\u{202e}`, ….
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
+    filtered(text, is_hidden)
+}
+
+/// The same for a text of several lines: line breaks stay.
+#[must_use]
+pub fn visible_lines(text: &str) -> Cow<'_, str> {
+    filtered(text, |c| c != '\n' && is_hidden(c))
+}
+
+/// At most `limit` bytes of `text`, cut between characters; what is cut off is counted behind it.
+#[must_use]
+pub fn capped(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit {
+        return Cow::Borrowed(text);
+    }
+    let kept = &text[..text.floor_char_boundary(limit)];
+    Cow::Owned(format!("{kept}… ({} more bytes)", text.len() - kept.len()))
+}
+
+/// [`visible`] and [`capped`] to [`TEXT_LIMIT`]: one line of text from outside as it may be kept and shown.
+#[must_use]
+pub fn foreign(text: &str) -> String {
+    visible(&capped(text, TEXT_LIMIT)).into_owned()
+}
+
+/// Whether a terminal would act on this character, or show nothing of it.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+fn filtered(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
+    use std::fmt::Write as _;
+    let Some(first) = text.find(&hidden) else { return Cow::Borrowed(text) };
+    let mut out = String::with_capacity(text.len() + 8);
+    out.push_str(&text[..first]);
+    for c in text[first..].chars() {
+        if !hidden(c) {
+            out.push(c);
+            continue;
+        }
+        // A string takes whatever is written to it.
+        let _ = match c {
+            '\n' | '\r' | '\t' => write!(out, "{}", c.escape_default()),
+            c if u32::from(c) < 0x100 => write!(out, "\\x{:02x}", u32::from(c)),
+            c => write!(out, "{}", c.escape_unicode()),
+        };
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_written_out() {
+        assert!(matches!(visible("plain, größer, 日本"), Cow::Borrowed(_)));
+        assert_eq!(visible("a\x1b[2J\x07b\r\n\t"), "a\\x1b[2J\\x07b\\r\\n\\t");
+        assert_eq!(visible("\u{9b}31m\u{202e}x\u{200b}\u{feff}"), "\\x9b31m\\u{202e}x\\u{200b}\\u{feff}");
+        assert_eq!(visible_lines("one\ntwo\x1b"), "one\ntwo\\x1b");
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters_and_counted() {
+        assert_eq!(capped("short", 5), "short");
+        assert_eq!(capped("äöü", 3), "ä… (4 more bytes)");
+        assert!(foreign(&"x".repeat(1 << 20)).len() < TEXT_LIMIT + 64);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_hidden_is_left(text in ".*") {
+            prop_assert!(!visible(&text).chars().any(is_hidden));
+            prop_assert!(!visible_lines(&text).chars().any(|c| c != '\n' && is_hidden(c)));
+            prop_assert_eq!(visible(&visible(&text)).into_owned(), visible(&text).into_owned());
+        }
+    }
+}
