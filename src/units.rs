@@ -8,20 +8,22 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::text::visible;
+
 /// Bytes in one guest page on every machine this project measures (x86-64 base page).
 pub const PAGE_BYTES: u64 = 4096;
 
 /// Text that is not the quantity it should be. Says what was read and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("'{text}' is not {what}: {why}; {hint}")]
+#[error("invalid {what} '{}': {}; expected {hint}", visible(text), visible(why))]
 pub struct ParseError {
     /// The text as given.
     pub text: String,
-    /// What it should have been, e.g. "a RATE".
+    /// What it should have been, e.g. `RATE`.
     pub what: &'static str,
     /// What is wrong with it.
     pub why: String,
-    /// What would be right.
+    /// What is expected, as the rest of `expected …`.
     pub hint: &'static str,
 }
 
@@ -76,7 +78,7 @@ fn scaled(text: &str, bare: Bare, what: &'static str, hint: &'static str) -> Res
     };
     let bytes = n * factor;
     if bytes >= 9.0e18 {
-        return Err(fail("it is larger than any machine".into()));
+        return Err(fail("it is larger than any machine has".into()));
     }
     Ok(bytes.round() as u64)
 }
@@ -86,7 +88,7 @@ fn scaled(text: &str, bare: Bare, what: &'static str, hint: &'static str) -> Res
 /// # Errors
 /// When the text is not a non-negative number with a known suffix.
 pub fn parse_bytes(text: &str) -> Result<u64, ParseError> {
-    scaled(text, Bare::Binary, "a memory size", "write for instance 96M (96 MiB), 1G or 65536")
+    scaled(text, Bare::Binary, "memory size", "a size such as 96M (96 MiB), 1G or 65536")
 }
 
 /// Reads a bandwidth: `32M` is 32,000,000 bytes a second. A bare suffix is decimal. Bytes/s.
@@ -94,12 +96,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, ParseError> {
 /// # Errors
 /// When the text is not a non-negative number with a known suffix.
 pub fn parse_bandwidth(text: &str) -> Result<u64, ParseError> {
-    scaled(
-        text,
-        Bare::Decimal,
-        "a bandwidth",
-        "write bytes a second, for instance 32M (32,000,000 B/s), 125MB/s or 32MiB/s",
-    )
+    scaled(text, Bare::Decimal, "bandwidth", "bytes a second, for instance 32M (32,000,000 B/s), 125MB/s or 32MiB/s")
 }
 
 /// Reads a RATE: pages a second as a plain number, without a unit.
@@ -109,9 +106,9 @@ pub fn parse_bandwidth(text: &str) -> Result<u64, ParseError> {
 pub fn parse_rate(text: &str) -> Result<f64, ParseError> {
     let fail = |why: String| ParseError {
         text: text.into(),
-        what: "a RATE",
+        what: "RATE",
         why,
-        hint: "write pages a second as a plain number, for instance 9000 or 12_500",
+        hint: "pages a second as a plain number, for instance 9000 or 12_500",
     };
     let trimmed = text.trim();
     if trimmed.starts_with('-') {
@@ -124,17 +121,17 @@ pub fn parse_rate(text: &str) -> Result<f64, ParseError> {
     number(digits).map_err(fail)
 }
 
-/// Reads a duration: `50ms`, `10us`, `2s`, `1.5m`. A bare number is refused, since nobody agrees
-/// on its unit.
+/// Reads a duration: `50ms`, `10us`, `2s`, `1.5m`. A bare number is refused: its unit
+/// would be a guess.
 ///
 /// # Errors
 /// When the text is not a non-negative number with a unit of time.
 pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
     let fail = |why: String| ParseError {
         text: text.into(),
-        what: "a duration",
+        what: "duration",
         why,
-        hint: "write a number with its unit, for instance 50ms, 2s, 10us or 2m",
+        hint: "a number with its unit, for instance 50ms, 2s, 10us or 2m",
     };
     let trimmed = text.trim();
     if trimmed.starts_with('-') {

@@ -26,24 +26,24 @@ fn values_that_make_no_sense_are_refused_with_what_would() {
     let place = Place::new();
     for command in ["load", "lab --headless", "migrate --headless --source /a --dest /b --uri tcp:127.0.0.1:1"] {
         let bad = |args: &str, words: &[&str]| refused(&place, &format!("{command} {args}"), words);
-        bad("--rate 9k/s", &["'9k/s' is not a RATE", "for instance 9000"]);
-        bad("--rate -1", &["'-1' is not a RATE", "negative"]);
-        bad("--rate=-1", &["'-1' is not a RATE", "negative"]);
-        bad("--rate NaN", &["'NaN' is not a RATE"]);
-        bad("--wset 96X", &["'96X' is not a memory size", "96M"]);
-        bad("--wset=-1", &["'-1' is not a memory size", "96M"]);
-        bad("--period 10", &["'10' is not a duration", "no unit", "50ms"]);
-        bad("--fill 200", &["'200' is not a percentage", "0 to 100"]);
-        bad("--load 101", &["'101' is not a percentage", "0 to 100"]);
+        bad("--rate 9k/s", &["invalid RATE '9k/s'", "for instance 9000"]);
+        bad("--rate -1", &["invalid RATE '-1'", "negative"]);
+        bad("--rate=-1", &["invalid RATE '-1'", "negative"]);
+        bad("--rate NaN", &["invalid RATE 'NaN'"]);
+        bad("--wset 96X", &["invalid memory size '96X'", "96M"]);
+        bad("--wset=-1", &["invalid memory size '-1'", "96M"]);
+        bad("--period 10", &["invalid duration '10'", "no unit", "50ms"]);
+        bad("--fill 200", &["invalid percentage '200'", "0 to 100"]);
+        bad("--load 101", &["invalid percentage '101'", "0 to 100"]);
         bad("--pattern spiral", &["spiral", "cyclic", "random", "hotspot"]);
     }
-    refused(&place, "lab --headless --policy foo", &["'foo' is not a stop policy", "xen-3.4", "none", "timeout"]);
-    refused(&place, "lab --headless --policy after=15", &["'15' is not a duration", "no unit"]);
+    refused(&place, "lab --headless --policy foo", &["invalid stop policy 'foo'", "xen-3.4", "none", "timeout"]);
+    refused(&place, "lab --headless --policy after=15", &["invalid duration '15'", "no unit"]);
     refused(&place, "lab --headless --policy then=explode", &["then=explode", "stop-and-copy", "post-copy", "cancel"]);
     refused(&place, "lab --headless --policy rounds=many", &["many", "rounds=10"]);
     refused(&place, "lab --headless --bandwidth 32MB/h", &["32MB/h", "for instance 32M"]);
-    refused(&place, "lab --headless --warm-up 2", &["'2' is not a duration", "no unit"]);
-    refused(&place, "lab --headless --ping-interval 50", &["'50' is not a duration", "no unit"]);
+    refused(&place, "lab --headless --warm-up 2", &["invalid duration '2'", "no unit"]);
+    refused(&place, "lab --headless --ping-interval 50", &["invalid duration '50'", "no unit"]);
     refused(&place, "lab --headless --accel turbo", &["turbo", "auto", "kvm", "tcg"]);
     refused(&place, "lab --headless --migrations 0", &["--migrations", "0"]);
     refused(&place, "lab --migrations 2", &["--headless"]);
@@ -120,9 +120,9 @@ fn a_socket_that_is_not_there_is_named() {
     // A port that was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let refuses = format!("tcp:127.0.0.1:{port}");
-    migrate(&place, &refuses, &ssh, &[]).ended_with(2).said(&["'source'", &refuses, "refused", "nobody listens"]);
+    migrate(&place, &refuses, &ssh, &[]).ended_with(2).said(&["'source'", &refuses, "refused", "nothing listens"]);
     let file = place.file("file", "x").display().to_string();
-    migrate(&place, &file, &ssh, &[]).ended_with(2).said(&["'source'", &file, "nobody listens"]);
+    migrate(&place, &file, &ssh, &[]).ended_with(2).said(&["'source'", &file, "nothing listens"]);
     migrate(&place, "nonsense", &ssh, &[]).ended_with(2).said(&["--source", "'nonsense'", "tcp:host:port"]);
     let good = qmp(&place, "good", "running");
     migrate(&place, &good, &ssh, &[]).ended_with(2).said(&["'dest'", "not QMP"]);
@@ -253,7 +253,7 @@ fn an_agent_port_where_something_else_answers_is_told() {
     });
     let psk = key(&place, "psk");
     let ran = migrate(&place, &source, &dest, &["--agent", &addr, "--psk-file", psk.to_str().unwrap()]);
-    ran.ended_with(2).said(&["agent", &addr, "no blackout"]);
+    ran.ended_with(2).said(&["agent", &addr, "not a blackout agent"]);
 }
 
 fn line(value: &impl serde::Serialize) -> String {
@@ -379,7 +379,7 @@ fn a_full_disk_is_told_and_costs_only_the_capture() {
     assert!(!err.contains("panicked at"), "{err}");
 }
 
-/// Runs a command nobody listens to.
+/// Runs a command nothing listens to.
 fn unheard(mut command: Command) -> Option<i32> {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop((child.stdout.take(), child.stderr.take()));

@@ -25,7 +25,7 @@ pub enum LinkError {
     #[error("the connection failed: {0}")]
     Io(std::io::Error),
     /// A message that does not decrypt.
-    #[error("a message does not decrypt: somebody changed it on the way")]
+    #[error("a message does not decrypt: it was changed on the way")]
     Forged,
     /// A message that is none.
     #[error(transparent)]
@@ -253,6 +253,6 @@ mod tests {
         let (mut receiver, _sender, mut raw) = pair(false);
         raw.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         let says = receiver.receive::<ToAgent>().unwrap_err().to_string();
-        assert!(says.contains("no blackout"), "{says}");
+        assert!(says.contains("not a blackout agent"), "{says}");
     }
 }

@@ -34,7 +34,7 @@ pub enum HandshakeError {
     Forged,
     /// Not a handshake at all.
     #[error(
-        "the peer does not begin a handshake ({0} bytes announced instead of {HANDSHAKE_BYTES}): it is no blackout"
+        "the peer does not begin a handshake ({0} bytes announced instead of {HANDSHAKE_BYTES}): it is not a blackout agent"
     )]
     NotBlackout(usize),
     /// The connection failed.

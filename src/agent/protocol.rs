@@ -223,7 +223,7 @@ pub enum ProtocolError {
     #[error("not a message of the agent protocol: {0}")]
     Malformed(String),
     /// Longer than any message.
-    #[error("a message of {len} bytes announced, {MAX_MESSAGE} is the most: this is no blackout")]
+    #[error("a message of {len} bytes announced, {MAX_MESSAGE} is the most: the peer is not a blackout agent")]
     TooLong {
         /// The length announced, bytes.
         len: usize,

@@ -208,7 +208,7 @@ fn strangers_do_not_disturb_a_controller() {
     let (client, hub) = stage.client(|_| ());
     client.wait_connected(LONG).unwrap();
     TcpStream::connect(stage.addr()).unwrap().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    stage.heard("no blackout");
+    stage.heard("not a blackout agent");
     let (mut receiver, mut sender, _stream) = stage.stranger();
     sender.send(&ToAgent::Hello(ControllerHello { protocol: PROTOCOL, version: version(), controller: 7 })).unwrap();
     match receiver.receive::<ToController>().unwrap() {

@@ -27,7 +27,7 @@ pub struct Args {
     /// The pre-shared key: 32 bytes, as 64 hex digits, base64, or as they are
     #[arg(long, value_name = "FILE")]
     psk_file: Option<PathBuf>,
-    /// Speak on stdin and stdout; whoever started this is the controller
+    /// Speak on stdin and stdout; the process that started this is the controller
     #[arg(long, conflicts_with = "psk_file")]
     stdio: bool,
     /// Make a new key file, readable by its owner alone, and end

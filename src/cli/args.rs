@@ -286,9 +286,9 @@ fn parse_limit(text: &str) -> Result<Duration, String> {
     let limit = parse_duration(text).map_err(|e| e.to_string())?;
     match limit.subsec_nanos() % 1_000_000 {
         0 => Ok(limit),
-        _ => Err(format!(
-            "'{text}' is no downtime limit: it is not a whole number of milliseconds; write for instance 300ms"
-        )),
+        _ => {
+            Err(format!("invalid downtime limit '{text}': expected a whole number of milliseconds, for instance 300ms"))
+        }
     }
 }
 

@@ -235,7 +235,7 @@ fn footnotes(out: &mut String, c: &Comparison) {
         let _ = writeln!(out, "+ measured by {method}, for stop-resume could not be");
     }
     if c.rows.iter().any(|r| r.converged.is_none()) {
-        let _ = writeln!(out, "? failed or cancelled: nobody knows whether it would have converged");
+        let _ = writeln!(out, "? failed or cancelled: whether it would have converged is not known");
     }
 }
 

@@ -90,7 +90,7 @@ pub(super) async fn close<T>(
         () = tokio::time::sleep(CLOSE_WITHIN) => {
             anyhow!("gave up after {} s of waiting for {}", CLOSE_WITHIN.as_secs(), waiting.now())
         }
-        () = say(waiting) => anyhow!("nobody waits"),
+        () = say(waiting) => anyhow!("nothing waits"),
     };
     // Dropping it ends its children, wherever it was.
     work.abort();

@@ -61,7 +61,7 @@ fn page(of: Option<&str>) -> anyhow::Result<Vec<u8>> {
         None => root,
         Some(name) => match root.find_subcommand(name) {
             Some(command) => command.clone().name(format!("blackout-{name}")).bin_name(format!("blackout {name}")),
-            None => bail!("'{name}' is no command of blackout: 'blackout --help' lists them"),
+            None => bail!("unknown command '{name}': 'blackout --help' lists them"),
         },
     };
     let mut out = Vec::new();

@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let out = if args.what.print_default {
         template()
     } else if args.what.path {
-        let path = path.context("neither XDG_CONFIG_HOME nor HOME is set, so there is no file of settings")?;
+        let path = path.context("neither XDG_CONFIG_HOME nor HOME is set, so there is no settings file")?;
         format!("{}\n", path.display())
     } else {
         check(path, args.config.is_some())?

@@ -77,7 +77,7 @@ fn parse_product(text: &str) -> Result<Product, String> {
         let names: Vec<&str> = Product::ALL.iter().map(|p| p.name()).collect();
         let near = crate::hypervisor::nearest(text, names.iter().copied());
         let near = near.map(|n| format!(", did you mean '{n}'?")).unwrap_or_default();
-        format!("'{text}' is no hypervisor whose rules are known{near}; choose from {}", names.join(", "))
+        format!("unknown hypervisor '{text}'{near}; expected one of {}", names.join(", "))
     })
 }
 
@@ -101,7 +101,7 @@ fn parse_speed(text: &str) -> Result<f64, String> {
     let speed = text.trim().trim_end_matches(['x', 'X']).parse::<f64>().ok();
     speed
         .filter(|s| (0.1..=1000.0).contains(s))
-        .ok_or_else(|| format!("'{text}' is no speed: write a number from 0.1 to 1000, for instance 10"))
+        .ok_or_else(|| format!("invalid speed '{text}': expected a number from 0.1 to 1000, for instance 10"))
 }
 
 impl Args {

@@ -58,13 +58,13 @@ fn table(checks: &[Check], passes: bool) -> String {
                 check.found.replace('\n', "\n                        ")
             );
             if let Some(mend) = &check.mend {
-                out += &format!("                        mend: {mend}\n");
+                out += &format!("                        fix: {mend}\n");
             }
         }
     }
     out += match passes {
         true => "\nA lab will start here: blackout lab\n",
-        false => "\nA lab will not start here until each MISS under \"lab\" is mended.\n",
+        false => "\nA lab will not start here until each MISS under \"lab\" is fixed.\n",
     };
     out
 }
@@ -84,7 +84,7 @@ mod tests {
         };
         let text = table(&[check(Status::Miss, Some("sudo dnf install qemu"))], false);
         assert!(text.contains("MISS  qemu            it is not there\n"), "{text}");
-        assert!(text.contains("mend: sudo dnf install qemu") && text.contains("will not start"), "{text}");
+        assert!(text.contains("fix: sudo dnf install qemu") && text.contains("will not start"), "{text}");
         assert!(table(&[check(Status::Ok, None)], true).contains("A lab will start here"));
     }
 }

@@ -16,7 +16,7 @@ use crate::session::state::State;
 pub(super) fn read_calibration(path: &str) -> Result<Calibration, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{path} cannot be read: {e}"))?;
     let calibration: Calibration = toml::from_str(&text)
-        .map_err(|e| format!("{path} is no calibration as 'blackout calibrate --out' writes it: {e}"))?;
+        .map_err(|e| format!("{path} cannot be read as a calibration ('blackout calibrate --out' writes them): {e}"))?;
     calibration.check().map_err(|why| format!("{path}: {why}"))?;
     Ok(calibration)
 }

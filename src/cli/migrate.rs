@@ -25,7 +25,7 @@ use crate::session::outlook::Rests;
 /// How long the agent may take to answer.
 const AGENT_WITHIN: Duration = Duration::from_secs(20);
 
-/// Migrates a guest between two QEMUs that somebody else started, and watches.
+/// Migrates a guest between two QEMUs that are already running, and watches.
 #[derive(Debug, Clone, ClapArgs)]
 #[command(after_help = "EXAMPLE:
   blackout migrate --source /run/src.qmp --dest /run/dst.qmp --uri tcp:127.0.0.1:4444 \\
@@ -77,7 +77,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         bail!("a load is asked for, but no agent that could make it: add --agent HOST:PORT or --agent ssh:DESTINATION");
     }
     if args.session.headless.headless && args.session.headless.migrations > 1 {
-        bail!("QEMUs that somebody else started take one migration: --migrations 1");
+        bail!("these QEMUs take one migration: --migrations 1");
     }
     let target = args.ping.as_deref().map(resolve).transpose()?;
     let plan = SessionPlan {
@@ -148,7 +148,7 @@ pub(super) fn transport(agent: &str, psk_file: Option<&PathBuf>) -> Result<Trans
 fn resolve(host: &str) -> Result<SocketAddr> {
     (host, 0)
         .to_socket_addrs()
-        .with_context(|| format!("--ping '{host}' is no address and no known name"))?
+        .with_context(|| format!("--ping '{host}': not an address, and not a name that can be resolved"))?
         .next()
         .with_context(|| format!("--ping '{host}' has no address"))
 }

@@ -190,7 +190,7 @@ fn parse_size(text: &str) -> Result<(u16, u16), String> {
     text.split_once('x')
         .and_then(|(c, r)| Some((c.parse().ok()?, r.parse().ok()?)))
         .filter(|(c, r)| (1..=500).contains(c) && (1..=500).contains(r))
-        .ok_or_else(|| format!("'{text}' is not a size: write columns x rows, for instance 120x40"))
+        .ok_or_else(|| format!("invalid size '{text}': expected columns x rows, for instance 120x40"))
 }
 /// The session's name; a simulated one says so.
 fn title(header: &crate::event::Header) -> Option<String> {

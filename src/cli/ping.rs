@@ -39,7 +39,7 @@ pub struct Args {
     /// Distance of the probes
     #[arg(short, long, value_name = "TIME", default_value = "50ms", value_parser = duration)]
     interval: Duration,
-    /// Stop after so many slots
+    /// Stop after this many slots
     #[arg(short, long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Stop after so long

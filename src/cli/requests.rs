@@ -101,7 +101,7 @@ impl Requests {
     ) -> Result<(), String> {
         for rate in [from, to] {
             if !(rate.is_finite() && (0.0..=MAX_RATE).contains(&rate)) {
-                return Err(format!("there is no RATE of {rate} pages/s: it is 0 to 1,000,000,000"));
+                return Err(format!("invalid RATE {rate} pages/s: expected 0 to 1,000,000,000"));
             }
         }
         if over.is_zero() {

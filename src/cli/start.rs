@@ -42,7 +42,7 @@ pub(super) fn run() -> Result<ExitCode> {
     let command = Settings::find(&[])?.as_defaults(Cli::command());
     // The settings of a lab: those of the screen are among them.
     let matches = command.try_get_matches_from(["blackout", "lab"])?;
-    let lab = matches.subcommand_matches("lab").context("'lab' is no command")?;
+    let lab = matches.subcommand_matches("lab").context("the command 'lab' is missing")?;
     let options = ScreenArgs::from_arg_matches(lab)?.options()?;
     let memory = lab.get_one::<u64>("memory").copied().unwrap_or(256 << 20);
     let folder = place::sessions_dir();
@@ -187,7 +187,9 @@ fn check(choice: &Choice) -> Result<(), Wrong> {
 fn address(text: &str) -> Result<(), String> {
     let fits = |c: char| c.is_alphanumeric() || "-._:%".contains(c);
     if text.starts_with('-') || !text.chars().all(fits) {
-        return Err(format!("'{text}' is no address and no name: write for instance 192.0.2.10 or vm.example.org"));
+        return Err(format!(
+            "invalid address '{text}': expected an IP address or a name, for instance 192.0.2.10 or vm.example.org"
+        ));
     }
     Ok(())
 }
@@ -200,7 +202,7 @@ fn monitors(name: &str, text: &str) -> Result<(), String> {
         let shown = path.display();
         match fs::metadata(&path) {
             Ok(found) if found.file_type().is_socket() => {}
-            Ok(_) => return Err(format!("{shown} is no socket; name the one given to QEMU with -qmp")),
+            Ok(_) => return Err(format!("{shown} is not a socket; name the one given to QEMU with -qmp")),
             Err(e) => {
                 return Err(format!("{shown}: {e}; QEMU makes it with -qmp unix:{shown},server=on,wait=off"));
             }
@@ -214,7 +216,7 @@ fn uri(text: &str) -> Result<(), String> {
     if SCHEMES.iter().any(|scheme| text.starts_with(scheme) && text.len() > scheme.len()) {
         return Ok(());
     }
-    Err(format!("'{text}' is no URI of a migration: write for instance tcp:127.0.0.1:4444 or unix:/run/move.sock"))
+    Err(format!("invalid migration URI '{text}': expected for instance tcp:127.0.0.1:4444 or unix:/run/move.sock"))
 }
 
 /// The agent and its key: the field that is wrong, and why.
@@ -279,8 +281,8 @@ mod tests {
     fn what_will_not_do_is_told_at_its_field() {
         assert_eq!(check(&form(Asks::Watch, &["vm.example.org"])), Ok(()));
         assert_eq!(check(&form(Asks::Watch, &["::1"])), Ok(()));
-        assert!(fault(Asks::Watch, &["-f"]).1.contains("'-f' is no address"));
-        assert!(fault(Asks::Watch, &["a b"]).1.contains("write for instance"));
+        assert!(fault(Asks::Watch, &["-f"]).1.contains("invalid address '-f'"));
+        assert!(fault(Asks::Watch, &["a b"]).1.contains("for instance"));
         assert!(fault(Asks::Replay, &["/no/such"]).1.contains("/no/such: cannot be read"));
 
         let dir = tempfile::tempdir().unwrap();
@@ -299,9 +301,9 @@ mod tests {
         let cases = [
             (0, "nonsense", "neither a path"),
             (0, &none, "QEMU makes it with -qmp"),
-            (1, &file, "is no socket"),
-            (2, "127.0.0.1:4444", "is no URI of a migration"),
-            (3, "a;b", "is no address"),
+            (1, &file, "is not a socket"),
+            (2, "127.0.0.1:4444", "invalid migration URI"),
+            (3, "a;b", "invalid address"),
             (4, "192.0.2.10", "has no port"),
             (4, "ssh:-oProxyCommand=x", "ssh:root@"),
             (5, "/some/key", "no agent that has it"),

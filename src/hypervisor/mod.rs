@@ -86,7 +86,7 @@ pub enum HvError {
         why: String,
     },
     /// The value cannot be used.
-    #[error("'{value}' is no value for '{name}': {hint}")]
+    #[error("invalid value '{value}' for '{name}': {hint}")]
     BadValue {
         /// The parameter.
         name: String,

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::{Observation, nearest};
 use crate::event::{MigrationSettings, Phase, StopPolicy, StopRule, Then};
+use crate::text::visible;
 use crate::units::{PAGE_BYTES, parse_duration};
 
 /// Pre-copy rounds of Xen 3.4 (`DEF_MAX_ITERS` in `tools/libxc/xc_domain_save.c`).
@@ -30,12 +31,12 @@ pub const TIMEOUT: Duration = Duration::from_secs(15);
 pub const PRESETS: [&str; 3] = ["xen-3.4", "none", "timeout"];
 const KEYS: [&str; 5] = ["remaining", "rounds", "ram", "after", "then"];
 const ACTIONS: [&str; 4] = ["stop-and-copy", "post-copy", "cancel", "auto-converge"];
-const EXAMPLE: &str = "write a preset (xen-3.4, none, timeout=15s) or rules such as \
+const EXAMPLE: &str = "a preset (xen-3.4, none, timeout=15s) or rules such as \
                        rounds=10,ram=2.5,after=15s,remaining=50,then=stop-and-copy";
 
-/// Text that is no stop policy.
+/// Text that cannot be read as a stop policy.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("'{text}' is not a stop policy: {why}; {EXAMPLE}")]
+#[error("invalid stop policy '{}': {}; expected {EXAMPLE}", visible(text), visible(why))]
 pub struct PolicyError {
     /// The text as given.
     pub text: String,
@@ -231,13 +232,15 @@ fn rule(p: &mut StopPolicy, word: &str, value: Option<&str>) -> Result<(), Strin
         return Err(format!("'{word}' needs a value, as in {word}={}", example(word)));
     };
     let whole =
-        || value.replace('_', "").parse::<u64>().map_err(|_| format!("'{value}' is no whole number for '{word}'"));
+        || value.replace('_', "").parse::<u64>().map_err(|_| format!("'{word}' takes a whole number, not '{value}'"));
     match word {
         "remaining" => p.remaining_pages_below = Some(whole()?),
         "rounds" => p.rounds = Some(whole()?),
         "ram" => match value.trim_end_matches(['x', 'X']).parse::<f64>() {
             Ok(f) if f.is_finite() && f > 0.0 => p.ram_factor = Some(f),
-            _ => return Err(format!("'{value}' is no positive number for 'ram' (times the guest's RAM)")),
+            _ => {
+                return Err(format!("'ram' takes a positive number (times the guest's RAM), not '{value}'"));
+            }
         },
         "after" => p.after_ns = Some(nanos(parse_duration(value).map_err(|e| e.to_string())?)),
         _ => {
@@ -362,9 +365,9 @@ mod tests {
             ("round=10", "did you mean 'rounds'?"),
             ("rounds=10,then=postcopy", "did you mean 'then=post-copy'?"),
             ("timeout=15", "no unit"),
-            ("rounds=-1", "'-1' is no whole number"),
-            ("ram=0", "no positive number"),
-            ("ram=nan", "no positive number"),
+            ("rounds=-1", "'rounds' takes a whole number"),
+            ("ram=0", "takes a positive number"),
+            ("ram=nan", "takes a positive number"),
             ("rounds=", "needs a value"),
             ("rounds", "rounds=10"),
             ("then=cancel", "no rule that could fire"),

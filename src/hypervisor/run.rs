@@ -166,7 +166,7 @@ impl Run<'_> {
             tokio::select! {
                 biased;
                 changed = self.seen.changed() => if changed.is_err() {
-                    return MigrationEnd::Failed { why: "nobody watches the migration any more".into() };
+                    return MigrationEnd::Failed { why: "the driver has stopped watching the migration".into() };
                 },
                 command = commands.recv(), if listening => match command {
                     Some(c) => self.obey(c).await,
@@ -194,7 +194,7 @@ impl Run<'_> {
                 return Some(match self.failure.take() {
                     Some(why) => MigrationEnd::Failed { why },
                     None => MigrationEnd::Cancelled {
-                        by: self.cancelled_by.take().unwrap_or_else(|| "somebody else".into()),
+                        by: self.cancelled_by.take().unwrap_or_else(|| "another client".into()),
                     },
                 });
             }

@@ -67,9 +67,9 @@ impl LoadArgs {
 pub fn parse_percent(text: &str) -> Result<f64, ParseError> {
     let fail = |why: &str| ParseError {
         text: text.into(),
-        what: "a percentage",
+        what: "percentage",
         why: why.into(),
-        hint: "write a number from 0 to 100, for instance 40 or 12.5%",
+        hint: "a number from 0 to 100, for instance 40 or 12.5%",
     };
     let digits = text.trim().strip_suffix('%').unwrap_or(text.trim()).trim_end();
     match digits.parse::<f64>() {
@@ -92,9 +92,9 @@ fn parse_rate_or_max(text: &str) -> Result<f64, ParseError> {
 pub fn parse_pattern(text: &str) -> Result<Pattern, ParseError> {
     Pattern::ALL.into_iter().find(|p| p.name() == text.trim()).ok_or_else(|| ParseError {
         text: text.into(),
-        what: "a pattern",
-        why: "there is no such pattern".into(),
-        hint: "write cyclic, random or hotspot",
+        what: "pattern",
+        why: "it is unknown".into(),
+        hint: "cyclic, random or hotspot",
     })
 }
 

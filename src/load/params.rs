@@ -193,7 +193,7 @@ impl LoadSettings {
             return Err(out_of_range("FILL", self.fill_pct, "a FILL is 0 to 100 %"));
         }
         if self.wset_bytes > 1 << 60 {
-            return Err(out_of_range("WSET", self.wset_bytes, "no machine has so much memory"));
+            return Err(out_of_range("WSET", self.wset_bytes, "no machine has that much memory"));
         }
         self.dirty.check()?;
         self.wset_bytes = self.wset_bytes.next_multiple_of(PAGE_BYTES);

@@ -9,7 +9,7 @@ use crate::units::{ParseError, parse_duration, parse_rate};
 use super::params::{DEFAULT_PERIOD, MAX_RATE};
 
 /// How to write a ramp.
-const HINT: &str = "write for instance '2000..12000/20s', '2000 to 12000 in 20s' or, from the RATE there is, \
+const HINT: &str = "for instance '2000..12000/20s', '2000 to 12000 in 20s' or, from the RATE there is, \
                     'to 12000 in 20s'";
 
 /// A ramp as asked for.
@@ -30,7 +30,7 @@ pub struct RampSpec {
 /// When a RATE is no number from 0 to [`MAX_RATE`], the time is no positive duration with its unit,
 /// or one of them is missing.
 pub fn parse(text: &str) -> Result<RampSpec, ParseError> {
-    let fail = |why: String| ParseError { text: text.into(), what: "a ramp", why, hint: HINT };
+    let fail = |why: String| ParseError { text: text.into(), what: "ramp", why, hint: HINT };
     if text.contains("...") {
         return Err(fail("'...' is neither '..' nor a number".into()));
     }

@@ -73,7 +73,7 @@ pub(crate) fn whereabouts(m: &Migration) -> String {
         }
         (_, Some((_, _, host))) => format!("the guest runs at {host}"),
         (Some((t, _, host)), None) => {
-            format!("the guest stands still at {host} since {}: nobody saw it run again", since(*t))
+            format!("the guest stands still at {host} since {}: it was not seen to run again", since(*t))
         }
         (None, None) if matches!(m.ended, Some((_, MigrationEnd::Done))) => {
             "neither the guest's stop nor its resume was seen".to_owned()
@@ -167,7 +167,7 @@ mod tests {
         (m.resumed, m.unanswered) = (None, None);
         assert_eq!(
             whereabouts(&m),
-            "the guest stands still at a since 14.2 s after the start: nobody saw it run again"
+            "the guest stands still at a since 14.2 s after the start: it was not seen to run again"
         );
         m.stopped = None;
         m.ended = Some((SETTLED, MigrationEnd::Cancelled { by: "the operator".into() }));

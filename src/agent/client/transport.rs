@@ -115,7 +115,7 @@ impl Transport {
 }
 
 fn open_tcp(addr: &str, psk: &Psk, timeout: Duration, dead_after: Duration) -> Result<Opened, Failure> {
-    let addrs = addr.to_socket_addrs().map_err(|e| Failure::passing(format!("'{addr}' is no address: {e}")))?;
+    let addrs = addr.to_socket_addrs().map_err(|e| Failure::passing(format!("invalid address '{addr}': {e}")))?;
     let mut failure = Failure::passing(format!("'{addr}' has no address"));
     let mut connected = None;
     for one in addrs {

@@ -80,7 +80,7 @@ fn open(stream: &TcpStream, psk: &Psk) -> Result<(Receiver, Sender, u64), String
 fn greet(receiver: &mut Receiver, sender: &mut Sender) -> Result<u64, LinkError> {
     let error = match receiver.receive_first::<ToAgent>() {
         Ok(ToAgent::Hello(hello)) => return Ok(hello.controller),
-        Ok(_) => LinkError::Protocol(ProtocolError::Malformed("the first message is no hello".into())),
+        Ok(_) => LinkError::Protocol(ProtocolError::Malformed("the first message is not a hello".into())),
         Err(e) => e,
     };
     if let LinkError::Protocol(e) = &error {

@@ -191,7 +191,7 @@ async fn open(endpoint: &Endpoint) -> std::io::Result<Halves> {
 fn remedy(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::NotFound => "there is no such socket: is the QEMU running, and its monitor at this path?",
-        ErrorKind::ConnectionRefused => "nobody listens there: has the QEMU ended?",
+        ErrorKind::ConnectionRefused => "nothing listens there: has the QEMU ended?",
         ErrorKind::PermissionDenied => "run as the user who started the QEMU, or give yourself access to the socket",
         _ => "check the address and that the QEMU runs",
     }

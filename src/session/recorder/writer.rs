@@ -79,7 +79,7 @@ impl Medium for Disk {
         let file = self.file()?;
         file.sync_data()?;
         if file.metadata()?.nlink() == 0 {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "somebody deleted it"));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it was deleted"));
         }
         Ok(())
     }

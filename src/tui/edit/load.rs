@@ -104,11 +104,10 @@ pub fn type_load(
             to.dirty = hold.with_rate(from.dirty, rate).map_err(|e| e.to_string())?;
         }
         Control::Bpc => {
-            let pages: u64 = text
-                .trim()
-                .replace(['_', ','], "")
-                .parse()
-                .map_err(|_| format!("'{text}' is not a number of pages; write a whole number, for instance 90"))?;
+            let pages: u64 =
+                text.trim().replace(['_', ','], "").parse().map_err(|_| {
+                    format!("invalid number of pages '{text}': expected a whole number, for instance 90")
+                })?;
             to.dirty = from.dirty.with_bpc(pages).map_err(|e| e.to_string())?;
         }
         Control::Period => {

@@ -200,7 +200,7 @@ fn number(parameter: &Parameter, text: &str) -> Result<u64, String> {
             let digits = bare.strip_suffix(unit).unwrap_or(&bare).trim();
             digits.parse().map_err(|_| {
                 let unit = if unit.is_empty() { String::new() } else { format!(" ({unit})") };
-                format!("'{text}' is not a value for '{}'; write a whole number{unit}", parameter.name)
+                format!("invalid value '{text}' for '{}': expected a whole number{unit}", parameter.name)
             })
         }
     }

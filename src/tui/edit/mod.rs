@@ -220,7 +220,7 @@ mod tests {
         let l = load();
         let typed = |control, text| type_load(&l, control, text, None, Hold::Period);
         assert_eq!(typed(Control::Rate, "12_500").unwrap().dirty.rate_pages_per_s(), 12_500.0);
-        assert!(typed(Control::Rate, "9k/s").unwrap_err().contains("'9k/s' is not a RATE"));
+        assert!(typed(Control::Rate, "9k/s").unwrap_err().contains("invalid RATE '9k/s'"));
         assert!(typed(Control::Load, "101").is_err());
         assert!(typed(Control::Period, "0s").is_err());
         assert!(typed(Control::Bpc, "nine").unwrap_err().contains("whole number"));

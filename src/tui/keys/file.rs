@@ -50,7 +50,7 @@ pub enum KeymapError {
     },
     /// Neither a key nor a list of keys.
     #[error(
-        "keymap {file}, line {line}: {action}: write a key in quotes, or a list of them: \"m\" or [\"m\", \"F5\"]; [] is no key"
+        "keymap {file}, line {line}: {action}: write a key in quotes, or a list of them: \"m\" or [\"m\", \"F5\"]; [] takes the action off the keyboard"
     )]
     NoKeys {
         /// The file.
@@ -73,7 +73,7 @@ pub enum KeymapError {
         other: String,
     },
     /// Nobody would find the way without it.
-    #[error("keymap {file}, line {line}: {action} needs a key: without one nobody finds the way {way}")]
+    #[error("keymap {file}, line {line}: {action} needs a key: without one there is no way {way}")]
     Needed {
         /// The file.
         file: String,
@@ -200,7 +200,7 @@ mod tests {
         );
         assert_eq!(
             fault("mark = [\n\"x\",\n\"Entr\"]"),
-            "keymap k.toml, line 3: mark: 'Entr' is no key; did you mean 'Enter'?"
+            "keymap k.toml, line 3: mark: unknown key 'Entr'; did you mean 'Enter'?"
         );
         assert!(fault("mark = 3").contains("line 1: mark: write a key in quotes"));
         assert!(fault("mark = [\"x\", 3]").contains("line 1: mark: write a key in quotes"));

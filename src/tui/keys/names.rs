@@ -38,7 +38,7 @@ const MODIFIERS: &[(&str, KeyModifiers)] =
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyNameError {
     /// Nothing is called so.
-    #[error("'{0}' is no key; did you mean '{1}'?")]
+    #[error("unknown key '{0}'; did you mean '{1}'?")]
     Unknown(String, String),
     /// A character has no Shift of its own.
     #[error("'{0}': Shift is in the character already: write the character it gives, as in 'X' or '?'")]

@@ -73,7 +73,7 @@ pub fn template(map: &Keymap) -> String {
         "# Keys of blackout. What is named here takes the place of the built-in keys; what is not keeps them.\n\
          # A key in quotes or a list of them: \"m\", \",\", \"Ctrl-x\", \"Alt-x\", \"Shift-Left\", \"F5\", \"Space\",\n\
          # \"Enter\", \"Esc\", \"Tab\", \"Backspace\", \"Delete\", \"Insert\", \"Home\", \"End\", \"PgUp\", \"PgDn\", \"Up\",\n\
-         # \"Down\", \"Left\", \"Right\". [] is no key.\n",
+         # \"Down\", \"Left\", \"Right\". [] takes the action off the keyboard.\n",
     );
     for (group, bindings) in groups(map) {
         out.push_str(&format!("\n# {group}\n"));

@@ -12,7 +12,7 @@ use crate::tui::picture::Paper;
 pub enum ThemeError {
     /// None has this name.
     #[error(
-        "there is no theme '{name}', neither built in nor in {folder}; did you mean '{nearest}'? A file elsewhere is named by its path, as in --theme ./mine.toml"
+        "unknown theme '{name}': neither built in nor in {folder}; did you mean '{nearest}'? A file elsewhere is named by its path, as in --theme ./mine.toml"
     )]
     NoSuchTheme {
         /// The name.

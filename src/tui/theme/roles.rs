@@ -50,7 +50,7 @@ roles! {
     Good "good": "Something is as it should be.",
     Warn "warn": "Something to look at.",
     Error "error": "Something went wrong.",
-    Unread "unread" Error: "An error that nobody has read yet.",
+    Unread "unread" Error: "An error that has not been read yet.",
     Banner "banner": "A loud banner across the screen.",
     Simulated "simulated" Banner: "The badge of a simulated hypervisor.",
     Frozen "frozen" Simulated: "The sign that the screen stands still.",

@@ -59,7 +59,7 @@ fn lab(lab: &Lab) -> Text {
             .iter()
             .flat_map(|lack| {
                 let found = (format!("{word} {}: {}", lack.name, lack.found), role);
-                [found, (format!("mend: {}", lack.mend), Role::Value)]
+                [found, (format!("fix: {}", lack.mend), Role::Value)]
             })
             .collect()
     };
