@@ -85,7 +85,7 @@ fn tell(t: u64, mut tell: impl FnMut(u64, Body)) {
     if k.is_multiple_of(100) && within >= MIGRATE - 30 * S {
         tell(t, Body::Operator(OperatorEvent::SetLoad { id: k, to: load(k / 100 % 300) }));
     }
-    let phase = |phase, raw: &str| Body::Hypervisor(HvEvent::Phase { phase, raw: raw.to_owned() });
+    let phase = |phase, raw: &str| Body::Hypervisor(HvEvent::Phase { phase, raw: raw.to_owned(), substate: None });
     let (from, to) = if n % 2 == 1 { ("a", "b") } else { ("b", "a") };
     match within / MS {
         0 => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blackout::event::{
-    Body, Event, EventSink, Hub, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, SessionClock,
+    Body, By, Event, EventSink, Hub, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, SessionClock,
     StopPolicy, Then,
 };
 use blackout::hypervisor::qmp::{Endpoint, GuardianCommand, HostSpec, QmpDriver, QmpHost, QmpOptions, guardian};
@@ -244,7 +244,7 @@ async fn a_cancelled_migration_leaves_the_guest_running_even_when_it_was_stopped
     let helper = tokio::spawn(async move {
         tx.send(RunCommand::StopAndCopy).await.unwrap();
         view.wait_for(|v| v.running == Some(false)).await.unwrap();
-        tx.send(RunCommand::Cancel).await.unwrap();
+        tx.send(RunCommand::Cancel { by: By::Operator }).await.unwrap();
     });
     let end = bench.run(settings(100_000, "none"), rx).await;
     helper.await.unwrap();

@@ -16,7 +16,7 @@ use super::patience::{ns, until, within};
 use super::requests::Requests;
 use super::stage::Stage;
 use crate::event::{
-    Body, EventSink, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos,
+    Body, By, EventSink, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos,
     OperatorEvent, SessionClock,
 };
 use crate::hypervisor::{RunCommand, run_migration};
@@ -227,7 +227,10 @@ impl Controller {
                 self.pass_on(RunCommand::SetPolicy(to), None);
             }
             OperatorEvent::Migrate => self.fire().await,
-            OperatorEvent::Cancel => self.pass_on(RunCommand::Cancel, Some("cancel")),
+            OperatorEvent::Cancel => self.pass_on(RunCommand::Cancel { by: By::Operator }, Some("cancel")),
+            OperatorEvent::GiveUp { after_ns } => {
+                self.pass_on(RunCommand::Cancel { by: By::GiveUpAfter { limit_ns: after_ns } }, Some("cancel"));
+            }
             OperatorEvent::StopAndCopy => self.pass_on(RunCommand::StopAndCopy, Some("stop-and-copy")),
             OperatorEvent::PostCopy => self.pass_on(RunCommand::PostCopy, Some("post-copy")),
             // The load is dealt with where it is recorded; a mark is nothing but its record.
@@ -387,7 +390,7 @@ impl Controller {
             self.waiting.on(if cancel { "the migration to be cancelled" } else { "the last probes of the migration" });
             let over = async {
                 if cancel {
-                    let _ = running.commands.send(RunCommand::Cancel).await;
+                    let _ = running.commands.send(RunCommand::Cancel { by: By::Closing }).await;
                 }
                 let _ = (&mut running.task).await;
             };

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use super::patience::{pass, within};
+use super::patience::{ns, pass, within};
 use crate::event::{Level, LoadSettings, MigrationEnd, Nanos, OperatorEvent, SessionClock};
 use crate::session::{Shared, State};
 use crate::units::{show_bandwidth, show_bytes, show_duration};
@@ -71,7 +71,7 @@ pub(super) async fn drive(shared: &Shared, intents: &UnboundedSender<OperatorEve
         let settled = || wait(shared, move |s: &State| s.migrations.get(index).is_some_and(|m| m.settled.is_some()));
         if within(clock, plan.give_up_after, Duration::ZERO, settled()).await.is_none() {
             tell!("migration {}: not over after {}: cancelling it", i + 1, show_duration(plan.give_up_after));
-            send(OperatorEvent::Cancel);
+            send(OperatorEvent::GiveUp { after_ns: ns(plan.give_up_after) });
             as_asked = false;
             if within(clock, CANCELLED_WITHIN, CANCELLED_WITHIN, settled()).await.is_none() {
                 bail!("migration {} can be neither finished nor cancelled", i + 1);

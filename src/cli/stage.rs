@@ -112,12 +112,18 @@ impl Stage for LabStage {
 
     async fn after(&mut self, end: &MigrationEnd, sink: &EventSink) -> Result<()> {
         // The host that is about to be shut down is let go first: its end is no loss.
-        let leaving = if *end == MigrationEnd::Done { self.lab.source() } else { self.lab.destination() };
+        let leaving = match end {
+            MigrationEnd::Done => self.lab.source(),
+            MigrationEnd::Failed { .. } | MigrationEnd::Cancelled { .. } => self.lab.destination(),
+            // Either host may have the guest: none of them is touched.
+            MigrationEnd::Unsettled { .. } => return Ok(()),
+        };
         let leaving = leaving.map(|info| info.generation);
         self.hosts.retain(|(generation, _)| Some(*generation) != leaving);
         match end {
             MigrationEnd::Done => self.lab.flip().await?,
             MigrationEnd::Failed { .. } | MigrationEnd::Cancelled { .. } => self.lab.replace_destination().await?,
+            MigrationEnd::Unsettled { .. } => {}
         }
         self.connect(sink).await
     }

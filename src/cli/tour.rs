@@ -314,6 +314,7 @@ fn seen(m: &Migration, now: Nanos, settings: &MigrationSettings) -> Result<Seen,
     match &m.ended {
         Some((_, MigrationEnd::Done)) => {}
         Some((_, MigrationEnd::Cancelled { by })) => return Err(format!("the migration was cancelled by {by}")),
+        Some((_, MigrationEnd::Unsettled { why, .. })) => return Err(format!("the migration is unsettled: {why}")),
         Some((_, MigrationEnd::Failed { why })) => return Err(format!("the migration has failed: {why}")),
         None => return Err("the migration has not ended".to_owned()),
     }

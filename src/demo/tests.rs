@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::*;
-use crate::event::OperatorEvent;
 use crate::event::{AgentEvent, Body, Event, Hub, HvEvent, MigrationEnd, MigrationSettings, ProbeEvent, SessionClock};
+use crate::event::{By, OperatorEvent};
 use crate::event::{MigrationEvent, StopPolicy, StopRule};
 use crate::hypervisor::model::driver::{ModelDriver, ModelOptions};
 use crate::hypervisor::{RunCommand, run_migration};
@@ -361,8 +361,9 @@ fn what_somebody_asked_for_is_decided_after_it_was_asked_for() {
 #[test]
 fn a_migration_that_is_cancelled_leaves_the_guest_at_the_source() {
     let settings = MigrationSettings::default();
-    let ran =
-        migrate(200.0, Product::Qemu, 40_000, settings, |commands, _| commands.try_send(RunCommand::Cancel).unwrap());
+    let ran = migrate(200.0, Product::Qemu, 40_000, settings, |commands, _| {
+        commands.try_send(RunCommand::Cancel { by: By::Operator }).unwrap()
+    });
     assert!(matches!(ran.end, MigrationEnd::Cancelled { .. }), "{:?}", ran.end);
     assert!(!ran.events.iter().any(|e| matches!(e.ev, Body::Hypervisor(HvEvent::Stopped { .. }))));
     assert!(!ran.events.iter().any(|e| matches!(e.ev, Body::Probe(ProbeEvent::Lost { .. }))));

@@ -1,11 +1,13 @@
 //! Migrations in the same words for every hypervisor; the product's own words are kept beside them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Forecast;
+use super::{By, Forecast, Incident, Location, Nanos, Substate};
+use crate::units::{show_bytes, show_duration};
 
 /// The phases of a migration, the same for every hypervisor (design: vocabulary).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,6 +31,8 @@ pub enum Phase {
     Failed,
     /// Ended by request; the guest stays at the source.
     Cancelled,
+    /// Lost sight of: neither its end nor where the guest is could be learnt. Since schema 1.3.
+    Unsettled,
     /// A state of the product's that we do not know: treated as still running.
     Unknown,
 }
@@ -37,7 +41,7 @@ impl Phase {
     /// Whether a migration is over in this phase (or there is none).
     #[must_use]
     pub fn is_over(self) -> bool {
-        matches!(self, Self::Idle | Self::Done | Self::Failed | Self::Cancelled)
+        matches!(self, Self::Idle | Self::Done | Self::Failed | Self::Cancelled | Self::Unsettled)
     }
 
     /// The word of the vocabulary.
@@ -53,6 +57,7 @@ impl Phase {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
+            Self::Unsettled => "unsettled",
             Self::Unknown => "unknown",
         }
     }
@@ -147,6 +152,23 @@ pub enum StopRule {
         /// The rule in words, with its figure: `29 rounds`.
         words: String,
     },
+}
+
+impl StopRule {
+    /// The rule in words: `29 rounds are complete`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::RemainingPages { limit, seen } => format!("a round began with {seen} pages, fewer than {limit}"),
+            Self::Rounds { limit } => format!("{limit} rounds are complete"),
+            Self::RamFactor { limit, sent_bytes } => {
+                format!("{} sent, more than {limit} x RAM", show_bytes(*sent_bytes))
+            }
+            Self::Time { limit_ns } => format!("{} have passed", show_duration(Duration::from_nanos(*limit_ns))),
+            Self::Operator => "the operator".into(),
+            Self::Own { words } => format!("the hypervisor's own rule ({words})"),
+        }
+    }
 }
 
 /// What a migration is asked to be.
@@ -297,6 +319,26 @@ pub enum HvEvent {
         phase: Phase,
         /// The product's own word.
         raw: String,
+        /// What is out of the ordinary in it. Since schema 1.3.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        substate: Option<Substate>,
+    },
+    /// Where the guest is: told once the hosts are attached, after each migration, and whenever it was asked
+    /// for and has changed. Since schema 1.3.
+    Located {
+        /// Where it is.
+        location: Location,
+    },
+    /// Something befell the guest. Since schema 1.3.
+    Befell {
+        /// Our name for the host it is on.
+        host: String,
+        /// What.
+        what: Incident,
+        /// In the product's own words, where it says more; else empty.
+        detail: String,
+        /// The product's own time stamp.
+        at: Option<ForeignTime>,
     },
     /// A pre-copy round begins.
     Round {
@@ -330,6 +372,15 @@ pub enum MigrationEnd {
         /// By whom: the operator or a rule.
         by: String,
     },
+    /// Lost sight of: whether it succeeded, or where the guest is, could not be learnt. Since schema 1.3.
+    Unsettled {
+        /// Why nothing more is known.
+        why: String,
+        /// Where the guest was last known to be.
+        last: Location,
+        /// When that was seen, ns of the session clock; None if it was never seen anywhere.
+        seen: Option<Nanos>,
+    },
 }
 
 /// A migration as blackout drives it.
@@ -347,7 +398,27 @@ pub enum MigrationEvent {
         /// What it is asked to be.
         settings: MigrationSettings,
     },
-    /// A rule ended pre-copy.
+    /// Somebody wants it to be cancelled, stopped or changed. Whether that took effect is another fact: see
+    /// [`MigrationEvent::Ruled`], [`MigrationEvent::Refused`] and [`MigrationEvent::Ended`]. Since schema 1.3.
+    Requested {
+        /// Number of the migration.
+        n: u32,
+        /// What is wanted.
+        then: Then,
+        /// Who wants it.
+        by: By,
+    },
+    /// What was requested last is not done: the hypervisor refused it, or did not answer. Since schema 1.3.
+    Refused {
+        /// Number of the migration.
+        n: u32,
+        /// What was wanted.
+        then: Then,
+        /// Why it is not done.
+        why: String,
+    },
+    /// A rule of the policy, or the operator, had pre-copy ended: the hypervisor took the order. An order to
+    /// cancel may still come too late; then the migration ends otherwise than cancelled.
     Ruled {
         /// Number of the migration.
         n: u32,
@@ -368,7 +439,7 @@ pub enum MigrationEvent {
         /// Number of the migration, also of one that has not begun.
         n: u32,
         /// The time of the newest event it takes account of, ns: what was changed later it does not know.
-        of: super::Nanos,
+        of: Nanos,
         /// What is expected.
         forecast: Forecast,
     },

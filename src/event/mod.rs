@@ -10,6 +10,7 @@
 mod agent;
 mod clock;
 mod forecast;
+mod guest;
 mod header;
 mod load;
 mod migration;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use agent::{AgentEvent, LoadReport};
 pub use clock::SessionClock;
 pub use forecast::{Converges, Forecast, Guess, Needs, Span};
+pub use guest::{By, Incident, Location, Substate};
 pub use header::{Header, HostFacts, Versions};
 pub use load::{DirtyCycle, LoadSettings, Pattern};
 pub use migration::{
@@ -35,7 +37,7 @@ pub use sink::{EventSink, Events, Hub};
 /// Major version of the capture schema: a reader refuses a newer one.
 pub const SCHEMA_MAJOR: u32 = 1;
 /// Minor version of the capture schema: a reader skips what it does not know.
-pub const SCHEMA_MINOR: u32 = 2;
+pub const SCHEMA_MINOR: u32 = 3;
 
 /// Nanoseconds of the session clock.
 pub type Nanos = u64;

@@ -24,6 +24,11 @@ pub enum OperatorEvent {
     Migrate,
     /// Cancel the running migration.
     Cancel,
+    /// The time given with `--give-up-after` is over: cancel the running migration. Since schema 1.3.
+    GiveUp {
+        /// That time, ns since the migration began.
+        after_ns: u64,
+    },
     /// Stop the source now and let the migration finish.
     StopAndCopy,
     /// Switch the running migration to post-copy.

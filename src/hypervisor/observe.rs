@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use crate::event::{Body, EventSink, ForeignTime, HvEvent, Level, LogEvent, Nanos, Phase, Sample};
+use crate::event::{Body, EventSink, ForeignTime, HvEvent, Level, LogEvent, Nanos, Phase, Sample, Substate};
 
 /// An end of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +31,8 @@ pub struct Observation {
     pub phase: Phase,
     /// The product's own word.
     pub raw: String,
+    /// What is out of the ordinary in the phase.
+    pub substate: Option<Substate>,
     /// The pre-copy round that is running, from 1.
     pub round: Option<u64>,
     /// What remained at the first look at this round, bytes. Only this tells how much a round has
@@ -65,6 +67,7 @@ impl Default for Observation {
         Self {
             phase: Phase::Idle,
             raw: String::new(),
+            substate: None,
             round: None,
             round_remaining_bytes: None,
             sample: Sample::default(),
@@ -124,14 +127,21 @@ impl Observer {
 
     /// The migration is in `phase`, called `raw` by the product; an event only if either is new.
     pub fn phase(&self, t: Nanos, phase: Phase, raw: &str) {
+        self.phase_within(t, phase, raw, None);
+    }
+
+    /// The migration is in `phase`, called `raw` by the product, with this out of the ordinary; an event
+    /// only if any of them is new.
+    pub fn phase_within(&self, t: Nanos, phase: Phase, raw: &str, substate: Option<Substate>) {
         let is_new = {
             let o = self.tx.borrow();
-            o.phase != phase || o.raw != raw
+            o.phase != phase || o.raw != raw || o.substate != substate
         };
         if is_new {
-            self.sink.emit_at(t, Body::Hypervisor(HvEvent::Phase { phase, raw: raw.to_owned() }));
+            self.sink.emit_at(t, Body::Hypervisor(HvEvent::Phase { phase, raw: raw.to_owned(), substate }));
             self.update(|o| {
                 o.phase = phase;
+                o.substate = substate;
                 raw.clone_into(&mut o.raw);
             });
         }

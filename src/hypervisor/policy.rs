@@ -157,18 +157,7 @@ pub fn decide(
 /// A rule in words: `after 29 rounds`.
 #[must_use]
 pub fn describe(rule: &StopRule) -> String {
-    match rule {
-        StopRule::RemainingPages { limit, seen } => format!("a round began with {seen} pages, fewer than {limit}"),
-        StopRule::Rounds { limit } => format!("{limit} rounds are complete"),
-        StopRule::RamFactor { limit, sent_bytes } => {
-            format!("{} sent, more than {limit} x RAM", crate::units::show_bytes(*sent_bytes))
-        }
-        StopRule::Time { limit_ns } => {
-            format!("{} have passed", crate::units::show_duration(Duration::from_nanos(*limit_ns)))
-        }
-        StopRule::Operator => "the operator".into(),
-        StopRule::Own { words } => format!("the hypervisor's own rule ({words})"),
-    }
+    rule.words()
 }
 
 impl FromStr for StopPolicy {

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::policy::{decide, describe};
 use super::{Driver, HvError, Observation};
 use crate::event::{
-    Body, EventSink, Level, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, Phase, StopPolicy,
+    Body, By, EventSink, Level, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, Phase, StopPolicy,
     StopRule, Then,
 };
 
@@ -24,7 +24,10 @@ const NOTICE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunCommand {
     /// Give up; the guest stays at the source.
-    Cancel,
+    Cancel {
+        /// Who wants it.
+        by: By,
+    },
     /// Stop the guest now and let the migration finish.
     StopAndCopy,
     /// Run the guest at the destination now and pull the rest.
@@ -252,7 +255,7 @@ impl Run<'_> {
         let Some(rule) = decide(&self.settings.policy, now, elapsed, ram) else { return };
         self.ruled = true;
         let then = self.settings.policy.then;
-        if let Err(e) = self.end_pre_copy(rule.clone(), then).await {
+        if let Err(e) = self.end_pre_copy(By::Rule(rule.clone()), then).await {
             // The migration may have ended in the same moment; then its end says so.
             if self.seen.borrow().complete || self.seen.borrow().phase.is_over() {
                 return;
@@ -269,22 +272,34 @@ impl Run<'_> {
 
     /// Ends pre-copy and tells so, with the time of the decision. What the hypervisor refused has
     /// ended nothing, and must not stand in the result.
-    async fn end_pre_copy(&mut self, rule: StopRule, then: Then) -> Result<(), HvError> {
+    async fn end_pre_copy(&mut self, by: By, then: Then) -> Result<(), HvError> {
         // The driver's time is that of its last look: what somebody asked for was asked for after it.
-        let decided = match rule {
-            StopRule::Operator => self.now().max(self.sink.clock().now()),
-            _ => self.now(),
+        let decided = match by {
+            By::Rule(_) => self.now(),
+            _ => self.now().max(self.sink.clock().now()),
         };
-        let result = self.carry_out(&rule, then).await;
+        let n = self.n;
+        self.sink.emit_at(decided, Body::Migration(MigrationEvent::Requested { n, then, by: by.clone() }));
+        let result = self.carry_out(&by, then).await;
         self.ruled_at = decided;
+        if let Err(e) = &result {
+            let refused = MigrationEvent::Refused { n, then, why: e.to_string() };
+            self.sink.emit_at(decided.max(self.now()), Body::Migration(refused));
+        }
         // Without an answer the command may have taken effect.
-        if matches!(result, Ok(()) | Err(HvError::Silent { .. } | HvError::Lost { .. })) {
-            self.sink.emit_at(decided, Body::Migration(MigrationEvent::Ruled { n: self.n, rule, then }));
+        let taken = matches!(result, Ok(()) | Err(HvError::Silent { .. } | HvError::Lost { .. }));
+        let rule = match by {
+            By::Rule(rule) => Some(rule),
+            By::Operator => Some(StopRule::Operator),
+            By::GiveUpAfter { .. } | By::Closing | By::Another => None,
+        };
+        if let Some(rule) = rule.filter(|_| taken) {
+            self.sink.emit_at(decided, Body::Migration(MigrationEvent::Ruled { n, rule, then }));
         }
         result
     }
 
-    async fn carry_out(&mut self, rule: &StopRule, then: Then) -> Result<(), HvError> {
+    async fn carry_out(&mut self, by: &By, then: Then) -> Result<(), HvError> {
         match then {
             Then::StopAndCopy => {
                 // Owed from before the command: it may take effect although its answer is lost.
@@ -299,7 +314,7 @@ impl Run<'_> {
             Then::PostCopy => self.driver.start_post_copy().await,
             Then::AutoConverge => self.driver.start_auto_converge().await,
             Then::Cancel => {
-                self.cancelled_by = Some(describe(rule));
+                self.cancelled_by = Some(by.words());
                 self.driver.cancel().await
             }
         }
@@ -307,9 +322,10 @@ impl Run<'_> {
 
     async fn obey(&mut self, command: RunCommand) {
         let result = match command {
-            RunCommand::Cancel => self.on_request(Then::Cancel).await,
-            RunCommand::StopAndCopy => self.on_request(Then::StopAndCopy).await,
-            RunCommand::PostCopy => self.on_request(Then::PostCopy).await,
+            // What is not done of these is an event of its own.
+            RunCommand::Cancel { by } => return self.on_request(Then::Cancel, by).await,
+            RunCommand::StopAndCopy => return self.on_request(Then::StopAndCopy, By::Operator).await,
+            RunCommand::PostCopy => return self.on_request(Then::PostCopy, By::Operator).await,
             RunCommand::Tune { name, value } => {
                 let told = format!("{name} = {value}");
                 let result = self.driver.tune(&name, value).await;
@@ -344,17 +360,15 @@ impl Run<'_> {
         }
     }
 
-    async fn on_request(&mut self, then: Then) -> Result<(), HvError> {
+    async fn on_request(&mut self, then: Then, by: By) {
         if self.owed && then == Then::StopAndCopy {
-            return Ok(());
+            return;
         }
         let before = (self.cancelled_by.clone(), self.ruled);
-        let result = self.end_pre_copy(StopRule::Operator, then).await;
-        match &result {
+        match self.end_pre_copy(by, then).await {
             Ok(()) => self.ruled = true,
             Err(_) => (self.cancelled_by, self.ruled) = before,
         }
-        result
     }
 
     /// Whoever stops the guest must make sure it runs again. The second value says whether the

@@ -2,12 +2,14 @@
 
 use super::outcomes::{OUTCOMES, Outcomes, Placed};
 use super::remark;
-use super::state::{CAPTIONS, HostState, Migration, Outcome, PhaseSpan, ProbeState, REPORTS, Ramp, State};
+use super::state::{
+    Befallen, CAPTIONS, HostState, Migration, Outcome, PhaseSpan, ProbeState, REPORTS, Ramp, Request, State,
+};
 use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn};
 use crate::chunked::Chunked;
 use crate::event::{
-    AgentEvent, Body, Class, Event, Header, HvEvent, LabEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos,
-    OperatorEvent, Phase, ProbeEvent, SessionEvent,
+    AgentEvent, Body, By, Class, Event, Header, HvEvent, LabEvent, Location, MigrationEnd, MigrationEvent,
+    MigrationSettings, Nanos, OperatorEvent, Phase, ProbeEvent, SessionEvent, StopRule, Substate,
 };
 
 /// Heartbeats kept: 22 minutes at 10 ms.
@@ -21,6 +23,8 @@ const LEAD: Nanos = 60_000_000_000;
 const SAMPLES: usize = 1 << 15;
 /// Rounds kept of one migration.
 const ROUNDS: usize = 1 << 16;
+/// Requests, and things that befell the guest, kept of one migration.
+const REQUESTS: usize = 256;
 /// Lines of the event log kept.
 const LOG_LINES: usize = 4_000;
 /// Marks kept.
@@ -136,6 +140,7 @@ impl State {
             }
             OperatorEvent::Migrate
             | OperatorEvent::Cancel
+            | OperatorEvent::GiveUp { .. }
             | OperatorEvent::StopAndCopy
             | OperatorEvent::PostCopy
             | OperatorEvent::Quit => {}
@@ -242,10 +247,28 @@ impl State {
                 state.lost = Some(why.clone());
                 state.running = None;
                 state.cpu_pct = None;
+                if self.guest.as_ref().is_some_and(|(_, l)| l.host() == Some(host)) {
+                    let why = format!("host '{host}', where it was, is lost");
+                    self.guest = Some((t, Location::Unknown { why }));
+                }
             }
             HvEvent::Raw { .. } => {}
+            HvEvent::Located { location } => {
+                if self.guest.as_ref().is_none_or(|(_, l)| l != location) {
+                    self.guest = Some((t, location.clone()));
+                }
+            }
+            HvEvent::Befell { host, what, detail, at: _ } => {
+                if let Some(m) = self.unsettled_mut().filter(|m| m.befell.len() < REQUESTS) {
+                    m.befell.push(Befallen { t, host: host.clone(), what: *what, detail: detail.clone() });
+                }
+            }
             HvEvent::Stopped { host, at } => {
                 self.host(host).running = Some(false);
+                // The source's stop may be handed over after the destination's resume.
+                if self.guest.as_ref().is_none_or(|(_, l)| l.host().is_none_or(|at| at == host)) {
+                    self.guest = Some((t, Location::At { host: host.clone(), running: false }));
+                }
                 if let Some(m) = self.unsettled_mut().filter(|m| m.from == *host) {
                     // Stopped once more after it went on at the source: that stop is the one.
                     let went_on = m.resumed.as_ref().is_some_and(|r| r.2 == m.from);
@@ -259,6 +282,7 @@ impl State {
             }
             HvEvent::Resumed { host, at } => {
                 self.host(host).running = Some(true);
+                self.guest = Some((t, Location::At { host: host.clone(), running: true }));
                 if let Some(m) = self.unsettled_mut() {
                     // The two hosts' events may be handed over in either order, so the resume at
                     // the destination counts without a stop; one at the source needs a stop.
@@ -268,10 +292,10 @@ impl State {
                     }
                 }
             }
-            HvEvent::Phase { phase, raw } => {
+            HvEvent::Phase { phase, raw, substate } => {
                 let probed = self.is_probed();
                 if let Some(m) = self.unsettled_mut() {
-                    m.enter_or_await(t, *phase, raw, probed);
+                    m.enter_or_await(t, *phase, raw, *substate, probed);
                 }
             }
             HvEvent::Round { round, .. } => {
@@ -312,6 +336,8 @@ impl State {
                     rounds: Vec::new(),
                     samples: Chunked::new(),
                     ruled: Vec::new(),
+                    requests: Vec::new(),
+                    befell: Vec::new(),
                     stopped: None,
                     resumed: None,
                     answered: None,
@@ -320,8 +346,25 @@ impl State {
                 });
             }
             MigrationEvent::Ruled { n, rule, then } => {
-                if let Some(m) = self.numbered(*n) {
+                if let Some(m) = self.numbered(*n).filter(|m| m.ruled.len() < REQUESTS) {
+                    // Before schema 1.3 what was wanted was not told apart from what was ordered.
+                    if m.requests.last().is_none_or(|r| r.then != *then) && !matches!(rule, StopRule::Own { .. }) {
+                        let by = if *rule == StopRule::Operator { By::Operator } else { By::Rule(rule.clone()) };
+                        m.requests.push(Request { t, then: *then, by, refused: None });
+                    }
                     m.ruled.push((t, rule.clone(), *then));
+                }
+            }
+            MigrationEvent::Requested { n, then, by } => {
+                if let Some(m) = self.numbered(*n).filter(|m| m.requests.len() < REQUESTS) {
+                    m.requests.push(Request { t, then: *then, by: by.clone(), refused: None });
+                }
+            }
+            MigrationEvent::Refused { n, then, why } => {
+                if let Some(m) = self.numbered(*n)
+                    && let Some(request) = m.requests.iter_mut().rev().find(|r| r.then == *then)
+                {
+                    request.refused = Some(why.clone());
                 }
             }
             MigrationEvent::Ended { n, end } => {
@@ -332,9 +375,10 @@ impl State {
                         MigrationEnd::Done => (Phase::Done, ""),
                         MigrationEnd::Failed { why } => (Phase::Failed, why.as_str()),
                         MigrationEnd::Cancelled { by } => (Phase::Cancelled, by.as_str()),
+                        MigrationEnd::Unsettled { why, .. } => (Phase::Unsettled, why.as_str()),
                     };
                     if m.unanswered.is_none() && m.phases.last().is_none_or(|p| p.phase != phase) {
-                        m.enter_or_await(t, phase, raw, probed);
+                        m.enter_or_await(t, phase, raw, None, probed);
                     }
                     self.measure(*n, t);
                 }
@@ -351,7 +395,7 @@ impl State {
                 if let Some(m) = self.numbered(*n) {
                     m.settled = Some(t);
                     if let Some(raw) = m.unanswered.clone() {
-                        m.enter(t, Phase::Done, &raw);
+                        m.enter(t, Phase::Done, &raw, None);
                     }
                     if let Some(last) = m.phases.last_mut() {
                         last.to.get_or_insert(t);
@@ -376,7 +420,7 @@ impl State {
         m.answered = Some(t);
         if let Some(raw) = m.unanswered.take() {
             let from = m.phases.last().map_or(t, |p| p.from.max(t));
-            m.enter(from, Phase::Done, &raw);
+            m.enter(from, Phase::Done, &raw, None);
         }
     }
 
@@ -442,25 +486,25 @@ impl Migration {
 
     /// Enters a phase; but a guest that runs at the destination and has not answered yet is in
     /// `recovery`, whatever the hypervisor says.
-    fn enter_or_await(&mut self, t: Nanos, phase: Phase, raw: &str, probed: bool) {
+    fn enter_or_await(&mut self, t: Nanos, phase: Phase, raw: &str, substate: Option<Substate>, probed: bool) {
         let moved = self.resumed.as_ref().is_some_and(|r| r.2 == self.to);
         if phase == Phase::Done && probed && moved && self.answered.is_none() {
-            self.enter(t, Phase::Recovery, raw);
+            self.enter(t, Phase::Recovery, raw, None);
             self.unanswered = Some(raw.to_owned());
         } else {
-            self.enter(t, phase, raw);
+            self.enter(t, phase, raw, substate);
         }
     }
 
     /// Closes the phase that lasts and begins the next; the same phase again changes nothing.
-    fn enter(&mut self, t: Nanos, phase: Phase, raw: &str) {
+    fn enter(&mut self, t: Nanos, phase: Phase, raw: &str, substate: Option<Substate>) {
         if let Some(last) = self.phases.last_mut() {
-            if last.phase == phase && last.raw == raw {
+            if last.phase == phase && last.raw == raw && last.substate == substate {
                 return;
             }
             last.to.get_or_insert(t);
         }
-        self.phases.push(PhaseSpan { phase, raw: raw.to_owned(), from: t, to: None });
+        self.phases.push(PhaseSpan { phase, raw: raw.to_owned(), substate, from: t, to: None });
     }
 }
 
@@ -530,7 +574,7 @@ mod tests {
     fn done() -> Vec<(Nanos, Body)> {
         let settings = MigrationSettings::default();
         let began = MigrationEvent::Began { n: 1, from: "a".into(), to: "b".into(), settings };
-        let phase = |phase, raw: &str| Body::Hypervisor(HvEvent::Phase { phase, raw: raw.into() });
+        let phase = |phase, raw: &str| Body::Hypervisor(HvEvent::Phase { phase, raw: raw.into(), substate: None });
         vec![
             (100 * MS, Body::Migration(began)),
             (200 * MS, phase(Phase::PreCopy, "active")),

@@ -146,7 +146,7 @@ mod tests {
         let settings = MigrationSettings::default();
         let began = MigrationEvent::Began { n: 1, from: "a".into(), to: "b".into(), settings };
         tell(400, Body::Migration(began));
-        tell(410, Body::Hypervisor(HvEvent::Phase { phase: Phase::PreCopy, raw: "active".into() }));
+        tell(410, Body::Hypervisor(HvEvent::Phase { phase: Phase::PreCopy, raw: "active".into(), substate: None }));
         tell(420, Body::Hypervisor(HvEvent::Round { round: 1, at: None }));
         tell(700, Body::Operator(OperatorEvent::Mark { note: "here".into(), at: None }));
         for (i, t) in [900, 1000, 1100, 5000].into_iter().enumerate() {

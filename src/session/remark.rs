@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::state::{LogLine, State};
 use crate::event::{
-    AgentEvent, Body, Class, Event, HvEvent, LabEvent, Level, LoadSettings, MigrationEnd, MigrationEvent,
+    AgentEvent, Body, Class, Event, HvEvent, LabEvent, Level, LoadSettings, Location, MigrationEnd, MigrationEvent,
     OperatorEvent, ProbeEvent, SessionEvent, StopRule, Then,
 };
 use crate::units::{show_bytes, show_count, show_duration};
@@ -69,6 +69,10 @@ fn operator(state: &State, ev: &OperatorEvent) -> Option<String> {
         OperatorEvent::SetMigration { to } => format!("sets the next migration: policy {}", to.policy.name),
         OperatorEvent::Migrate => "fires a migration".to_owned(),
         OperatorEvent::Cancel => "cancels the migration".to_owned(),
+        OperatorEvent::GiveUp { after_ns } => {
+            let limit = show_duration(Duration::from_nanos(*after_ns));
+            format!("--give-up-after {limit} is over: cancels the migration")
+        }
         OperatorEvent::StopAndCopy => "stops the source to let the migration finish".to_owned(),
         OperatorEvent::PostCopy => "switches to post-copy".to_owned(),
         OperatorEvent::SetPolicy { to } => format!("sets the stop policy {}", to.name),
@@ -157,16 +161,35 @@ fn hypervisor(state: &State, ev: &HvEvent) -> Option<(Level, String, String)> {
         HvEvent::HostLost { host, why } => host_line(Level::Error, host, format!("is lost: {why}")),
         HvEvent::Stopped { host, .. } => host_line(Level::Info, host, "the guest stands still".to_owned()),
         HvEvent::Resumed { host, .. } => host_line(Level::Info, host, "the guest runs".to_owned()),
-        HvEvent::Phase { phase, raw } => {
+        HvEvent::Located { location } => {
+            if state.guest.as_ref().is_some_and(|(_, l)| l == location) {
+                return None;
+            }
+            let level = match location {
+                Location::At { .. } | Location::Moving => Level::Info,
+                Location::Both | Location::Nowhere => Level::Error,
+                Location::Unknown { .. } => Level::Warn,
+            };
+            Some((level, "migration".to_owned(), format!("the guest {}", location.words())))
+        }
+        HvEvent::Befell { host, what, detail, .. } => {
+            let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+            host_line(Level::Warn, host, format!("the guest {}{detail}", what.words()))
+        }
+        HvEvent::Phase { phase, raw, substate } => {
             let same = state
                 .unsettled()
                 .and_then(|m| m.phases.last())
-                .is_some_and(|last| last.phase == *phase && last.raw == *raw);
+                .is_some_and(|last| last.phase == *phase && last.raw == *raw && last.substate == *substate);
             if same {
                 return None;
             }
-            let text =
-                if raw == phase.word() { format!("phase {raw}") } else { format!("phase {} ({raw})", phase.word()) };
+            let within = substate.map(|s| format!(", {}", s.word())).unwrap_or_default();
+            let text = if raw == phase.word() {
+                format!("phase {raw}{within}")
+            } else {
+                format!("phase {}{within} ({raw})", phase.word())
+            };
             let level = if *phase == crate::event::Phase::Failed { Level::Error } else { Level::Info };
             Some((level, "migration".to_owned(), text))
         }
@@ -187,7 +210,13 @@ fn migration(ev: &MigrationEvent) -> Option<(Level, String)> {
             MigrationEnd::Done => (Level::Info, format!("#{n} is done")),
             MigrationEnd::Failed { why } => (Level::Error, format!("#{n} failed: {why}")),
             MigrationEnd::Cancelled { by } => (Level::Warn, format!("#{n} was cancelled by {by}")),
+            MigrationEnd::Unsettled { why, last, .. } => {
+                (Level::Error, format!("#{n} is unsettled: {why}; last seen, the guest {}", last.words()))
+            }
         },
+        // Who asks says so by itself, and what is ordered has a line of its own.
+        MigrationEvent::Requested { .. } => return None,
+        MigrationEvent::Refused { n, then, why } => (Level::Error, format!("#{n}: {} is not done: {why}", then.word())),
         // It stands on the screen; in the log it would be one line a second.
         MigrationEvent::Forecast { .. } => return None,
         MigrationEvent::Settled { n } => (Level::Info, format!("#{n} is settled: its result is final")),
@@ -211,7 +240,7 @@ fn then_words(then: Then) -> &'static str {
     match then {
         Then::StopAndCopy => "the source is stopped",
         Then::PostCopy => "it goes on as post-copy",
-        Then::Cancel => "it is cancelled",
+        Then::Cancel => "it is to be cancelled",
         Then::AutoConverge => "the guest is throttled",
     }
 }

@@ -81,6 +81,7 @@ pub fn row(m: &Migration, now: Nanos) -> Row {
             Some((_, MigrationEnd::Done)) => "done",
             Some((_, MigrationEnd::Failed { .. })) => "failed",
             Some((_, MigrationEnd::Cancelled { .. })) => "cancelled",
+            Some((_, MigrationEnd::Unsettled { .. })) => "unsettled",
             None => "unfinished",
         },
         rule: m.ruled.last().map(|(_, rule, then)| format!("{}, {}", after(m, rule), then.word())),
@@ -146,6 +147,9 @@ fn course(m: &Migration) -> String {
         None => "has not ended in this capture".to_owned(),
         Some((_, MigrationEnd::Failed { why })) => format!("failed: {why}"),
         Some((_, MigrationEnd::Cancelled { by })) => format!("cancelled by {by}{}", rounds_words()),
+        Some((_, MigrationEnd::Unsettled { why, last, .. })) => {
+            format!("unsettled: {why}; last seen, the guest {}", last.words())
+        }
         Some((_, MigrationEnd::Done)) => match m.ruled.last() {
             None => format!("converged{}", rounds_words()),
             Some((_, rule @ StopRule::RemainingPages { .. }, _)) => {

@@ -6,8 +6,8 @@ use super::trail::Trail;
 pub use crate::analysis::downtime::Outcome;
 use crate::chunked::Chunked;
 use crate::event::{
-    Capabilities, Class, Forecast, ForeignTime, Header, HostEvent, Level, LoadReport, LoadSettings, MigrationEnd,
-    MigrationSettings, Nanos, Phase, ProbeSpec, Sample, StopRule, Then,
+    By, Capabilities, Class, Forecast, ForeignTime, Header, HostEvent, Incident, Level, LoadReport, LoadSettings,
+    Location, MigrationEnd, MigrationSettings, Nanos, Phase, ProbeSpec, Sample, StopRule, Substate, Then,
 };
 use std::collections::BTreeMap;
 
@@ -39,6 +39,8 @@ pub struct State {
     pub heartbeats: Chunked<(Nanos, u64, u64)>,
     /// Hypervisor hosts by name.
     pub hosts: BTreeMap<String, HostState>,
+    /// Where the guest is, and since when that is known, ns; None until anything is known of it.
+    pub guest: Option<(Nanos, Location)>,
     /// Settings for the next migration, once chosen.
     pub next: Option<MigrationSettings>,
     /// The newest forecast of a migration that has not begun: (ns, its number, what is expected). None
@@ -160,10 +162,38 @@ pub struct PhaseSpan {
     pub phase: Phase,
     /// The product's own word.
     pub raw: String,
+    /// What is out of the ordinary in it.
+    pub substate: Option<Substate>,
     /// From, ns.
     pub from: Nanos,
     /// To, ns; None while it lasts.
     pub to: Option<Nanos>,
+}
+
+/// Something that was wanted of a running migration. That it was wanted is not that it took effect.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// When, ns.
+    pub t: Nanos,
+    /// What.
+    pub then: Then,
+    /// Who wanted it.
+    pub by: By,
+    /// Why it is not done, if the hypervisor refused it or did not answer.
+    pub refused: Option<String>,
+}
+
+/// Something that befell the guest during a migration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Befallen {
+    /// When, ns.
+    pub t: Nanos,
+    /// The host it was on.
+    pub host: String,
+    /// What.
+    pub what: Incident,
+    /// In the product's own words; may be empty.
+    pub detail: String,
 }
 
 /// One migration of the session.
@@ -198,8 +228,12 @@ pub struct Migration {
     pub rounds: Vec<(Nanos, u64)>,
     /// Samples in order.
     pub samples: Chunked<(Nanos, Sample)>,
-    /// Rules that fired: (ns, rule, what was done).
+    /// Rules that fired: (ns, rule, what was ordered). See [`Migration::ended_by`] for what took effect.
     pub ruled: Vec<(Nanos, StopRule, Then)>,
+    /// What was wanted of it while it ran, oldest first.
+    pub requests: Vec<Request>,
+    /// What befell the guest while it ran and until it was settled, oldest first.
+    pub befell: Vec<Befallen>,
     /// Guest stopped: (ns of our clock, by the product's clock, host).
     pub stopped: Option<(Nanos, Option<ForeignTime>, String)>,
     /// Guest running again: (ns of our clock, by the product's clock, host).
@@ -291,6 +325,23 @@ impl Migration {
     #[must_use]
     pub fn is_done(&self) -> bool {
         matches!(self.ended, Some((_, MigrationEnd::Done)))
+    }
+
+    /// The rule that ended pre-copy, when, and how, as far as it took effect: an order to cancel that came
+    /// too late ended nothing.
+    #[must_use]
+    pub fn ended_by(&self) -> Option<&(Nanos, StopRule, Then)> {
+        let cancelled =
+            matches!(self.ended, None | Some((_, MigrationEnd::Cancelled { .. } | MigrationEnd::Failed { .. })));
+        self.ruled.iter().rev().find(|(_, _, then)| *then != Then::Cancel || cancelled)
+    }
+
+    /// The request to cancel that was made last and did not take effect, once it has ended.
+    #[must_use]
+    pub fn cancelled_in_vain(&self) -> Option<&Request> {
+        let (_, end) = self.ended.as_ref()?;
+        let in_vain = !matches!(end, MigrationEnd::Cancelled { .. });
+        self.requests.iter().rev().find(|r| in_vain && r.then == Then::Cancel)
     }
 
     /// The five downtimes once they are final: late probes may still change them before.

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::event::{
-    AgentEvent, Body, Capabilities, Class, Converges, DirtyCycle, Engine, Event, Forecast, ForeignTime, Guess, Header,
-    HostEvent, HostFacts, HvEvent, LabEvent, Level, LoadReport, LoadSettings, LogEvent, MigrationEnd, MigrationEvent,
-    MigrationSettings, Nanos, Needs, OperatorEvent, Parameter, Pattern, Phase, ProbeEvent, ProbeKind, ProbeSpec,
-    Sample, SessionEvent, Span, StopPolicy, StopRule, Then, Versions,
+    AgentEvent, Body, By, Capabilities, Class, Converges, DirtyCycle, Engine, Event, Forecast, ForeignTime, Guess,
+    Header, HostEvent, HostFacts, HvEvent, Incident, LabEvent, Level, LoadReport, LoadSettings, Location, LogEvent,
+    MigrationEnd, MigrationEvent, MigrationSettings, Nanos, Needs, OperatorEvent, Parameter, Pattern, Phase,
+    ProbeEvent, ProbeKind, ProbeSpec, Sample, SessionEvent, Span, StopPolicy, StopRule, Substate, Then, Versions,
 };
 
 pub(crate) fn header() -> Header {
@@ -228,9 +228,26 @@ fn hypervisor() -> BoxedStrategy<HvEvent> {
         }),
         (text(), at()).prop_map(|(host, at)| HvEvent::Stopped { host, at }),
         (text(), at()).prop_map(|(host, at)| HvEvent::Resumed { host, at }),
-        (phase, text()).prop_map(|(phase, raw)| HvEvent::Phase { phase, raw }),
+        (phase, text(), any::<bool>()).prop_map(|(phase, raw, paused)| {
+            let substate = paused.then_some(Substate::Paused);
+            HvEvent::Phase { phase, raw, substate }
+        }),
+        location().prop_map(|location| HvEvent::Located { location }),
+        (text(), text(), at())
+            .prop_map(|(host, detail, at)| { HvEvent::Befell { host, what: Incident::Panicked, detail, at } }),
         (any::<u64>(), at()).prop_map(|(round, at)| HvEvent::Round { round, at }),
         (sample(), value()).prop_map(|(sample, raw)| HvEvent::Sample { sample, raw }),
+    ]
+    .boxed()
+}
+
+fn location() -> BoxedStrategy<Location> {
+    prop_oneof![
+        (text(), any::<bool>()).prop_map(|(host, running)| Location::At { host, running }),
+        Just(Location::Both),
+        Just(Location::Nowhere),
+        Just(Location::Moving),
+        text().prop_map(|why| Location::Unknown { why }),
     ]
     .boxed()
 }
@@ -277,6 +294,18 @@ fn migration() -> BoxedStrategy<MigrationEvent> {
         Just(MigrationEnd::Done),
         text().prop_map(|why| MigrationEnd::Failed { why }),
         text().prop_map(|by| MigrationEnd::Cancelled { by }),
+        (text(), location(), any::<Option<u64>>()).prop_map(|(why, last, seen)| MigrationEnd::Unsettled {
+            why,
+            last,
+            seen
+        }),
+    ];
+    let by = prop_oneof![
+        Just(By::Operator),
+        any::<u64>().prop_map(|limit| By::Rule(StopRule::Rounds { limit })),
+        any::<u64>().prop_map(|limit_ns| By::GiveUpAfter { limit_ns }),
+        Just(By::Closing),
+        Just(By::Another),
     ];
     prop_oneof![
         (1_u32..4, text(), text(), settings()).prop_map(|(n, from, to, settings)| MigrationEvent::Began {
@@ -286,6 +315,8 @@ fn migration() -> BoxedStrategy<MigrationEvent> {
             settings
         }),
         (1_u32..4, rule, then()).prop_map(|(n, rule, then)| MigrationEvent::Ruled { n, rule, then }),
+        (1_u32..4, then(), by).prop_map(|(n, then, by)| MigrationEvent::Requested { n, then, by }),
+        (1_u32..4, then(), text()).prop_map(|(n, then, why)| MigrationEvent::Refused { n, then, why }),
         (1_u32..4, end).prop_map(|(n, end)| MigrationEvent::Ended { n, end }),
         (1_u32..4).prop_map(|n| MigrationEvent::Settled { n }),
         (1_u32..4, any::<u32>(), forecast()).prop_map(|(n, of, forecast)| MigrationEvent::Forecast {
@@ -308,6 +339,7 @@ fn body() -> BoxedStrategy<Body> {
         }),
         Just(OperatorEvent::RampEnd),
         Just(OperatorEvent::Migrate),
+        any::<u64>().prop_map(|after_ns| OperatorEvent::GiveUp { after_ns }),
         Just(OperatorEvent::Quit),
     ];
     let session = prop_oneof![

@@ -108,7 +108,7 @@ impl Ctx<'_> {
             Phase::Done => Role::PhaseDone,
             Phase::Failed => Role::PhaseFailed,
             Phase::Cancelled => Role::PhaseCancelled,
-            Phase::Unknown => Role::PhaseUnknown,
+            Phase::Unknown | Phase::Unsettled => Role::PhaseUnknown,
         })
     }
 

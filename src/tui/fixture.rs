@@ -87,6 +87,7 @@ pub(crate) fn idle(now: Nanos) -> State {
         let host = HostState { version: "QEMU 10.0.2".into(), running: Some(running), ..HostState::default() };
         s.hosts.insert(name.into(), host);
     }
+    s.guest = Some((0, Location::At { host: "a".into(), running: true }));
     s.next = Some(settings());
     let rate = if now >= 5 * S { 9000.0 } else { 2000.0 };
     let (id, at) = if now >= 5 * S { (2, 5 * S) } else { (1, S) };
@@ -196,6 +197,8 @@ pub(crate) fn migrating(now: Nanos) -> State {
         rounds: vec![],
         samples: Default::default(),
         ruled: vec![],
+        requests: vec![],
+        befell: vec![],
         stopped: None,
         resumed: None,
         answered: None,
@@ -218,7 +221,7 @@ pub(crate) fn migrating(now: Nanos) -> State {
     for (i, (phase, raw, from)) in spans.into_iter().enumerate() {
         let to = spans.get(i + 1).map(|next| next.2).filter(|to| *to <= now);
         if from <= now {
-            m.phases.push(PhaseSpan { phase, raw: raw.into(), from, to });
+            m.phases.push(PhaseSpan { phase, raw: raw.into(), substate: None, from, to });
         }
     }
     // The first round copies everything; the later ones what was dirtied meanwhile.
@@ -256,6 +259,7 @@ pub(crate) fn migrating(now: Nanos) -> State {
     if now >= STOPPED {
         m.ruled.push((STOPPED, StopRule::Rounds { limit: 29 }, Then::StopAndCopy));
         m.stopped = Some((STOPPED, None, "a".into()));
+        s.guest = Some((STOPPED, Location::At { host: "a".into(), running: false }));
         log(STOPPED, Level::Warn, "policy", "29 rounds: stop-and-copy");
         log(STOPPED + 5 * MS, Level::Warn, "qmp a", "the guest stands still");
         log(STOPPED + 1300 * MS, Level::Error, "agent", "connection lost: no answer for 1.0 s");
@@ -264,6 +268,7 @@ pub(crate) fn migrating(now: Nanos) -> State {
     }
     if now >= RESUMED {
         m.resumed = Some((RESUMED, None, "b".into()));
+        s.guest = Some((RESUMED, Location::At { host: "b".into(), running: true }));
         m.ended = Some((RESUMED, MigrationEnd::Done));
         log(RESUMED, Level::Info, "qmp b", "the guest runs");
         log(ANSWERS, Level::Info, "agent", "connected again; no setting lost");

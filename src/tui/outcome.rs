@@ -59,6 +59,7 @@ pub(crate) fn end_word(m: &Migration) -> &'static str {
         Some(MigrationEnd::Done) => "done",
         Some(MigrationEnd::Failed { .. }) => "failed",
         Some(MigrationEnd::Cancelled { .. }) => "cancelled",
+        Some(MigrationEnd::Unsettled { .. }) => "unsettled",
         None => "running",
     }
 }

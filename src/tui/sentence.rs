@@ -162,6 +162,7 @@ fn running(state: &State, m: &Migration, now: Nanos) -> (Tone, String) {
         Phase::Done => (Tone::Good, "done; waiting for the guest to answer and late probes to come in".into()),
         Phase::Failed => (Tone::Bad, "the hypervisor says that it failed".into()),
         Phase::Cancelled => (Tone::Warn, "cancelled by the hypervisor".into()),
+        Phase::Unsettled => (Tone::Bad, "lost sight of: where the guest is, is not known".into()),
     }
 }
 
@@ -279,7 +280,12 @@ fn ended(state: &State, m: &Migration) -> (Tone, String) {
         Some(MigrationEnd::Cancelled { by }) => {
             (Tone::Warn, format!("migration {} cancelled by {by} after {took}{}", m.n, runs_at(state)))
         }
-        _ => {
+        Some(MigrationEnd::Unsettled { why, last, .. }) => {
+            let text =
+                format!("migration {} is unsettled after {took}: {why}; last seen, the guest {}", m.n, last.words());
+            (Tone::Bad, text)
+        }
+        Some(MigrationEnd::Done) | None => {
             let gone = m.final_downtime().and_then(best_downtime);
             let gone = match gone {
                 Some((method, d)) if d.value.is_zero() => {
@@ -295,8 +301,7 @@ fn ended(state: &State, m: &Migration) -> (Tone, String) {
 
 /// Where the guest runs, if that is known.
 fn runs_at(state: &State) -> String {
-    let at = state.hosts.iter().find(|(_, h)| h.running == Some(true) && h.lost.is_none());
-    at.map_or(String::new(), |(name, _)| format!("; the guest runs at {name}"))
+    state.guest.as_ref().map_or(String::new(), |(_, location)| format!("; the guest {}", location.words()))
 }
 
 /// The estimate to name in a sentence: what a user would have felt, else the next best.

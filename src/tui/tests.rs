@@ -398,7 +398,7 @@ prop_compose! {
         if let Some(m) = s.migrations.last_mut() {
             m.settings.bandwidth_bytes_per_s = bandwidth;
             m.rounds = rounds;
-            m.phases = phases.into_iter().map(|(phase, from, to)| PhaseSpan { phase, raw: text.clone(), from, to }).collect();
+            m.phases = phases.into_iter().map(|(phase, from, to)| PhaseSpan { phase, raw: text.clone(), substate: None, from, to }).collect();
             m.samples = samples
                 .into_iter()
                 .map(|(t, left, rate, round)| {

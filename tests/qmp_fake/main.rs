@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blackout::event::{
-    Body, Event, Hub, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, SessionClock, StopRule,
+    Body, Event, Hub, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, SessionClock, StopRule, Then,
 };
 use blackout::hypervisor::qmp::client::{Client, QmpError};
 use blackout::hypervisor::qmp::{Endpoint, QmpDriver, QmpHost, QmpOptions};
@@ -62,7 +62,7 @@ where
 
 fn phases(events: &[Event]) -> Vec<(Phase, String)> {
     let phase = |e: &Event| match &e.ev {
-        Body::Hypervisor(HvEvent::Phase { phase, raw }) => Some((*phase, raw.clone())),
+        Body::Hypervisor(HvEvent::Phase { phase, raw, .. }) => Some((*phase, raw.clone())),
         _ => None,
     };
     events.iter().filter_map(phase).collect()
@@ -157,7 +157,11 @@ async fn what_was_refused_is_not_told_as_done() {
     .await;
     assert_eq!(end, MigrationEnd::Done);
     assert!(!events.iter().any(|e| matches!(e.ev, Body::Migration(MigrationEvent::Ruled { .. }))));
-    assert!(events.iter().any(|e| matches!(&e.ev, Body::Log(l) if l.text.contains("not prepared"))));
+    let refused = |e: &Event| match &e.ev {
+        Body::Migration(MigrationEvent::Refused { then: Then::PostCopy, why, .. }) => why.contains("not prepared"),
+        _ => false,
+    };
+    assert!(events.iter().any(refused), "{events:#?}");
 }
 
 #[tokio::test]

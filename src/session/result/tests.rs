@@ -63,10 +63,10 @@ fn story() -> State {
                     settings: settings("xen-3.4"),
                 }),
             ),
-            (began + 10, hv(HvEvent::Phase { phase: Phase::Setup, raw: "setup".into() })),
-            (began + 30, hv(HvEvent::Phase { phase: Phase::PreCopy, raw: "active".into() })),
+            (began + 10, hv(HvEvent::Phase { phase: Phase::Setup, raw: "setup".into(), substate: None })),
+            (began + 30, hv(HvEvent::Phase { phase: Phase::PreCopy, raw: "active".into(), substate: None })),
             (began + 35, hv(HvEvent::Round { round: 6, at: None })),
-            (stop, hv(HvEvent::Phase { phase: Phase::StopAndCopy, raw: "device".into() })),
+            (stop, hv(HvEvent::Phase { phase: Phase::StopAndCopy, raw: "device".into(), substate: None })),
             (stop + 1, hv(HvEvent::Stopped { host: host(from), at: at(stop as i64) })),
             (resume + 1, hv(HvEvent::Resumed { host: host(to), at: at(resume as i64) })),
             (

@@ -359,7 +359,7 @@ fn end_style(ctx: &Ctx<'_>, m: &Migration) -> Style {
     ctx.style(match m.ended.as_ref().map(|(_, e)| e) {
         Some(MigrationEnd::Done) if m.unanswered.is_some() && m.settled.is_some() => Role::Error,
         Some(MigrationEnd::Done) => Role::Good,
-        Some(MigrationEnd::Failed { .. }) => Role::Error,
+        Some(MigrationEnd::Failed { .. } | MigrationEnd::Unsettled { .. }) => Role::Error,
         Some(MigrationEnd::Cancelled { .. }) | None => Role::Warn,
     })
 }

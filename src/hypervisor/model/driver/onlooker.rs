@@ -173,7 +173,7 @@ impl Onlooker {
         let raw = word(self.product, phase);
         let before = self.observer.now();
         if before.phase != phase || before.raw != raw {
-            self.emit(t, HvEvent::Phase { phase, raw: raw.to_owned() });
+            self.emit(t, HvEvent::Phase { phase, raw: raw.to_owned(), substate: None });
         }
         let begins = view.step == Step::RoundBegan;
         if begins {
