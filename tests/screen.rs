@@ -34,7 +34,11 @@ impl Terminal {
     }
 
     fn start_with(place: &Place, args: &str, environment: &[(&str, &str)]) -> Self {
-        let size = PtySize { rows: 40, cols: 120, pixel_width: 0, pixel_height: 0 };
+        Self::start_sized(place, args, environment, (120, 40))
+    }
+
+    fn start_sized(place: &Place, args: &str, environment: &[(&str, &str)], (cols, rows): (u16, u16)) -> Self {
+        let size = PtySize { rows, cols, pixel_width: 0, pixel_height: 0 };
         let pty = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(BLACKOUT);
         command.args(args.split_whitespace());
@@ -272,6 +276,85 @@ fn a_recent_session_is_one_key_away_and_has_the_persons_settings() {
     assert_eq!(code, 0, "{after}");
     let told = format!("$ blackout replay {}", session.display());
     assert!(after.contains(&told) && after.contains("capture: ") && after.contains("reply-gap"), "{after}");
+}
+
+/// The demo, once its guest runs and a migration could be fired.
+fn demo(place: &Place) -> (Terminal, std::path::PathBuf) {
+    let out = place.path("out");
+    let mut screen = Terminal::start(place, &format!("demo --out {}", out.display()));
+    let capture = place.capture();
+    screen.until("the guest", |_| happened(&capture, |body| matches!(body, Body::Agent(AgentEvent::Ack { .. }))));
+    screen.until("a frame", |t| t.shows("m migrate") || t.shows("MIGRATION"));
+    (screen, capture)
+}
+
+#[test]
+fn what_a_terminal_answers_is_no_key() {
+    let place = Place::new();
+    let (mut screen, capture) = demo(&place);
+    for answer in [
+        "\x1b]11;rgb:1e1e/1e1e/2e2e\x1b\\",
+        "\x1b]52;c;bW1tbW1tbQ==mmm\x07",
+        "\x1bP1$r0mmq\x1b\\",
+        "\x1b_Gi=31;OKmq\x1b\\",
+        "\x1b^mq\x1b\\\x1bXmq\x1b\\",
+    ] {
+        // In three parts, as a slow line delivers them.
+        for part in answer.as_bytes().chunks(answer.len().div_ceil(3)) {
+            screen.keys.write_all(part).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+    for bytes in [&b"\x9d52;c;mq\x9c"[..], b"\x90mq\x9c", b"\x1b]0;mq\x18", b"\x1b]0;mq without an end"] {
+        screen.keys.write_all(bytes).unwrap();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1_000));
+    // What is typed afterwards is heard again.
+    screen.press("?");
+    screen.until("the help", |t| t.shows("fire a migration"));
+    screen.press("xq");
+    let (code, after) = screen.end();
+    assert_eq!(code, 0, "{after}");
+    assert!(
+        !happened(&capture, |body| matches!(body, Body::Operator(OperatorEvent::Migrate))),
+        "a migration was fired"
+    );
+}
+
+#[test]
+fn a_paste_that_never_ends_keeps_neither_ctrl_c_nor_any_other_key() {
+    let place = Place::new();
+    for (wait_ms, key, fires) in [(100, "\x03", false), (1_000, "q", false), (1_000, "\x03", true)] {
+        let (mut screen, capture) = demo(&place);
+        screen.press("\x1b[200~mmmm");
+        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+        if fires {
+            screen.press("m");
+            screen.until("the migration", |_| {
+                happened(&capture, |body| matches!(body, Body::Operator(OperatorEvent::Migrate)))
+            });
+        }
+        screen.press(key);
+        let (code, after) = screen.end();
+        assert!(fires || code == 0, "{code}: {after}");
+        let fired = happened(&capture, |body| matches!(body, Body::Operator(OperatorEvent::Migrate)));
+        assert_eq!(fired, fires);
+        std::fs::remove_dir_all(place.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn a_terminal_that_does_not_know_its_size_is_drawn_on() {
+    let place = Place::new();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/over-the-jump.jsonl.gz");
+    let args = format!("replay {}", fixture.display());
+    let mut screen = Terminal::start_sized(&place, &args, &[], (0, 0));
+    screen.until("a frame", |t| t.shows("REPLAY") && t.shows("DIRTY"));
+    // Once it has a size, that counts.
+    screen.master.resize(PtySize { rows: 8, cols: 29, pixel_width: 0, pixel_height: 0 }).unwrap();
+    screen.until("the new size", |t| t.text().contains("29x8"));
+    screen.press("q");
+    assert_eq!(screen.end().0, 0);
 }
 
 #[test]

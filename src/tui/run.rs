@@ -86,6 +86,8 @@ pub struct ExitSummary {
 
 /// How soon a terminal that is still taking the last frame is looked at again.
 const BUSY: Duration = Duration::from_millis(10);
+/// Keys taken before it is looked for a signal and another frame is drawn.
+pub(super) const AT_ONCE: usize = 256;
 /// A pause of the whole process longer than this is told.
 const TELLING: Duration = Duration::from_millis(500);
 /// How long the warning before a suspension holds.
@@ -110,7 +112,7 @@ pub fn run(
     let depth = options.colours.unwrap_or_else(Depth::from_env);
     let mut view = View::new(options.theme.theme()?.at_depth(depth), options.markers);
     view.keymap = Arc::clone(&options.keymap);
-    let signals = Signals::listen(Arc::clone(&options.stop))?;
+    let signals = Signals::listen(&options.stop)?;
     let screen = Screen::open(options.mouse)?;
     let mut session =
         Session { feed, intents, view, hits: Hits::default(), frames: 0, depth, pointed: None, warned: None };
@@ -146,7 +148,7 @@ impl Session<'_> {
     fn drive(&mut self, options: &TuiOptions, screen: &Screen, signals: &Signals) -> anyhow::Result<ExitReason> {
         let mut terminal = Terminal::new(Wire::new())?;
         terminal.clear()?;
-        let input = Input::begin()?;
+        let mut input = Input::begin()?;
         let mut pace = Pace::new(options);
         // When this loop last ran, on our clock and on the session's: what lies between is a pause.
         let mut awake = (Instant::now(), self.feed.now());
@@ -196,8 +198,10 @@ impl Session<'_> {
                 Ok(event) => event,
                 Err(Gone) => return Ok(ExitReason::Gone),
             };
-            // Everything that is there is taken before the next frame.
+            // What is there is taken before the next frame, but a flood of keys keeps nobody waiting.
+            let mut taken = 0;
             while let Some(event) = happened {
+                taken += 1;
                 let effect = self.take(event, &mut pace);
                 match effect.map_or(Ok(Next::On), |effect| self.follow(effect, &mut terminal))? {
                     Next::On => {}
@@ -216,7 +220,7 @@ impl Session<'_> {
                         away = true;
                     }
                 }
-                happened = input.next(Duration::ZERO).unwrap_or(None);
+                happened = if taken < AT_ONCE { input.next(Duration::ZERO).unwrap_or(None) } else { None };
             }
             self.hand_over();
         }

@@ -49,6 +49,9 @@ pub enum KeyNameError {
     /// A terminal has nothing to send for it.
     #[error("'{0}' cannot be typed in every terminal: Ctrl goes with letters, arrows and function keys")]
     Untypable(String),
+    /// A terminal sends the same at the beginning of something longer.
+    #[error("'{0}' cannot be told from the beginning of a terminal's own messages: take another key")]
+    Begins(String),
 }
 
 /// Reads a key as a keymap file names it: `m`, `,`, `Ctrl-x`, `Alt-Left`, `Shift-Tab`, `F5`, `Space`.
@@ -80,6 +83,9 @@ pub fn parse(text: &str) -> Result<Key, KeyNameError> {
     };
     if modifiers.contains(KeyModifiers::SHIFT) {
         return Err(KeyNameError::Shifted(text.into()));
+    }
+    if modifiers == KeyModifiers::ALT && matches!(c, '[' | ']' | '\\' | '^' | '_' | 'O' | 'P' | 'X') {
+        return Err(KeyNameError::Begins(text.into()));
     }
     if !modifiers.contains(KeyModifiers::CONTROL) {
         return Ok(key);
@@ -203,6 +209,8 @@ mod tests {
         assert!(matches!(parse("Shift-x"), Err(KeyNameError::Shifted(_))));
         assert_eq!(parse("Ctrl-i"), Err(KeyNameError::Same("Ctrl-i".into(), "Tab")));
         assert!(matches!(parse("Ctrl-1"), Err(KeyNameError::Untypable(_))));
+        assert!(matches!(parse("Alt-]"), Err(KeyNameError::Begins(_))));
+        assert!(matches!(parse("Alt-O"), Err(KeyNameError::Begins(_))) && parse("Alt-o").is_ok());
     }
 
     #[test]

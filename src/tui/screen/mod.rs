@@ -1,7 +1,9 @@
 //! The terminal in raw mode on its alternate screen, put back in order on every way out.
 
+mod decode;
 pub(super) mod input;
 pub(super) mod output;
+mod sequence;
 pub(super) mod signals;
 pub(super) mod wire;
 
@@ -13,12 +15,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp};
-use ratatui::crossterm::Command;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use ratatui::crossterm::terminal::{
     EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use ratatui::crossterm::{self, Command};
+use ratatui::layout::Size;
 
 /// Whether the terminal is ours now: restored once, by whoever comes first.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -87,6 +90,19 @@ impl Drop for Screen {
     fn drop(&mut self) {
         restore();
     }
+}
+
+/// Columns and rows of the terminal. One that does not know its own size (0x0: an emulator that never
+/// said, a container's) is taken for what `COLUMNS` and `LINES` say, else for 80x24.
+pub(crate) fn size() -> std::io::Result<Size> {
+    let crossterm::terminal::WindowSize { columns: width, rows: height, .. } = crossterm::terminal::window_size()?;
+    let told = |name: &str, usual: u16| {
+        std::env::var(name).ok().and_then(|n| n.parse().ok()).filter(|n| (1..=1000).contains(n)).unwrap_or(usual)
+    };
+    Ok(Size {
+        width: if width == 0 { told("COLUMNS", 80) } else { width },
+        height: if height == 0 { told("LINES", 24) } else { height },
+    })
 }
 
 /// Whether our job has the terminal: a job in the background must neither read nor write there.

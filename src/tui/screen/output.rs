@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::os::fd::BorrowedFd;
-use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,15 +23,16 @@ fn desk() -> MutexGuard<'static, Desk> {
     DESK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Begins the thread, once.
+/// Begins the thread, once; where it cannot be had, it is tried again the next time.
 pub(super) fn begin() -> std::io::Result<()> {
-    static BEGUN: Once = Once::new();
-    let mut result = Ok(());
-    BEGUN.call_once(|| {
-        result = std::thread::Builder::new().name("tui-output".into()).spawn(write_all).map(drop);
-    });
+    static BEGUN: Mutex<bool> = Mutex::new(false);
+    let mut begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*begun {
+        std::thread::Builder::new().name("tui-output".into()).spawn(write_all)?;
+        *begun = true;
+    }
     desk().failed = false;
-    result
+    Ok(())
 }
 
 fn write_all() {

@@ -1,51 +1,30 @@
-//! Signals that concern a screen, heard on a thread of their own.
+//! Signals that concern a screen. Each only raises a flag: no thread is needed to hear it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use nix::libc::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::SigId;
+use signal_hook::low_level::unregister;
 
 /// Hears SIGTERM, SIGHUP and SIGINT, which end the screen, and SIGCONT, which gives it back its
 /// terminal, for as long as this lives.
 pub(crate) struct Signals {
     continued: Arc<AtomicBool>,
-    done: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    heard: Vec<SigId>,
 }
 
 impl Signals {
     /// Begins to listen; `stop` is raised by what ends the screen.
-    pub(crate) fn listen(stop: Arc<AtomicBool>) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .context("signals cannot be listened to")?;
-        let inside = runtime.enter();
-        let mut term = signal(SignalKind::terminate())?;
-        let mut hup = signal(SignalKind::hangup())?;
-        let mut int = signal(SignalKind::interrupt())?;
-        let mut cont = signal(SignalKind::from_raw(nix::libc::SIGCONT))?;
-        drop(inside);
-        let continued = Arc::new(AtomicBool::new(false));
-        let goes_on = Arc::clone(&continued);
-        let (done, mut over) = oneshot::channel::<()>();
-        let thread = std::thread::Builder::new().name("tui-signals".into()).spawn(move || {
-            runtime.block_on(async move {
-                loop {
-                    tokio::select! {
-                        _ = term.recv() => stop.store(true, Ordering::Relaxed),
-                        _ = hup.recv() => stop.store(true, Ordering::Relaxed),
-                        _ = int.recv() => stop.store(true, Ordering::Relaxed),
-                        _ = cont.recv() => goes_on.store(true, Ordering::Relaxed),
-                        _ = &mut over => break,
-                    }
-                }
-            });
-        })?;
-        Ok(Self { continued, done: Some(done), thread: Some(thread) })
+    pub(crate) fn listen(stop: &Arc<AtomicBool>) -> anyhow::Result<Self> {
+        let mut signals = Self { continued: Arc::default(), heard: Vec::new() };
+        let continued = Arc::clone(&signals.continued);
+        for (signal, flag) in [(SIGTERM, stop), (SIGHUP, stop), (SIGINT, stop), (SIGCONT, &continued)] {
+            let id = signal_hook::flag::register(signal, Arc::clone(flag)).context("signals cannot be listened to")?;
+            signals.heard.push(id);
+        }
+        Ok(signals)
     }
 
     /// Whether the process has been told to go on since the last call.
@@ -56,10 +35,8 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // Dropping the sender ends the listener.
-        drop(self.done.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        for id in self.heard.drain(..) {
+            unregister(id);
         }
     }
 }

@@ -49,7 +49,7 @@ impl Pen {
 impl Wire {
     /// For the terminal on standard output.
     pub(crate) fn new() -> Self {
-        Self::sized(|| crossterm::terminal::size().map(Size::from), knows_moves(std::env::var("TERM").as_deref()))
+        Self::sized(super::size, knows_moves(std::env::var("TERM").as_deref()))
     }
 
     fn sized(size: fn() -> io::Result<Size>, moves: bool) -> Self {

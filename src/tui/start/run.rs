@@ -12,7 +12,7 @@ use ratatui::crossterm::event::{Event, KeyEventKind, MouseButton, MouseEventKind
 use super::{Choice, Effect, News, Start, Wrong, click, paste, press, wheel};
 use crate::tui::hits::Hits;
 use crate::tui::panel;
-use crate::tui::run::{ExitReason, TuiOptions};
+use crate::tui::run::{AT_ONCE, ExitReason, TuiOptions};
 use crate::tui::screen::input::{Gone, Input};
 use crate::tui::screen::signals::Signals;
 use crate::tui::screen::wire::Wire;
@@ -49,7 +49,7 @@ pub fn run(
     let depth = options.colours.unwrap_or_else(Depth::from_env);
     let theme = options.theme.theme()?.at_depth(depth);
     let start = Start::new(theme, options.markers, Arc::clone(&options.keymap), folder);
-    let signals = Signals::listen(Arc::clone(&options.stop))?;
+    let signals = Signals::listen(&options.stop)?;
     let screen = Screen::open(options.mouse)?;
     let mut at = Loop { start, hits: Hits::default(), depth, check };
     let closed = at.drive(news, options, &screen, &signals);
@@ -77,7 +77,7 @@ impl Loop<'_> {
     ) -> anyhow::Result<Closed> {
         let mut terminal = Terminal::new(Wire::new())?;
         terminal.clear()?;
-        let input = Input::begin()?;
+        let mut input = Input::begin()?;
         let (mut stale, mut away) = (true, false);
         loop {
             if options.stop.load(Ordering::Relaxed) {
@@ -115,8 +115,9 @@ impl Loop<'_> {
                 Ok(event) => event,
                 Err(Gone) => return Ok(Closed::Left(ExitReason::Gone)),
             };
+            let mut taken = 0;
             while let Some(event) = happened {
-                stale = true;
+                (stale, taken) = (true, taken + 1);
                 match self.take(event) {
                     None => {}
                     Some(Effect::Quit) => return Ok(Closed::Left(ExitReason::Quit)),
@@ -138,7 +139,7 @@ impl Loop<'_> {
                         away = true;
                     }
                 }
-                happened = input.next(Duration::ZERO).unwrap_or(None);
+                happened = if taken < AT_ONCE { input.next(Duration::ZERO).unwrap_or(None) } else { None };
             }
         }
     }
