@@ -15,6 +15,7 @@ pub mod host;
 pub mod hypervisor;
 pub mod lab;
 pub mod load;
+pub mod own_folder;
 pub mod probe;
 pub mod session;
 mod setting_file;

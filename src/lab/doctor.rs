@@ -14,6 +14,7 @@ use super::error::LabError;
 use super::kernel::{self, Places};
 use super::packages::{Distro, KERNEL, QEMU};
 use super::{modules, netns, qemu, rundir, trial};
+use crate::own_folder::{Others, OwnFolder};
 use crate::units::show_bytes;
 
 /// Who needs it.
@@ -273,6 +274,13 @@ fn state_dir() -> PathBuf {
 fn folder(part: Part, name: &'static str, path: &Path, room: u64) -> Check {
     let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
     let shown = path.display();
+    if part == Part::Lab
+        && let Err(e) = OwnFolder::open(path, Others::Nothing)
+        && e.kind() != std::io::ErrorKind::NotFound
+    {
+        let mend = format!("ls -ld {shown}   # then have it removed, or set XDG_RUNTIME_DIR to a folder of your own");
+        return Check::miss(part, name, format!("will not use {shown}: {e}"), mend);
+    }
     if let Err(e) = access(there, AccessFlags::W_OK | AccessFlags::X_OK) {
         let mend = match part {
             Part::Capture => format!("sudo install -d -o \"$USER\" {shown}   # or choose another with --out"),
@@ -409,5 +417,11 @@ mod tests {
         assert!(!new.exists(), "a check makes nothing");
         assert_eq!(folder(Part::Capture, "f", &new, u64::MAX).status, Status::Miss);
         assert_eq!(folder(Part::Capture, "f", Path::new("/proc/x"), 1).status, Status::Miss);
+        // The mode of a folder for labs is looked at, even where it can be written.
+        let open = dir.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let check = folder(Part::Lab, "f", &open, 1);
+        assert!(check.status == Status::Miss && check.found.contains("mode 755"), "{check:?}");
     }
 }

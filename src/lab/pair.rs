@@ -125,7 +125,7 @@ impl Lab {
     /// Any [`LabError`]; nothing is left behind then.
     pub async fn start(network: &Network, options: LabOptions, sink: EventSink) -> Result<Self, LabError> {
         let root = rundir::root();
-        let swept = rundir::sweep(&root);
+        let swept = rundir::sweep(&root)?;
         if !swept.dirs.is_empty() || !swept.killed.is_empty() {
             let (dirs, killed) = (swept.dirs.len(), swept.killed.len());
             step(&sink, format!("cleared away {dirs} dead lab(s), {killed} of their QEMUs still running"));
