@@ -4,6 +4,7 @@ pub mod delta;
 pub mod downtime;
 pub mod explain;
 pub mod prediction;
+pub mod probing;
 pub mod stats;
 pub mod table;
 

@@ -1,37 +1,59 @@
 //! `blackout ping`: a probe alone, with an honest summary.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args as ClapArgs, ValueEnum};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde_json::json;
 
-use crate::event::{Body, Class, Engine, Event, Hub, Nanos, ProbeEvent, ProbeSpec, SessionClock};
+use super::printer::Printer;
+use super::resolve::IpFamily;
+use super::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK, EXIT_TROUBLE};
+use crate::analysis::probing::{Summary, ms};
+use crate::event::{Body, Engine, Event, Hub, Nanos, ProbeEvent, ProbeSpec, SessionClock};
 use crate::probe::engine::Ending;
-use crate::probe::gap::Gap;
 use crate::probe::schedule::Schedule;
-use crate::probe::summary::Summary;
 use crate::probe::{self, EngineChoice, ProbeOptions};
+use crate::text::visible;
 use crate::units::{ParseError, parse_duration, show_duration};
 
-/// Exit code when something was not answered.
-const SOME_LOST: u8 = 1;
 /// How often events are taken in and printed.
 const REFRESH: Duration = Duration::from_millis(100);
-/// Exit code when nothing could be measured.
-const TROUBLE: u8 = 2;
+/// The same where nothing is shown on the way.
+const QUIET_REFRESH: Duration = Duration::from_millis(250);
+
+/// How a ping ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Answered,
+    SomeLost,
+    Nothing,
+    NotWhole,
+}
+
+impl Verdict {
+    fn code(self) -> u8 {
+        match self {
+            Self::Answered => EXIT_OK,
+            Self::SomeLost => EXIT_NOT_AS_ASKED,
+            Self::Nothing => EXIT_TROUBLE,
+            Self::NotWhole => EXIT_CAPTURE,
+        }
+    }
+}
 
 /// Ping a target on an absolute schedule and account for every slot
 ///
-/// Exit code 0 when everything was answered, 1 when something was lost or ended in an error,
-/// 2 when it could not be measured.
+/// Exit code 0 when everything sent was answered, 1 when something was lost or an ICMP error came
+/// back, 2 when nothing could be measured, 3 when answers or events were lost on this machine, so
+/// that the numbers are not whole.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     /// Host name or address
@@ -42,10 +64,10 @@ pub struct Args {
     /// Stop after this many slots
     #[arg(short, long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Stop after so long
+    /// Stop after this time
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
-    /// A probe unanswered for so long is lost; an answer after it is late
+    /// A probe unanswered after this time is lost; an answer after it is late
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     deadline: Duration,
     /// What does the sending; auto is surge-ping at 5 ms and more, threads below
@@ -85,21 +107,19 @@ fn duration(text: &str) -> Result<Duration, ParseError> {
 /// None: the type is that of all commands.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(match ping(&args) {
-        Ok(summary) if summary.counts.lost + summary.counts.error > 0 => ExitCode::from(SOME_LOST),
-        Ok(summary) if summary.counts.answered() > 0 => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(TROUBLE),
-        // Whoever read our output has had enough.
+        Ok(verdict) => ExitCode::from(verdict.code()),
+        // What reads our output has closed it.
         Err(e) if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::from(TROUBLE)
+            ExitCode::from(EXIT_TROUBLE)
         }
         Err(e) => {
             tell!("blackout ping: {}", super::in_full(&e));
-            ExitCode::from(TROUBLE)
+            ExitCode::from(EXIT_TROUBLE)
         }
     })
 }
 
-fn ping(args: &Args) -> anyhow::Result<Summary> {
+fn ping(args: &Args) -> anyhow::Result<Verdict> {
     let options = ProbeOptions {
         engine: match args.engine {
             EngineArg::Auto => EngineChoice::Auto,
@@ -122,9 +142,11 @@ fn ping(args: &Args) -> anyhow::Result<Summary> {
 
     let a_second = (1_000_000_000 / options.interval.as_nanos().max(1)) as usize;
     let clock = SessionClock::start();
-    let (sink, hub) = Hub::new(clock, (4 * a_second).clamp(256, 65_536));
+    // Taken in several times a second; the queue has room for some seconds of everything a slot can
+    // make events of.
+    let (sink, hub) = Hub::new(clock, (12 * a_second).clamp(8_192, 131_072));
     let probe = probe::start(&options, &sink)?;
-    let mut screen = Screen::new(args, probe.spec().clone());
+    let mut screen = Screen::new(args, probe.spec().clone(), Printer::start()?);
     screen.headline(&args.target)?;
 
     let last =
@@ -132,10 +154,7 @@ fn ping(args: &Args) -> anyhow::Result<Summary> {
     loop {
         // With nothing to show, there is no hurry but for the end.
         let left = last.map_or(Duration::MAX, |t| t.saturating_duration_since(Instant::now()));
-        wait(
-            &signals,
-            if args.quiet { left.clamp(Duration::from_millis(50), Duration::from_secs(1)) } else { REFRESH },
-        );
+        wait(&signals, if args.quiet { left.clamp(Duration::from_millis(50), QUIET_REFRESH) } else { REFRESH });
         let finished = probe.is_finished();
         screen.take(&hub)?;
         if finished || matches!(signals.read_signal(), Ok(Some(_))) {
@@ -147,7 +166,14 @@ fn ping(args: &Args) -> anyhow::Result<Summary> {
     let end = clock.now();
     screen.take(&hub)?;
     screen.close(&args.target, ending, &remarks, end)?;
-    Ok(screen.summary)
+    // All is measured. A reader that takes its time is waited for, but not against a signal.
+    while !screen.out.is_done()? {
+        wait(&signals, Duration::from_millis(10));
+        if matches!(signals.read_signal(), Ok(Some(_))) {
+            break;
+        }
+    }
+    Ok(screen.verdict())
 }
 
 /// How many slots fall into a span of time; at least one.
@@ -156,15 +182,12 @@ fn slots_in(span: Duration, interval: Duration) -> u64 {
 }
 
 fn resolve(args: &Args) -> anyhow::Result<SocketAddr> {
-    let wanted = |a: &SocketAddr| !(args.v4 && a.is_ipv6() || args.v6 && a.is_ipv4());
-    let found: Vec<SocketAddr> = (args.target.as_str(), 0)
-        .to_socket_addrs()
-        .with_context(|| format!("cannot find '{}'", args.target))?
-        .collect();
-    match found.iter().find(|a| wanted(a)) {
-        Some(a) => Ok(*a),
-        None => bail!("'{}' has no IPv{} address", args.target, if args.v4 { 4 } else { 6 }),
-    }
+    let family = match (args.v4, args.v6) {
+        (true, _) => Some(IpFamily::V4),
+        (_, true) => Some(IpFamily::V6),
+        _ => None,
+    };
+    Ok(super::resolve::target(&args.target, family)?)
 }
 
 fn wait(signals: &SignalFd, patience: Duration) {
@@ -183,30 +206,34 @@ struct Screen {
     overflow: u64,
     /// When the next line of counts is due, ns of the session clock.
     next_line: Nanos,
+    out: Printer,
 }
 
 impl Screen {
-    fn new(args: &Args, spec: ProbeSpec) -> Self {
+    fn new(args: &Args, spec: ProbeSpec, out: Printer) -> Self {
         let next_line = spec.t0 + 1_000_000_000;
-        Self { summary: Summary::new(spec), json: args.json, quiet: args.quiet, overflow: 0, next_line }
+        Self { summary: Summary::new(spec), json: args.json, quiet: args.quiet, overflow: 0, next_line, out }
     }
 
-    fn headline(&self, target: &str) -> io::Result<()> {
+    fn headline(&mut self, target: &str) -> io::Result<()> {
         if self.json || self.quiet {
             return Ok(());
         }
         let spec = &self.summary.spec;
-        println_checked(&format!(
-            "{target} ({}): ICMP every {} by {}, lost after {}",
+        let line = format!(
+            "{} ({}): ICMP every {} by {}, lost after {}\n",
+            visible(target),
             spec.target,
             show_duration(Duration::from_nanos(spec.interval_ns)),
             engine_name(spec.engine),
             show_duration(Duration::from_nanos(spec.deadline_ns)),
-        ))
+        );
+        self.out.print(line.into_bytes(), true)
     }
 
+    /// Takes in what has happened and hands what is to be printed to the printer, which may be slow.
     fn take(&mut self, hub: &Hub) -> io::Result<()> {
-        let mut out = io::BufWriter::new(io::stdout().lock());
+        let mut out = Vec::new();
         let (mut lines, mut more) = (0, 0);
         for Event { t, ev } in hub.rx.try_iter() {
             match &ev {
@@ -214,7 +241,7 @@ impl Screen {
                     self.summary.apply(event);
                     if self.quiet || self.json {
                         // Events go out whole below, or not at all.
-                    } else if let Some(line) = line(event) {
+                    } else if let Some(line) = line(event, &self.summary.spec) {
                         if lines < LINES {
                             writeln!(out, "  {line}")?;
                             lines += 1;
@@ -239,7 +266,7 @@ impl Screen {
             writeln!(out, "  ... and {more} more")?;
         }
         self.overflow += hub.take_lost();
-        out.flush()
+        self.out.print(out, false)
     }
 
     fn brief(&self) -> String {
@@ -251,85 +278,54 @@ impl Screen {
         )
     }
 
-    fn close(&self, target: &str, ending: Option<Ending>, remarks: &[String], end: Nanos) -> io::Result<()> {
-        if self.json {
+    /// How it ended, as its exit code says.
+    fn verdict(&self) -> Verdict {
+        let c = &self.summary.counts;
+        match () {
+            () if self.overflow > 0 || self.summary.dropped() > 0 || (self.json && self.out.unprinted() > 0) => {
+                Verdict::NotWhole
+            }
+            () if c.lost + c.error > 0 => Verdict::SomeLost,
+            () if c.answered() > 0 => Verdict::Answered,
+            () => Verdict::Nothing,
+        }
+    }
+
+    fn close(&mut self, target: &str, ending: Option<Ending>, remarks: &[String], end: Nanos) -> io::Result<()> {
+        let text = if self.json {
             let mut summary = self.summary.json();
             summary["pending"] = json!(ending.map(|e| e.pending));
             summary["stray"] = json!(ending.map(|e| e.stray));
             summary["events_lost"] = json!(self.overflow);
+            summary["not_printed"] = json!(self.out.unprinted());
             summary["remarks"] = json!(remarks);
-            return println_checked(&json!({ "summary": summary }).to_string());
-        }
-        println_checked(&self.text(target, ending, remarks, end))
+            json!({ "summary": summary }).to_string()
+        } else {
+            self.text(target, ending, remarks, end)
+        };
+        self.out.print((text + "\n").into_bytes(), true)
     }
 
     fn text(&self, target: &str, ending: Option<Ending>, remarks: &[String], end: Nanos) -> String {
         let s = &self.summary;
-        let c = &s.counts;
-        let cannot = |class: Class, n: u64| {
-            if s.spec.cannot_see.contains(&class) { "not seen".to_owned() } else { n.to_string() }
-        };
-        let pending = ending.map_or_else(|| "unknown".into(), |e| e.pending.to_string());
-        let sent = ending.map_or_else(|| "unknown".into(), |e| (c.decided() + e.pending).to_string());
+        let sent = ending.map_or_else(|| "unknown".into(), |e| (s.counts.decided() + e.pending).to_string());
         let span = Duration::from_nanos(end.saturating_sub(s.spec.t0));
-        let mut lines = vec![
-            format!("{target} : {sent} sent in {} by {}", show_duration(span), engine_name(s.spec.engine)),
-            format!(
-                "  ok {}  late {}  lost {}  errors {}  duplicates {}  not-sent {}  pending {pending}",
-                c.ok,
-                c.late,
-                c.lost,
-                c.error,
-                cannot(Class::Duplicate, c.duplicate),
-                c.not_sent,
-            ),
-            match c.loss_pct() {
-                Some(pct) => format!("  loss {pct:.2} % (lost and errors, of {} whose fate is known)", c.decided()),
-                None => "  loss unknown: no probe's fate is known".into(),
-            },
-        ];
-        if let (Some(min), Some(p50), Some(mean), Some(p99), Some(max)) =
-            (s.rtt.min(), s.rtt.quantile(0.5), s.rtt.mean(), s.rtt.quantile(0.99), s.rtt.max())
-        {
-            let [min, p50, mean, p99, max] = [min, p50, mean, p99, max].map(ms);
-            lines.push(format!("  rtt min/p50/mean/p99/max {min}/{p50}/{mean}/{p99}/{max} ms (ok and late)"));
-        }
-        lines.extend(s.gaps.longest().map(|g| format!("  longest reply gap {}", show_gap(&g))));
-        lines.extend(s.gaps.unfinished().map(|g| format!("  no answer at the end: {}", show_gap(&g))));
-        let all = s.gaps.interruptions();
-        if all.count > 0 {
-            let (lo, hi) = (show_duration(all.lo), show_duration(all.hi));
-            lines.push(format!("  interruptions {}, together {lo} to {hi}", all.count));
-        }
-        if let (Some(p50), Some(p99), Some(max)) = (s.spacing.quantile(0.5), s.spacing.quantile(0.99), s.spacing.max())
-        {
-            let [p50, p99, max] = [p50, p99, max].map(ms);
-            lines.push(format!("  spacing error p50/p99/max {p50}/{p99}/{max} ms against the schedule"));
-        }
-        lines.extend(s.errors.iter().map(|(text, n)| format!("  error {n} x {text}")));
-        if c.not_sent > 0 {
-            lines.push(format!("  {} slots passed unsent: this machine was busy; no loss of the target's", c.not_sent));
-        }
+        let target = visible(target);
+        let mut lines =
+            vec![format!("{target} : {sent} sent in {} by {}", show_duration(span), engine_name(s.spec.engine))];
+        lines.extend(s.lines(ending.map(|e| e.pending)).into_iter().map(|line| format!("  {line}")));
         if self.overflow > 0 {
             lines.push(format!("  {} events were lost here: the counts above are too low by them", self.overflow));
+        }
+        if self.out.unprinted() > 0 {
+            lines.push(format!(
+                "  {} bytes were not printed, because what reads the output is slow; the summary has all",
+                self.out.unprinted()
+            ));
         }
         lines.push(format!("  note: {}", remarks.join("; ")));
         lines.join("\n")
     }
-}
-
-fn show_gap(gap: &Gap) -> String {
-    let slots =
-        gap.to_k.map_or_else(|| format!("since slot {}", gap.from_k), |to| format!("slots {} to {to}", gap.from_k));
-    let lo = show_duration(gap.lo);
-    match gap.hi {
-        Some(hi) => format!("[{lo}, {}] ({slots})", show_duration(hi)),
-        None => format!("gone for at least {lo} ({slots})"),
-    }
-}
-
-fn println_checked(text: &str) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{text}")
 }
 
 fn engine_name(engine: Engine) -> &'static str {
@@ -339,18 +335,15 @@ fn engine_name(engine: Engine) -> &'static str {
     }
 }
 
-/// Nanoseconds as milliseconds, to the microsecond.
-fn ms(ns: u64) -> String {
-    format!("{:.3}", ns as f64 / 1e6)
-}
-
 /// What is worth a line: everything but an answer in time.
-fn line(event: &ProbeEvent) -> Option<String> {
+fn line(event: &ProbeEvent, spec: &ProbeSpec) -> Option<String> {
     Some(match event {
         ProbeEvent::Late { k, rtt, .. } => format!("slot {k}: late, answered after {} ms", ms(*rtt)),
         ProbeEvent::Lost { k, .. } => format!("slot {k}: lost"),
         ProbeEvent::Duplicate { k, rtt, .. } => format!("slot {k}: duplicate after {} ms", ms(*rtt)),
-        ProbeEvent::NotSent { k, .. } => format!("slot {k}: not sent"),
+        ProbeEvent::NotSent { k, why: None, .. } => format!("slot {k}: not sent, this machine was busy"),
+        ProbeEvent::NotSent { k, why: Some(why), .. } => format!("slot {k}: not sent, {}", visible(why)),
+        ProbeEvent::Heard { what, n, from, .. } => what.words(*n, *from, spec.target),
         ProbeEvent::Error { k, what, .. } => format!("slot {k}: error, {what}"),
         ProbeEvent::Started { .. } | ProbeEvent::Ok { .. } | ProbeEvent::Stopped { .. } => return None,
     })
@@ -361,6 +354,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::event::Class;
 
     #[derive(Debug, Parser)]
     struct Cli {
@@ -412,7 +406,7 @@ mod tests {
             t0: 0,
             cannot_see: vec![Class::Duplicate],
         };
-        let mut screen = Screen::new(&parse("ping a").unwrap(), spec);
+        let mut screen = Screen::new(&parse("ping a").unwrap(), spec, Printer::start().unwrap());
         let nothing = screen.text("a", Some(Ending { slots: 1, pending: 1, stray: 0 }), &[], 1);
         assert!(nothing.contains("pending 1") && nothing.contains("loss unknown"), "{nothing}");
         screen.summary.apply(&ProbeEvent::Ok { id: 0, k: 0, sent: 0, rtt: 40_000 });

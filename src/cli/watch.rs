@@ -1,6 +1,5 @@
 //! `blackout watch`: the screen on a ping target alone.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -51,7 +50,7 @@ pub struct Args {
 /// When the target is no address and no known name, it may not be pinged, the agent does not answer,
 /// or the output is no terminal.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let target = resolve(&args.target)?;
+    let target = super::resolve::target(&args.target, None)?;
     let transport = args.agent.as_deref().map(|agent| transport(agent, args.psk_file.as_ref())).transpose()?;
     let plan = SessionPlan {
         command: "watch",
@@ -80,12 +79,4 @@ pub fn run(args: Args) -> Result<ExitCode> {
         };
         Ok(Ready { stage: None, agent, probe: Some(ending(probe)) })
     })
-}
-
-fn resolve(target: &str) -> Result<SocketAddr> {
-    (target, 0)
-        .to_socket_addrs()
-        .with_context(|| format!("'{target}' is no address and no known name"))?
-        .next()
-        .with_context(|| format!("'{target}' has no address"))
 }

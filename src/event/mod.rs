@@ -31,7 +31,7 @@ pub use migration::{
     StopPolicy, StopRule, Then,
 };
 pub use operator::OperatorEvent;
-pub use probe::{Class, Engine, ProbeEvent, ProbeKind, ProbeSpec};
+pub use probe::{Aside, Class, Engine, ProbeEvent, ProbeKind, ProbeSpec};
 pub use sink::{EventSink, Events, Hub};
 
 /// Major version of the capture schema: a reader refuses a newer one.

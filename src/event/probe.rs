@@ -39,10 +39,94 @@ pub enum Class {
     Lost,
     /// A further answer to a probe already answered; counted apart.
     Duplicate,
-    /// Its slot passed before we could send it: our fault, never the guest's.
+    /// Its slot passed before we could send it, or sending failed here: our fault, never the guest's.
     NotSent,
-    /// Sending failed, or an ICMP error came back. Never a reply.
+    /// An ICMP error came back. Never a reply.
     Error,
+}
+
+/// What a probe hears that decides no slot, or is known to have missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Aside {
+    /// A further answer to a slot already answered, beyond those recorded one by one.
+    Duplicate,
+    /// An answer from another address than was asked.
+    Elsewhere,
+    /// An answer with less in it than was sent.
+    Truncated,
+    /// An answer with something else in it than was sent, or with a wrong checksum.
+    Corrupt,
+    /// An ICMP error that quotes too little of the probe to tell whether it is about ours.
+    Unverified,
+    /// An ICMP error that quotes a probe we did not send, or one that is no longer open.
+    Implausible,
+    /// An ICMP message that is no failure: source quench, redirect.
+    Informational,
+    /// An answer the kernel dropped because the receive buffer was full. Any slot may have been
+    /// answered by it.
+    Dropped,
+}
+
+impl Aside {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Duplicate,
+        Self::Elsewhere,
+        Self::Truncated,
+        Self::Corrupt,
+        Self::Unverified,
+        Self::Implausible,
+        Self::Informational,
+        Self::Dropped,
+    ];
+
+    /// Its name in the capture.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Duplicate => "duplicate",
+            Self::Elsewhere => "elsewhere",
+            Self::Truncated => "truncated",
+            Self::Corrupt => "corrupt",
+            Self::Unverified => "unverified",
+            Self::Implausible => "implausible",
+            Self::Informational => "informational",
+            Self::Dropped => "dropped",
+        }
+    }
+
+    /// A sentence on `n` of them, heard by a probe of `target`.
+    #[must_use]
+    pub fn words(self, n: u64, from: Option<IpAddr>, target: IpAddr) -> String {
+        let s = if n == 1 { "" } else { "s" };
+        let were = if n == 1 { "was" } else { "were" };
+        let by = from.map(|ip| format!(" from {ip}")).unwrap_or_default();
+        match self {
+            Self::Duplicate => format!("{n} further answer{s}{by} to slots already answered"),
+            Self::Elsewhere => {
+                let whence = from.map_or_else(|| "other addresses".to_owned(), |ip| ip.to_string());
+                format!("{n} answer{s} came from {whence}, not from {target}: no repl{} of the target", ies(n))
+            }
+            Self::Truncated => format!("{n} answer{s}{by} {were} truncated, which decides nothing"),
+            Self::Corrupt => format!("{n} answer{s}{by} {were} corrupt, which decides nothing"),
+            Self::Unverified => {
+                format!("{n} ICMP error{s}{by} quoted too little to tell whether a probe of ours was meant: not used")
+            }
+            Self::Implausible => format!("{n} ICMP error{s}{by} quoted no open probe of ours: not used"),
+            Self::Informational => {
+                format!("{n} ICMP message{s}{by} that {} no failure", if n == 1 { "is" } else { "are" })
+            }
+            Self::Dropped => format!(
+                "{n} answer{s} {were} dropped by this machine's kernel, the receive buffer being full: up to that many \
+                 slots may be called lost though they were answered (raise net.core.rmem_max)"
+            ),
+        }
+    }
+}
+
+fn ies(n: u64) -> &'static str {
+    if n == 1 { "y" } else { "ies" }
 }
 
 /// Everything needed to read the outcomes of one probe.
@@ -115,14 +199,18 @@ pub enum ProbeEvent {
         /// Round-trip time of this further answer, ns.
         rtt: u64,
     },
-    /// The slot passed unsent.
+    /// The slot passed unsent, or could not be sent: this machine's fault, never the target's.
     NotSent {
         /// Which probe.
         id: u16,
         /// The slot.
         k: u64,
+        /// Why it could not be sent, in the operating system's words; None where the slot passed
+        /// while this machine was busy. Since schema 1.3.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
-    /// Sending failed, or an ICMP error came back.
+    /// An ICMP error about the slot came back from the network. Up to schema 1.2 also a failed sending.
     Error {
         /// Which probe.
         id: u16,
@@ -130,6 +218,19 @@ pub enum ProbeEvent {
         k: u64,
         /// What was said.
         what: String,
+    },
+    /// Messages that were heard and decide no slot, counted since the last such record of the same
+    /// kind and sender. Since schema 1.3.
+    Heard {
+        /// Which probe.
+        id: u16,
+        /// What kind of message.
+        what: Aside,
+        /// How many.
+        n: u64,
+        /// Who sent them, where that is known and there are not too many different senders.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<IpAddr>,
     },
     /// The probe ends; slots without an outcome stay open for ever.
     Stopped {

@@ -68,6 +68,12 @@ impl Classifier {
         }
     }
 
+    /// Which probe.
+    #[must_use]
+    pub fn id(&self) -> u16 {
+        self.id
+    }
+
     /// The first slot nothing is known of yet.
     #[must_use]
     pub fn next(&self) -> u64 {
@@ -80,7 +86,7 @@ impl Classifier {
         self.pending
     }
 
-    /// Answers and ICMP errors that belonged to no slot in need of one.
+    /// Answers (and ICMP errors) that belonged to no slot in need of one.
     #[must_use]
     pub fn stray(&self) -> u64 {
         self.stray
@@ -119,12 +125,33 @@ impl Classifier {
     /// All slots up to and including `k` that were not dealt with passed unsent.
     pub fn not_sent_through(&mut self, k: u64, out: &mut Vec<ProbeEvent>) {
         while self.next() <= k {
-            out.push(ProbeEvent::NotSent { id: self.id, k: self.next() });
+            out.push(ProbeEvent::NotSent { id: self.id, k: self.next(), why: None });
             self.push(Slot { sent: 0, fate: Fate::NotSent }, out);
         }
     }
 
-    /// Sending slot `k` failed, or an ICMP error came back for it.
+    /// Sending slot `k`, which was announced as going out, failed here: this machine's fault.
+    pub fn failed(&mut self, k: u64, why: impl Into<String>, out: &mut Vec<ProbeEvent>) {
+        if let Some(slot) = self.slot_mut(k).filter(|slot| slot.fate == Fate::Pending) {
+            slot.fate = Fate::NotSent;
+            self.pending -= 1;
+            out.push(ProbeEvent::NotSent { id: self.id, k, why: Some(why.into()) });
+        }
+    }
+
+    /// When slot `k` was sent, if its fate is open, ns of the session clock.
+    #[must_use]
+    pub fn open_since(&self, k: u64) -> Option<Nanos> {
+        self.slot(k).filter(|slot| slot.fate == Fate::Pending).map(|slot| slot.sent)
+    }
+
+    /// When slot `k` was sent, if it was and is remembered, ns of the session clock.
+    #[must_use]
+    pub fn sent_at(&self, k: u64) -> Option<Nanos> {
+        self.slot(k).filter(|slot| slot.fate != Fate::NotSent).map(|slot| slot.sent)
+    }
+
+    /// An ICMP error came back for slot `k`.
     pub fn error(&mut self, k: u64, what: impl Into<String>, out: &mut Vec<ProbeEvent>) {
         match self.slot_mut(k) {
             Some(slot) if slot.fate == Fate::Pending => {
@@ -183,6 +210,11 @@ impl Classifier {
             }
             self.first_pending += 1;
         }
+    }
+
+    fn slot(&self, k: u64) -> Option<&Slot> {
+        let i = usize::try_from(k.checked_sub(self.base)?).ok()?;
+        self.slots.get(i)
     }
 
     fn slot_mut(&mut self, k: u64) -> Option<&mut Slot> {

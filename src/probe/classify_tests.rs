@@ -18,6 +18,7 @@ fn play(script: &str) -> Vec<String> {
         match words[0] {
             "sent" => c.sent(num(1), num(2), &mut out),
             "reply" => c.reply(num(1), num(2), &mut out),
+            "failed" => c.failed(num(1), "no route", &mut out),
             "unreachable" => c.error(num(1), "host unreachable", &mut out),
             "not-sent" => c.not_sent_through(num(1), &mut out),
             "time" => c.advance(num(1), &mut out),
@@ -33,9 +34,12 @@ fn show(ev: &ProbeEvent) -> String {
         ProbeEvent::Late { k, rtt, .. } => format!("late {k} rtt {rtt}"),
         ProbeEvent::Lost { k, sent, .. } => format!("lost {k} sent {sent}"),
         ProbeEvent::Duplicate { k, rtt, .. } => format!("duplicate {k} rtt {rtt}"),
-        ProbeEvent::NotSent { k, .. } => format!("not-sent {k}"),
+        ProbeEvent::NotSent { k, why: None, .. } => format!("not-sent {k}"),
+        ProbeEvent::NotSent { k, why: Some(why), .. } => format!("not-sent {k} {why}"),
         ProbeEvent::Error { k, what, .. } => format!("error {k} {what}"),
-        ProbeEvent::Started { .. } | ProbeEvent::Stopped { .. } => panic!("not the classifier's to say"),
+        ProbeEvent::Started { .. } | ProbeEvent::Stopped { .. } | ProbeEvent::Heard { .. } => {
+            panic!("not the classifier's to say")
+        }
     }
 }
 
@@ -77,6 +81,20 @@ fn an_icmp_error_is_not_a_reply_and_ends_the_slot() {
         reply 0 @10
         time 500";
     assert_eq!(play(script), ["error 0 host unreachable"]);
+}
+
+#[test]
+fn a_failed_sending_is_ours_and_no_answer_counts_for_it() {
+    let script = "
+        sent 0 @0
+        failed 0
+        failed 0
+        reply 0 @10
+        sent 1 @50
+        reply 1 @60
+        failed 1
+        time 500";
+    assert_eq!(play(script), ["not-sent 0 no route", "ok 1 rtt 10"]);
 }
 
 #[test]
@@ -215,7 +233,7 @@ proptest! {
                 ProbeEvent::Lost { k, .. } => (k, Class::Lost),
                 ProbeEvent::NotSent { k, .. } => { prop_assert!(!was_sent.contains_key(&k)); (k, Class::NotSent) }
                 ProbeEvent::Error { k, .. } => { error_events += 1; (k, Class::Error) }
-                ProbeEvent::Started { .. } | ProbeEvent::Stopped { .. } => unreachable!(),
+                ProbeEvent::Started { .. } | ProbeEvent::Stopped { .. } | ProbeEvent::Heard { .. } => unreachable!(),
             };
             prop_assert_eq!(class.insert(k, new), None, "slot {} was classified twice", k);
         }

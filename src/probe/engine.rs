@@ -1,12 +1,15 @@
 //! What every engine is: something that follows a schedule and feeds the classifier.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::classify::Classifier;
 use super::schedule::Schedule;
-use crate::event::{self, Body, Class, EventSink, Nanos, ProbeEvent};
+use super::wire::{Heard, Quoted, describe};
+use crate::event::{self, Aside, Body, Class, EventSink, Level, LogEvent, Nanos, ProbeEvent};
 
 /// Longest time an engine sleeps without looking whether it is to stop.
 pub const ATTENTION: Duration = Duration::from_millis(100);
@@ -35,7 +38,7 @@ pub struct Ending {
     pub slots: u64,
     /// Slots sent whose fate was open, and now stays so.
     pub pending: u64,
-    /// Answers and ICMP errors that belonged to no slot in need of one.
+    /// Answers that belonged to no slot in need of one.
     pub stray: u64,
 }
 
@@ -67,6 +70,13 @@ impl Stop {
     }
 }
 
+/// Further answers recorded one by one, a second; the others are counted together.
+const DUPLICATES_TOLD: u32 = 10;
+/// Different senders counted apart for each kind of what decides nothing.
+const SENDERS: usize = 8;
+/// How often counts of what decides nothing are handed over, ns.
+const TELL_EVERY: Nanos = 1_000_000_000;
+
 /// The classifier with its way into the event stream.
 #[derive(Debug)]
 pub struct Fates {
@@ -74,19 +84,33 @@ pub struct Fates {
     pub judge: Classifier,
     sink: EventSink,
     out: Vec<ProbeEvent>,
+    /// What decides nothing, not yet handed over.
+    asides: BTreeMap<(Aside, Option<IpAddr>), u64>,
+    /// Those senders that are counted apart.
+    senders: BTreeSet<(Aside, IpAddr)>,
+    /// When it is handed over, ns.
+    tell_at: Nanos,
+    /// Further answers recorded one by one since the last handing over.
+    duplicates: u32,
 }
 
 impl Fates {
     /// Judges with `judge` and hands over to `sink`.
     #[must_use]
     pub fn new(judge: Classifier, sink: EventSink) -> Self {
-        Self { judge, sink, out: Vec::new() }
+        let (asides, senders) = (BTreeMap::new(), BTreeSet::new());
+        Self { judge, sink, out: Vec::new(), asides, senders, tell_at: 0, duplicates: 0 }
     }
 
     /// The event stream.
     #[must_use]
     pub fn sink(&self) -> &EventSink {
         &self.sink
+    }
+
+    /// A remark for the event log.
+    pub fn log(&self, level: Level, text: String) {
+        self.sink.emit(Body::Log(LogEvent { level, from: "probe".into(), text }));
     }
 
     /// How things stand.
@@ -106,26 +130,185 @@ impl Fates {
         self.judge.not_sent_through(k, &mut self.out);
     }
 
-    /// Slot `k` could not be sent, or an ICMP error came back.
-    pub fn error(&mut self, k: u64, what: String) {
-        self.judge.error(k, what, &mut self.out);
+    /// Slot `k`, announced as going out, could not be sent.
+    pub fn failed(&mut self, k: u64, why: String) {
+        self.judge.failed(k, why, &mut self.out);
+    }
+
+    /// A message that was received at `at` from `from`.
+    pub fn heard(&mut self, heard: Heard, from: Option<IpAddr>, at: Nanos) {
+        match heard {
+            Heard::Reply { k, sent } => match self.judge.sent_at(k) {
+                Some(known) if known == sent => self.reply(k, at),
+                // Passed unsent, or forgotten: the judge counts it.
+                None if k < self.judge.next() => self.reply(k, at),
+                _ => self.aside(Aside::Corrupt, from, 1),
+            },
+            Heard::Error { slot, family, kind, code } => {
+                let k = match slot {
+                    Quoted::Slot(k) => Some(k),
+                    Quoted::Seq(seq) => self.judge.slot_of_seq(seq),
+                };
+                match k.filter(|k| self.judge.open_since(*k).is_some()) {
+                    Some(k) => self.judge.error(k, describe(family, kind, code), &mut self.out),
+                    None => self.aside(Aside::Implausible, from, 1),
+                }
+            }
+            Heard::Hint { seq } => {
+                let slot = seq.map(|seq| self.judge.slot_of_seq(seq));
+                let plausible = slot.is_none_or(|k| k.is_some_and(|k| self.judge.open_since(k).is_some()));
+                self.aside(if plausible { Aside::Unverified } else { Aside::Implausible }, from, 1);
+            }
+            Heard::Aside(what) => self.aside(what, from, 1),
+            Heard::Other => {}
+        }
     }
 
     /// An answer to slot `k` was received at `at`.
-    pub fn reply(&mut self, k: u64, at: Nanos) {
+    fn reply(&mut self, k: u64, at: Nanos) {
+        let before = self.out.len();
         self.judge.reply(k, at, &mut self.out);
+        if let Some(ProbeEvent::Duplicate { .. }) = self.out[before..].last() {
+            self.duplicates += 1;
+            // However many answers a peer sends, what is recorded of them is bounded.
+            if self.duplicates > DUPLICATES_TOLD {
+                self.out.pop();
+                self.aside(Aside::Duplicate, None, 1);
+            }
+        }
+    }
+
+    /// Counts what decides nothing.
+    pub fn aside(&mut self, what: Aside, from: Option<IpAddr>, n: u64) {
+        let known = |ip: &IpAddr| {
+            self.senders.contains(&(what, *ip)) || self.senders.iter().filter(|s| s.0 == what).count() < SENDERS
+        };
+        let from = from.filter(known);
+        if let Some(ip) = from {
+            self.senders.insert((what, ip));
+        }
+        *self.asides.entry((what, from)).or_default() += n;
     }
 
     /// All received before `to` is fed in; hands over what is decided.
     pub fn settle(&mut self, to: Nanos) {
         self.judge.advance(to, &mut self.out);
+        if to >= self.tell_at {
+            self.tell_asides();
+            self.tell_at = to.saturating_add(TELL_EVERY);
+            self.duplicates = 0;
+        }
         self.hand_over();
     }
 
+    /// Hands over all there is at the end.
+    pub fn close(&mut self) {
+        self.tell_asides();
+        self.hand_over();
+    }
+
+    fn tell_asides(&mut self) {
+        let id = self.judge.id();
+        for ((what, from), n) in std::mem::take(&mut self.asides) {
+            self.out.push(ProbeEvent::Heard { id, what, n, from });
+        }
+    }
+
     /// Hands over what is decided so far.
-    pub fn hand_over(&mut self) {
+    fn hand_over(&mut self) {
         for ev in self.out.drain(..) {
             self.sink.emit(Body::Probe(ev));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Hub, SessionClock};
+    use crate::probe::wire::Family;
+
+    const S: Nanos = 1_000_000_000;
+
+    fn fates() -> (Fates, Hub) {
+        let (sink, hub) = Hub::new(SessionClock::start(), 100_000);
+        (Fates::new(Classifier::new(3, S), sink), hub)
+    }
+
+    fn told(hub: &Hub) -> Vec<ProbeEvent> {
+        hub.rx.try_iter().filter_map(|e| if let Body::Probe(ev) = e.ev { Some(ev) } else { None }).collect()
+    }
+
+    #[test]
+    fn a_flood_of_duplicates_makes_few_records_and_loses_none_of_the_count() {
+        let (mut fates, hub) = fates();
+        for k in 0..100 {
+            fates.sent(k, k * 1_000_000);
+            for _ in 0..1 + 400 {
+                fates.heard(Heard::Reply { k, sent: k * 1_000_000 }, None, k * 1_000_000 + 5);
+            }
+            fates.settle(k * 1_000_000);
+        }
+        fates.close();
+        let (mut ok, mut one, mut together) = (0, 0, 0);
+        let events = told(&hub);
+        for ev in &events {
+            match ev {
+                ProbeEvent::Ok { .. } => ok += 1,
+                ProbeEvent::Duplicate { .. } => one += 1,
+                ProbeEvent::Heard { what: Aside::Duplicate, n, .. } => together += n,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((ok, one + together), (100, 40_000));
+        assert!(events.len() < 100 + 30, "{}", events.len());
+    }
+
+    #[test]
+    fn an_answer_that_was_changed_on_its_way_is_none() {
+        let (mut fates, hub) = fates();
+        fates.sent(0, 7);
+        fates.heard(Heard::Reply { k: 0, sent: 8 }, None, 10);
+        fates.heard(Heard::Reply { k: 1 << 40, sent: 7 }, None, 10);
+        fates.settle(2 * S);
+        let corrupt = ProbeEvent::Heard { id: 3, what: Aside::Corrupt, n: 2, from: None };
+        assert_eq!(told(&hub), [ProbeEvent::Lost { id: 3, k: 0, sent: 7 }, corrupt]);
+    }
+
+    #[test]
+    fn an_error_decides_only_an_open_slot_and_a_hint_none() {
+        let (mut fates, hub) = fates();
+        let from = Some(IpAddr::from([192, 0, 2, 1]));
+        fates.sent(0, 0);
+        fates.sent(1, 1);
+        let error = |k| Heard::Error { slot: Quoted::Slot(k), family: Family::V4, kind: 3, code: 1 };
+        fates.heard(error(9), from, 2);
+        fates.heard(Heard::Hint { seq: Some(1) }, from, 2);
+        fates.heard(Heard::Hint { seq: Some(9) }, from, 2);
+        fates.heard(error(0), from, 2);
+        fates.heard(error(0), from, 2);
+        fates.settle(2 * S);
+        let what = "host unreachable (ICMP type 3 code 1)".to_owned();
+        assert_eq!(
+            told(&hub),
+            [
+                ProbeEvent::Error { id: 3, k: 0, what },
+                ProbeEvent::Lost { id: 3, k: 1, sent: 1 },
+                ProbeEvent::Heard { id: 3, what: Aside::Unverified, n: 1, from },
+                ProbeEvent::Heard { id: 3, what: Aside::Implausible, n: 3, from },
+            ]
+        );
+    }
+
+    #[test]
+    fn senders_counted_apart_are_few_however_many_there_are() {
+        let (mut fates, hub) = fates();
+        for a in 0..1000_u32 {
+            fates.heard(Heard::Aside(Aside::Elsewhere), Some(IpAddr::from(a.to_be_bytes())), 0);
+        }
+        fates.close();
+        let counts: Vec<u64> =
+            told(&hub).iter().map(|e| if let ProbeEvent::Heard { n, .. } = e { *n } else { 0 }).collect();
+        assert_eq!((counts.len(), counts.iter().sum::<u64>()), (SENDERS + 1, 1000));
     }
 }

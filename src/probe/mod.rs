@@ -2,31 +2,32 @@
 //!
 //! A probe sends on an absolute schedule ([`schedule`]), over one of two engines behind one trait
 //! ([`engine::Engine`]), and every slot's fate is judged by one pure classifier ([`classify`]).
-//! What comes out are [`ProbeEvent`]s; [`summary`] folds them into the numbers people read.
+//! What comes out are [`ProbeEvent`]s; [`crate::analysis::probing`] folds them into the numbers people read.
 //!
-//! - [`surge`]: the `surge-ping` library on a thread of its own, for intervals from 5 ms up.
-//! - [`threads`]: a sender and a receiver thread with kernel receive stamps, for any interval.
+//! - [`surge`]: the `surge-ping` library's socket on a thread of its own, for intervals from 5 ms up.
+//! - [`threads`]: a sender and a receiver thread, for any interval.
+//!
+//! They differ in how they send. What comes in is read (`hearing`) and judged ([`wire::hear`]) by
+//! the same code for both, with the kernel's receive stamps.
 //!
 //! The measuring threads share nothing with the rest of the program but the event queue, which
 //! never blocks. Sockets are opened by [`start`] itself, so the network namespace that counts is
 //! the caller's.
 
 mod clock;
+mod hearing;
 mod promptness;
 mod socket;
 
 pub mod classify;
 pub mod engine;
-pub mod gap;
-pub mod histogram;
 pub mod schedule;
-pub mod summary;
 pub mod surge;
 pub mod threads;
 pub mod wire;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub const SURGE_MIN_INTERVAL: Duration = Duration::from_millis(5);
 pub const MIN_INTERVAL: Duration = Duration::from_micros(100);
 /// Longest interval.
 pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
+/// Longest deadline.
+pub const MAX_DEADLINE: Duration = Duration::from_secs(60);
 /// Time from [`start`] to slot 0: the kernel switches its receive stamps on a moment after it is
 /// asked to.
 const LEAD: Duration = Duration::from_millis(20);
@@ -144,7 +147,7 @@ impl ProbeOptions {
             ));
         }
         // Open slots must stay fewer than the 16-bit sequence numbers that name them.
-        let longest = self.interval.saturating_mul(WINDOW as u32 - 1_000).min(surge::TIMEOUT / 2);
+        let longest = self.interval.saturating_mul(WINDOW as u32 - 1_000).min(MAX_DEADLINE);
         if self.deadline.is_zero() || self.deadline > longest {
             return bad(format!(
                 "the deadline {} is out of range: at an interval of {} give more than 0 and at most {}",
@@ -155,6 +158,19 @@ impl ProbeOptions {
         }
         if self.prefix.len() > 1024 {
             return bad(format!("the UDP prefix has {} bytes: give at most 1024", self.prefix.len()));
+        }
+        match self.target {
+            SocketAddr::V4(a) if a.ip().is_broadcast() || a.ip().is_multicast() => {
+                return bad(format!("{} is the address of many hosts: give that of one", a.ip()));
+            }
+            SocketAddr::V6(a) if a.ip().is_multicast() => {
+                return bad(format!("{} is the address of many hosts: give that of one", a.ip()));
+            }
+            SocketAddr::V6(a) if a.ip().is_unicast_link_local() && a.scope_id() == 0 && self.device.is_none() => {
+                let ip = a.ip();
+                return bad(format!("{ip} is there on every link: name the network device, as in {ip}%eth0"));
+            }
+            _ => {}
         }
         if self.kind == ProbeKind::Udp && self.target.port() == 0 {
             return bad("a UDP probe needs the port of the agent's echo".into());
@@ -172,7 +188,7 @@ pub enum ProbeError {
     /// Neither kind of ICMP socket is allowed.
     #[error(
         "ICMP is not allowed to this user ({said}; group {gid}, net.ipv4.ping_group_range is \"{range}\")\n\
-         Either of these mends it:\n  \
+         Either of these allows it:\n  \
          sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"\n  \
          sudo setcap cap_net_raw+ep {program}"
     )]
@@ -212,6 +228,8 @@ pub enum ProbeError {
 /// When the options are out of range, ICMP is not allowed (the message has the commands that mend
 /// it), or the operating system refuses a socket or a thread.
 pub fn start(options: &ProbeOptions, sink: &EventSink) -> Result<ProbeHandle, ProbeError> {
+    let (options, asked) = asked(options);
+    let options = &options;
     options.check()?;
     let engine: Box<dyn Engine> = match options.engine_kind()? {
         event::Engine::SurgePing => Box::new(surge::SurgePing::open(options)?),
@@ -229,7 +247,7 @@ pub fn start(options: &ProbeOptions, sink: &EventSink) -> Result<ProbeHandle, Pr
         t0,
         cannot_see: engine.cannot_see(),
     };
-    let remarks = engine.remarks();
+    let remarks = asked.into_iter().chain(engine.remarks()).collect();
     let stop = Stop::default();
     let run = Run {
         schedule: Schedule::new(t0, spec.interval_ns, options.count),
@@ -246,6 +264,23 @@ pub fn start(options: &ProbeOptions, sink: &EventSink) -> Result<ProbeHandle, Pr
         })
         .map_err(socket::failed("start the measuring thread"))?;
     Ok(ProbeHandle { spec, remarks, stop, thread: Some(thread) })
+}
+
+/// The options with the address that the kernel will ask, and a remark where that is another one than
+/// was given: answers come from there.
+fn asked(options: &ProbeOptions) -> (ProbeOptions, Option<String>) {
+    let given = options.target.ip();
+    let ip = match given.to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let mut options = options.clone();
+    if ip == given {
+        return (options, None);
+    }
+    options.target = SocketAddr::new(ip, options.target.port());
+    (options, Some(format!("{given} stands for {ip}, which is asked")))
 }
 
 /// Emits `Stopped` when the measuring thread ends, however it ends.

@@ -2,40 +2,25 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
 use super::ProbeError;
-use super::wire::{Family, ICMP_HEADER, MAGIC};
+use super::wire::{Family, Mode, Ours};
 use crate::event::ProbeKind;
 
 /// Receive buffer asked for, bytes: a guest that was paused answers thousands of queued probes at
 /// once, and what does not fit would be taken for lost.
 const RECEIVE_BUFFER: usize = 16 << 20;
 
-/// How a socket tells us our own answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// ICMP datagram socket: the kernel owns the identifier; errors come by the error queue.
-    Datagram,
-    /// Raw ICMP socket: sees the whole host's ICMP, so a filter and the identifier select ours;
-    /// errors come as packets.
-    Raw {
-        /// Our identifier.
-        ident: u16,
-    },
-    /// UDP; errors come by the error queue.
-    Udp,
-}
-
 /// An open socket and how to use it.
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) socket: Socket,
-    pub(crate) family: Family,
-    pub(crate) mode: Mode,
+    pub(crate) ours: Ours,
     pub(crate) target: SockAddr,
 }
 
@@ -50,6 +35,7 @@ pub(crate) fn open(
     target: SocketAddr,
     device: Option<&str>,
     token: u64,
+    prefix: usize,
 ) -> Result<Channel, ProbeError> {
     let family = family_of(&target);
     let (domain, icmp) = match family {
@@ -72,31 +58,55 @@ pub(crate) fn open(
     if let Some(device) = device {
         bind_device(&socket, device)?;
     }
-    set(&socket, sockopt::ReceiveTimestampns, true, "ask for kernel receive stamps")?;
-    set(&socket, sockopt::RxqOvfl, 1, "ask for the count of dropped answers")?;
-    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
-        socket.set_recv_buffer_size(RECEIVE_BUFFER).map_err(failed("set the receive buffer"))?;
-    }
-    match mode {
-        Mode::Raw { ident } => filter_answers(&socket, family, ident, Some(token))?,
-        Mode::Datagram | Mode::Udp => match family {
-            Family::V4 => set(&socket, sockopt::Ipv4RecvErr, true, "ask for ICMP errors")?,
-            Family::V6 => set(&socket, sockopt::Ipv6RecvErr, true, "ask for ICMP errors")?,
-        },
-    }
-    let target = SockAddr::from(target);
-    if mode == Mode::Udp {
-        socket.connect(&target).map_err(failed("find a route to the target"))?;
-    }
-    Ok(Channel { socket, family, mode, target })
+    let ours = Ours { family, mode, target: target.ip().to_canonical(), token, prefix };
+    prepare(&socket, &ours)?;
+    // A UDP socket is not tied to the target either: what answers from another address is to be heard.
+    Ok(Channel { socket, ours, target: SockAddr::from(target) })
 }
 
-fn set<O>(socket: &Socket, option: O, value: O::Val, what: &'static str) -> Result<(), ProbeError>
+/// Sets a socket up for hearing: kernel receive stamps, ICMP errors, room for a crowd of answers.
+pub(crate) fn prepare<'a, S: AsFd>(socket: &'a S, ours: &Ours) -> Result<(), ProbeError>
+where
+    SockRef<'a>: From<&'a S>,
+{
+    set(socket, sockopt::ReceiveTimestampns, true, "ask for kernel receive stamps")?;
+    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER).map_err(failed("set the receive buffer"))?;
+    }
+    match (ours.mode, ours.family) {
+        (Mode::Raw { ident }, family) => filter_answers(socket, family, ident),
+        (Mode::Datagram | Mode::Udp, Family::V4) => set(socket, sockopt::Ipv4RecvErr, true, "ask for ICMP errors"),
+        (Mode::Datagram | Mode::Udp, Family::V6) => set(socket, sockopt::Ipv6RecvErr, true, "ask for ICMP errors"),
+    }
+}
+
+/// Messages dropped by the kernel so far because the socket's receive buffer was full; None where it
+/// does not say.
+#[allow(unsafe_code)]
+pub(crate) fn dropped(socket: BorrowedFd<'_>) -> Option<u32> {
+    // linux/sock_diag.h: SK_MEMINFO_DROPS is the ninth of nine.
+    const DROPS: usize = 8;
+    let mut info = [0_u32; DROPS + 1];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: getsockopt(2) writes at most `len` bytes into `info`, which has as many, and the length
+    // it wrote into `len`; both live until it returns.
+    let done = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, info.as_mut_ptr().cast(), &raw mut len)
+    };
+    (done == 0 && len as usize == size_of_val(&info)).then_some(info[DROPS])
+}
+
+/// Takes the error a socket holds back for the next call, so that what that call says is its own.
+pub(crate) fn take_error(socket: BorrowedFd<'_>) {
+    let _ = nix::sys::socket::getsockopt(&socket, sockopt::SocketError);
+}
+
+fn set<O>(socket: &impl AsFd, option: O, value: O::Val, what: &'static str) -> Result<(), ProbeError>
 where
     O: nix::sys::socket::SetSockOpt,
     O::Val: Sized,
 {
-    setsockopt(&socket.as_fd(), option, &value).map_err(|e| failed(what)(e.into()))
+    setsockopt(socket, option, &value).map_err(|e| failed(what)(e.into()))
 }
 
 /// Ties a socket to one network device.
@@ -111,42 +121,31 @@ pub(crate) fn ident_of(token: u64) -> u16 {
     ((token >> 48) as u16).max(1)
 }
 
-/// Has the kernel drop all ICMP but answers with our identifier (and token, where the probe's data
-/// carries one) and errors, so that a busy host's ICMP does not wake the measuring thread.
-pub(crate) fn filter_answers<'a, S>(
-    socket: &'a S,
-    family: Family,
-    ident: u16,
-    token: Option<u64>,
-) -> Result<(), ProbeError>
+/// Has the kernel drop all ICMP but answers with our identifier and what quotes a probe, so that a busy
+/// host's ICMP does not wake the measuring thread. Whether they are ours in every byte is judged by
+/// us, as on other sockets.
+fn filter_answers<'a, S>(socket: &'a S, family: Family, ident: u16) -> Result<(), ProbeError>
 where
     SockRef<'a>: From<&'a S>,
 {
-    SockRef::from(socket).attach_filter(&answer_filter(family, ident, token)).map_err(failed("filter the host's ICMP"))
+    SockRef::from(socket).attach_filter(&answer_filter(family, ident)).map_err(failed("filter the host's ICMP"))
 }
 
 /// Classic BPF. On raw IPv4 sockets packets begin with the IP header, so X is set to its length;
 /// on raw IPv6 sockets they begin with the ICMPv6 header, and X is 0.
-fn answer_filter(family: Family, ident: u16, token: Option<u64>) -> Vec<SockFilter> {
+fn answer_filter(family: Family, ident: u16) -> Vec<SockFilter> {
     const LDX_IMM: u16 = 0x01;
     const LDX_IP_HEADER: u16 = 0xb1; // X = 4 * (P[k] & 0xf)
     const LD_BYTE: u16 = 0x50; // A = P[X + k]
     const LD_HALF: u16 = 0x48;
-    const LD_WORD: u16 = 0x40;
     const JUMP_EQ: u16 = 0x15;
     const RETURN: u16 = 0x06;
 
-    let mut wanted: Vec<(u16, u32, u32)> = vec![(LD_HALF, 4, u32::from(ident))];
-    if let Some(token) = token {
-        let data = ICMP_HEADER as u32;
-        wanted.push((LD_WORD, data, MAGIC));
-        wanted.push((LD_WORD, data + 8, (token >> 32) as u32));
-        wanted.push((LD_WORD, data + 12, token as u32));
-    }
-    let errors = family.errors();
-    // Layout: [set X] [load type] [is reply?] {errors: one test each} [drop] {wanted: load, test} [pass]
-    let drop_at = 3 + errors.len();
-    let pass_at = drop_at + 1 + 2 * wanted.len();
+    let quoting: Vec<u8> = [family.errors(), family.informational()].concat();
+    // Layout: [set X] [load type] [is reply?] {one test for each quoting type} [drop] [load ident] [is
+    // ours?] [pass] [drop]
+    let drop_at = 3 + quoting.len();
+    let pass_at = drop_at + 3;
     let jump = |from: usize, to: usize| (to - from - 1) as u8;
 
     let mut program = vec![
@@ -157,16 +156,12 @@ fn answer_filter(family: Family, ident: u16, token: Option<u64>) -> Vec<SockFilt
         SockFilter::new(LD_BYTE, 0, 0, 0),
         SockFilter::new(JUMP_EQ, jump(2, drop_at + 1), 0, u32::from(family.reply())),
     ];
-    for (i, kind) in errors.iter().enumerate() {
+    for (i, kind) in quoting.iter().enumerate() {
         program.push(SockFilter::new(JUMP_EQ, jump(3 + i, pass_at), 0, u32::from(*kind)));
     }
     program.push(SockFilter::new(RETURN, 0, 0, 0));
-    for (i, (load, offset, value)) in wanted.iter().enumerate() {
-        // A mismatch goes on to a drop of its own: classic BPF cannot jump back.
-        let test = drop_at + 2 + 2 * i;
-        program.push(SockFilter::new(*load, 0, 0, *offset));
-        program.push(SockFilter::new(JUMP_EQ, 0, jump(test, pass_at + 1), *value));
-    }
+    program.push(SockFilter::new(LD_HALF, 0, 0, 4));
+    program.push(SockFilter::new(JUMP_EQ, 0, 1, u32::from(ident)));
     program.push(SockFilter::new(RETURN, 0, 0, u32::MAX));
     program.push(SockFilter::new(RETURN, 0, 0, 0));
     program
@@ -197,8 +192,7 @@ mod libc_errno {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::net::Shutdown;
+    use std::io::Read;
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
@@ -211,7 +205,7 @@ mod tests {
     fn passes(family: Family, packet: &[u8]) -> bool {
         let (near, far) = UnixDatagram::pair().unwrap();
         far.set_nonblocking(true).unwrap();
-        filter_answers(&far, family, 7, Some(TOKEN)).unwrap();
+        filter_answers(&far, family, 7).unwrap();
         let _ = near.send(packet);
         far.recv(&mut [0; 256]).is_ok_and(|n| n == packet.len())
     }
@@ -231,13 +225,12 @@ mod tests {
         for family in [Family::V4, Family::V6] {
             assert!(passes(family, &packet(family, family.reply(), 7, TOKEN)));
             assert!(!passes(family, &packet(family, family.reply(), 8, TOKEN)), "another's identifier");
-            assert!(!passes(family, &packet(family, family.reply(), 7, TOKEN ^ 1)), "another's token");
-            assert!(!passes(family, &packet(family, family.reply(), 7, TOKEN ^ (1 << 40))), "another's token");
+            assert!(passes(family, &packet(family, family.reply(), 7, TOKEN ^ 1)), "damaged: counted by us");
             assert!(!passes(family, &packet(family, family.request(), 7, TOKEN)), "our own request on loopback");
-            for kind in family.errors() {
-                assert!(passes(family, &packet(family, *kind, 99, 0)), "errors are read by us");
+            for kind in [family.errors(), family.informational()].concat() {
+                assert!(passes(family, &packet(family, kind, 99, 0)), "what quotes a probe is read by us");
             }
-            assert!(!passes(family, &packet(family, 5, 7, TOKEN)), "a redirect");
+            assert!(!passes(family, &packet(family, 13, 7, TOKEN)), "a time stamp request");
         }
     }
 
@@ -254,14 +247,14 @@ mod tests {
     #[test]
     fn a_udp_channel_needs_no_privilege() {
         let echo = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let c = open(ProbeKind::Udp, echo.local_addr().unwrap(), None, TOKEN).unwrap();
-        (&c.socket).write_all(b"x").unwrap();
+        let c = open(ProbeKind::Udp, echo.local_addr().unwrap(), None, TOKEN, 0).unwrap();
+        c.socket.send_to(b"x", &c.target).unwrap();
         let (n, from) = echo.recv_from(&mut [0; 8]).unwrap();
         echo.send_to(b"y", from).unwrap();
         c.socket.set_nonblocking(false).unwrap();
         assert_eq!((n, (&c.socket).read(&mut [0; 8]).unwrap()), (1, 1));
-        c.socket.shutdown(Shutdown::Both).unwrap();
-        let gone = open(ProbeKind::Udp, echo.local_addr().unwrap(), Some("no-such-device"), TOKEN);
+        assert_eq!(dropped(c.socket.as_fd()), Some(0));
+        let gone = open(ProbeKind::Udp, echo.local_addr().unwrap(), Some("no-such-device"), TOKEN, 0);
         assert!(gone.unwrap_err().to_string().contains("no-such-device"));
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::summary::Summary;
 use super::*;
-use crate::event::{Class, Hub, SessionClock};
+use crate::analysis::probing::Summary;
+use crate::event::{Hub, SessionClock};
 
 /// Starts the probe, lets it end by its count and folds what it said.
 fn measure(options: &ProbeOptions) -> Result<Summary, ProbeError> {
@@ -119,7 +119,7 @@ fn both_engines_ping_loopback_where_icmp_is_allowed() {
                     let c = s.counts;
                     assert_eq!((c.answered() + c.not_sent, c.error, c.lost), (40, 0, 0), "{engine:?} {target} {c:?}");
                     assert!(c.answered() > 0);
-                    assert_eq!(s.spec.cannot_see.contains(&Class::Duplicate), engine == EngineChoice::SurgePing);
+                    assert_eq!(s.spec.cannot_see, [], "both engines see all classes");
                 }
                 Err(ProbeError::NotPermitted { .. }) => crate::testing::skipped("ICMP is not allowed to this user"),
                 // No IPv6 on this machine, for instance.
@@ -171,4 +171,30 @@ fn options_out_of_range_are_refused_with_the_range() {
         refused(ProbeOptions { interval: fast, deadline: Duration::from_secs(9), ..good.clone() }).contains("6.40 s")
     );
     assert!(refused(ProbeOptions { kind: ProbeKind::Udp, ..good }).contains("port"));
+}
+
+#[test]
+fn the_address_asked_is_the_one_answers_come_from() {
+    let of = |ip: &str| {
+        let ip: IpAddr = ip.parse().unwrap();
+        let (options, remark) = asked(&ProbeOptions::icmp(0, SocketAddr::new(ip, 0)));
+        (options.target.ip().to_string(), remark.is_some())
+    };
+    assert_eq!(of("0.0.0.0"), ("127.0.0.1".into(), true));
+    assert_eq!(of("::"), ("::1".into(), true));
+    assert_eq!(of("::ffff:192.0.2.1"), ("192.0.2.1".into(), true));
+    assert_eq!(of("192.0.2.1"), ("192.0.2.1".into(), false));
+}
+
+#[test]
+fn addresses_that_no_one_host_has_are_refused() {
+    let refused = |ip: &str| {
+        let ip: IpAddr = ip.parse().unwrap();
+        ProbeOptions::icmp(0, SocketAddr::new(ip, 0)).check().map_err(|e| e.to_string())
+    };
+    for many in ["255.255.255.255", "224.0.0.1", "ff02::1"] {
+        assert!(refused(many).unwrap_err().contains("many hosts"), "{many}");
+    }
+    assert!(refused("fe80::1").unwrap_err().contains("fe80::1%eth0"));
+    assert_eq!(refused("192.0.2.1"), Ok(()));
 }

@@ -7,28 +7,29 @@
 //! to the instant before the batch was read: whatever had arrived by then has been read, so a
 //! stalled receiver never makes a timely answer late.
 
-mod hearing;
-
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use socket2::SockAddr;
 
-use self::hearing::{Ear, Sound};
-use super::clock::{Monotonic, StampMap};
+use super::clock::Monotonic;
 use super::engine::{ATTENTION, Ending, Engine, Run, Stop};
+use super::hearing::{self, Batch, Hearing};
 use super::promptness::be_prompt;
 use super::schedule::{Schedule, Turn};
-use super::socket::{self, Channel, Mode};
-use super::wire::{BODY_BYTES, Body, Family, ICMP_HEADER, Quoted, echo_request};
+use super::socket::{self, Channel, take_error};
+use super::wire::{BODY_BYTES, Body, ICMP_HEADER, Mode, Ours, echo_request};
 use super::{ProbeError, ProbeOptions};
-use crate::event::{self, Body as EventBody, Class, Level, LogEvent, Nanos};
+use crate::event::{self, Class, Level, Nanos};
 
 /// The receiver reads this often while answers keep coming: waking for each would cost more than
 /// sending them does, and their stamps are the kernel's anyway.
 const BATCH: Duration = Duration::from_millis(30);
+/// More messages than this in one batch are a crowd, and read in batches at any interval.
+const CROWD: usize = 16;
 /// How long the receiver may be held up before the sender leaves slots unsent.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// MSG_DONTWAIT: the sender never waits for buffer space.
@@ -38,7 +39,6 @@ const DONT_WAIT: i32 = nix::sys::socket::MsgFlags::MSG_DONTWAIT.bits();
 #[derive(Debug)]
 pub struct Threads {
     channel: Channel,
-    token: u64,
     prefix: Vec<u8>,
 }
 
@@ -62,8 +62,9 @@ impl Threads {
     /// When ICMP is not allowed or the operating system refuses.
     pub fn open(options: &ProbeOptions) -> Result<Self, ProbeError> {
         let token = rand::random();
-        let channel = socket::open(options.kind, options.target, options.device.as_deref(), token)?;
-        Ok(Self { channel, token, prefix: options.prefix.clone() })
+        let (device, prefix) = (options.device.as_deref(), options.prefix.clone());
+        let channel = socket::open(options.kind, options.target, device, token, prefix.len())?;
+        Ok(Self { channel, prefix })
     }
 }
 
@@ -81,27 +82,27 @@ impl Engine for Threads {
     }
 
     fn run(self: Box<Self>, run: Run) -> Ending {
-        let Self { channel, token, prefix } = *self;
+        let Self { channel, prefix } = *self;
         let Run { schedule, fates, stop } = run;
         let mono = Monotonic::of(fates.sink().clock());
         let queue = PATIENCE.as_nanos() / u128::from(schedule.interval());
         let (tell, told) = sync_channel((queue as usize).clamp(64, 16_384));
-        let ear = Ear::new(channel.family, channel.mode, token);
         let batching = u128::from(schedule.interval()) < BATCH.as_nanos();
-        let receiver =
-            Hearer { channel: &channel, ear, stamps: StampMap::new(mono), fates, told, open: true, batching };
+        let hearing = Hearing::new(channel.socket.as_fd(), channel.ours, mono, fates);
+        let receiver = Hearer { channel: &channel, hearing, told, open: true, batching };
         thread::scope(|scope| {
             let sender = Sender {
                 channel: &channel,
-                message: Message::new(channel.family, channel.mode, token, &prefix),
+                message: Message::new(&channel.ours, &prefix),
                 mono,
                 schedule,
                 stop: &stop,
                 tell,
+                unsaid: VecDeque::new(),
             };
             let spawned = thread::Builder::new().name("probe-send".into()).spawn_scoped(scope, move || sender.run());
             if let Err(e) = spawned {
-                receiver.warn(format!("cannot start the sending thread: {e}"));
+                receiver.hearing.fates.log(Level::Error, format!("cannot start the sending thread: {e}"));
                 return Ending::default();
             }
             receiver.run(&stop)
@@ -111,49 +112,43 @@ impl Engine for Threads {
 
 /// The bytes of one probe, made anew for each slot in place.
 struct Message {
-    family: Family,
-    mode: Mode,
-    token: u64,
-    prefix: usize,
+    ours: Ours,
     bytes: Vec<u8>,
 }
 
 impl Message {
-    fn new(family: Family, mode: Mode, token: u64, prefix: &[u8]) -> Self {
-        let prefix = if mode == Mode::Udp { prefix } else { &[] };
-        let mut bytes = prefix.to_vec();
-        bytes.resize(prefix.len() + BODY_BYTES, 0);
-        Self { family, mode, token, prefix: prefix.len(), bytes }
+    fn new(ours: &Ours, prefix: &[u8]) -> Self {
+        let lead = if ours.mode == Mode::Udp { prefix } else { &[0; ICMP_HEADER] };
+        let mut bytes = lead.to_vec();
+        bytes.resize(lead.len() + BODY_BYTES, 0);
+        Self { ours: *ours, bytes }
     }
 
     /// Sends slot `k`, stamped `sent`.
     fn send(&mut self, channel: &Channel, k: u64, sent: Nanos) -> Result<(), Errno> {
-        let body = Body { token: self.token, k, sent };
-        match self.mode {
+        let body = Body { token: self.ours.token, k, sent };
+        match self.ours.mode {
             Mode::Udp => {
-                self.bytes[self.prefix..].copy_from_slice(&body.bytes());
-                attempt(|| channel.socket.send_with_flags(&self.bytes, DONT_WAIT))
+                let lead = self.bytes.len() - BODY_BYTES;
+                self.bytes[lead..].copy_from_slice(&body.bytes());
             }
-            Mode::Datagram | Mode::Raw { .. } => {
-                let ident = if let Mode::Raw { ident } = self.mode { ident } else { 0 };
-                let mut packet = [0; ICMP_HEADER + BODY_BYTES];
-                echo_request(self.family, ident, &body, &mut packet);
-                let to: &SockAddr = &channel.target;
-                attempt(|| channel.socket.send_to_with_flags(&packet, to, DONT_WAIT))
-            }
+            Mode::Datagram => echo_request(self.ours.family, 0, &body, &mut self.bytes),
+            Mode::Raw { ident } => echo_request(self.ours.family, ident, &body, &mut self.bytes),
         }
+        attempt(channel, || channel.socket.send_to_with_flags(&self.bytes, &channel.target, DONT_WAIT))
     }
 }
 
 /// Sends; and again if refused, since a socket that hears of ICMP errors refuses the next sending
-/// with the error of an earlier one, once. A second refusal is this one's own.
-fn attempt(mut send: impl FnMut() -> std::io::Result<usize>) -> Result<(), Errno> {
+/// with the error of an earlier one. What is said once that is taken away is this one's own.
+fn attempt(channel: &Channel, mut send: impl FnMut() -> std::io::Result<usize>) -> Result<(), Errno> {
     let mut last = Errno::EIO;
-    for _ in 0..2 {
+    for _ in 0..3 {
         match send() {
             Ok(_) => return Ok(()),
             Err(e) => last = e.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
         }
+        take_error(channel.socket.as_fd());
     }
     Err(last)
 }
@@ -165,6 +160,8 @@ struct Sender<'a> {
     schedule: Schedule,
     stop: &'a Stop,
     tell: SyncSender<Word>,
+    /// Failures the receiver had no room to be told of yet.
+    unsaid: VecDeque<Word>,
 }
 
 impl Sender<'_> {
@@ -191,12 +188,33 @@ impl Sender<'_> {
                 Turn::Over => break,
             }
         }
+        // A slot that could not be sent must not be called lost. The receiver, if it is there, reads on
+        // until the queue ends.
+        while let Some(word) = self.unsaid.pop_front() {
+            if self.tell.send(word).is_err() {
+                break;
+            }
+        }
         // The receiver also learns it from the queue's end, should this not fit in.
         let _ = self.tell.try_send(Word::Over);
     }
 
+    /// Tells what there was no room for; false while there is none.
+    fn catch_up(&mut self) -> bool {
+        while let Some(word) = self.unsaid.pop_front() {
+            if let Err(TrySendError::Full(word)) = self.tell.try_send(word) {
+                self.unsaid.push_front(word);
+                return false;
+            }
+        }
+        true
+    }
+
     /// False when the receiver is gone.
     fn send(&mut self, k: u64) -> bool {
+        if !self.catch_up() {
+            return true;
+        }
         let at = self.mono.now();
         match self.tell.try_send(Word::Sent { k, at }) {
             Ok(()) => {}
@@ -206,7 +224,8 @@ impl Sender<'_> {
             Err(TrySendError::Disconnected(_)) => return false,
         }
         if let Err(error) = self.message.send(self.channel, k, at) {
-            let _ = self.tell.try_send(Word::Failed { k, error });
+            self.unsaid.push_back(Word::Failed { k, error });
+            self.catch_up();
         }
         true
     }
@@ -214,9 +233,7 @@ impl Sender<'_> {
 
 struct Hearer<'a> {
     channel: &'a Channel,
-    ear: Ear,
-    stamps: StampMap,
-    fates: super::engine::Fates,
+    hearing: Hearing,
     told: Receiver<Word>,
     /// Whether the sender may still send.
     open: bool,
@@ -227,24 +244,23 @@ struct Hearer<'a> {
 impl Hearer<'_> {
     fn run(mut self, stop: &Stop) -> Ending {
         let _ = nix::sys::prctl::set_timerslack(1_000_000);
-        let mut sounds = Vec::new();
+        let channel = self.channel;
+        let socket = channel.socket.as_fd();
         loop {
             let stopping = stop.is_set();
-            let begun = self.stamps.begin_batch();
-            let heard = self.ear.listen(&self.channel.socket, &self.stamps, &mut sounds);
-            self.stamps.end_batch(begun);
+            let batch = self.hearing.listen(socket);
             // What was said before the answers were read covers every slot they can belong to.
             self.take_words();
-            self.take_sounds(&mut sounds);
-            // A batch cut short says nothing of what had arrived by then.
-            self.fates.settle(if heard < hearing::MOST { begun } else { 0 });
-            if stopping || (!self.open && self.fates.judge.pending() == 0) {
+            self.hearing.digest();
+            self.hearing.fates.settle(batch.through);
+            if stopping || (!self.open && self.hearing.fates.judge.pending() == 0) {
                 break;
             }
-            if heard > 0 && self.batching {
-                thread::sleep(BATCH);
+            let rest = self.hearing.rest(batch, BATCH);
+            if batch.heard > CROWD || (batch.heard > 0 && self.batching) {
+                thread::sleep(rest);
             } else {
-                self.wait(begun);
+                self.wait(batch);
             }
         }
         // The sender may have said something since; a slot it sent stays open for ever.
@@ -252,21 +268,18 @@ impl Hearer<'_> {
             self.take_words();
             thread::sleep(Duration::from_millis(1));
         }
-        self.fates.settle(0);
-        self.fates.ending()
-    }
-
-    fn warn(&self, text: String) {
-        let from = "probe".to_owned();
-        self.fates.sink().emit(EventBody::Log(LogEvent { level: Level::Warn, from, text }));
+        self.hearing.close(socket);
+        self.hearing.fates.close();
+        self.hearing.fates.ending()
     }
 
     fn take_words(&mut self) {
+        let fates = &mut self.hearing.fates;
         loop {
             match self.told.try_recv() {
-                Ok(Word::Sent { k, at }) => self.fates.sent(k, at),
-                Ok(Word::Failed { k, error }) => self.fates.error(k, format!("cannot send: {}", error.desc())),
-                Ok(Word::Missed { through }) => self.fates.not_sent_through(through),
+                Ok(Word::Sent { k, at }) => fates.sent(k, at),
+                Ok(Word::Failed { k, error }) => fates.failed(k, error.desc().to_owned()),
+                Ok(Word::Missed { through }) => fates.not_sent_through(through),
                 Ok(Word::Over) | Err(TryRecvError::Disconnected) => {
                     self.open = false;
                     return;
@@ -276,33 +289,11 @@ impl Hearer<'_> {
         }
     }
 
-    fn take_sounds(&mut self, sounds: &mut Vec<Sound>) {
-        for sound in sounds.drain(..) {
-            match sound {
-                Sound::Reply { k, at } => self.fates.reply(k, at),
-                Sound::Error { slot, what } => {
-                    let k = match slot {
-                        Quoted::Slot(k) => Some(k),
-                        Quoted::Seq(seq) => self.fates.judge.slot_of_seq(seq),
-                    };
-                    if let Some(k) = k {
-                        self.fates.error(k, what);
-                    }
-                }
-            }
-        }
-        if let Some(dropped) = self.ear.take_dropped() {
-            self.warn(format!(
-                "the kernel dropped {dropped} answers because the receive buffer was full: that many slots may be \
-                 called lost though they were answered (raise net.core.rmem_max)"
-            ));
-        }
-    }
-
     /// Waits for something to hear, or until time itself decides something.
-    fn wait(&self, now: Nanos) {
-        let due = self.fates.judge.next_deadline().map(|t| Duration::from_nanos(t.saturating_sub(now)));
+    fn wait(&self, batch: Batch) {
+        let due = self.hearing.fates.judge.next_deadline();
+        let due = due.map(|t| Duration::from_nanos(t.saturating_sub(batch.begun)));
         let patience = due.unwrap_or(ATTENTION).min(ATTENTION) + Duration::from_millis(1);
-        hearing::wait(&self.channel.socket, patience);
+        hearing::wait(self.channel.socket.as_fd(), patience);
     }
 }

@@ -1,15 +1,28 @@
 //! Probes on the wire: what we send, and how an answer or an ICMP error is read back.
 //!
 //! Every probe carries 32 bytes, big endian: magic, version, token (random for each probe run),
-//! slot, send time. An answer counts only if magic and token are ours, and the slot is the full 64
-//! bits, so neither a stranger's ping nor a wrapped sequence number is taken for ours.
-//! Sources: RFC 792 and RFC 4443 (ICMP), RFC 1071 (checksum).
+//! slot, send time. [`hear`] judges whatever was received, for every engine and kind of socket, by
+//! its bytes and the address it came from:
+//!
+//! - an answer counts only if it comes from the address that was asked and has all that was sent:
+//!   identifier, sequence number, magic, token and the full 64 bits of the slot. So neither a
+//!   stranger's ping nor a wrapped sequence number is taken for ours;
+//! - an ICMP error decides a slot only if it quotes enough of the probe to show the token, which
+//!   cannot be guessed from elsewhere. One that quotes 8 bytes of it, all that RFC 792 asks for, is
+//!   a hint (address, identifier and sequence number can be guessed): it is counted and told, and
+//!   the slot is lost at its deadline if it is not answered;
+//! - source quench and redirects are no failures and decide nothing.
+//!
+//! Sources: RFC 792 and RFC 4443 (ICMP), RFC 1071 (checksum), RFC 5927 (ICMP attacks), RFC 6633 (source
+//! quench is deprecated).
+
+use std::net::IpAddr;
 
 use super::schedule::seq_of;
-use crate::event::Nanos;
+use crate::event::{Aside, Nanos};
 
 /// First four bytes of a probe: `BLKO`.
-pub(crate) const MAGIC: u32 = 0x424c_4b4f;
+const MAGIC: u32 = 0x424c_4b4f;
 const VERSION: u32 = 1;
 /// Bytes of a probe's own data.
 pub const BODY_BYTES: usize = 32;
@@ -95,18 +108,36 @@ impl Family {
     }
 
     /// Types of the errors that say a probe was not delivered: unreachable, time exceeded,
-    /// parameter problem (and packet too big). Redirects and source quenches are not among them.
+    /// parameter problem (and packet too big).
     pub(crate) fn errors(self) -> &'static [u8] {
         match self {
             Self::V4 => &[3, 11, 12],
             Self::V6 => &[1, 2, 3, 4],
         }
     }
+
+    /// Types of messages that quote a probe and are no failure: source quench, redirect.
+    pub(crate) fn informational(self) -> &'static [u8] {
+        match self {
+            Self::V4 => &[4, 5],
+            Self::V6 => &[137],
+        }
+    }
+
+    /// The number of its ICMP in an IP header.
+    fn protocol(self) -> u8 {
+        match self {
+            Self::V4 => 1,
+            Self::V6 => 58,
+        }
+    }
 }
 
 /// Writes the echo request for `body` into `out`; with the checksum for IPv4 (the kernel makes the
 /// one of IPv6, and both on datagram sockets).
-pub(crate) fn echo_request(family: Family, ident: u16, body: &Body, out: &mut [u8; ICMP_HEADER + BODY_BYTES]) {
+///
+/// `out` has [`ICMP_HEADER`] and [`BODY_BYTES`] bytes.
+pub(crate) fn echo_request(family: Family, ident: u16, body: &Body, out: &mut [u8]) {
     out[0] = family.request();
     out[1..4].fill(0);
     out[4..6].copy_from_slice(&ident.to_be_bytes());
@@ -127,70 +158,218 @@ fn checksum(b: &[u8]) -> u16 {
     !(sum as u16)
 }
 
+/// How a socket hands messages over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// ICMP datagram socket: the kernel owns the identifier; errors come by the error queue.
+    Datagram,
+    /// Raw ICMP socket: sees the whole host's ICMP, so a filter and the identifier select ours;
+    /// errors come as packets. Over IPv4 each message has its IP header in front.
+    Raw {
+        /// Our identifier.
+        ident: u16,
+    },
+    /// UDP; errors come by the error queue.
+    Udp,
+}
+
+/// What a probe sends, against which all that is received is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ours {
+    /// ICMP or ICMPv6.
+    pub family: Family,
+    /// How messages are handed over.
+    pub mode: Mode,
+    /// The address that is asked.
+    pub target: IpAddr,
+    /// Tells probe runs apart.
+    pub token: u64,
+    /// Bytes put before a probe's own, over UDP.
+    pub prefix: usize,
+}
+
 /// What a received message means to a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Heard {
-    /// An answer to slot `k`.
-    Reply { k: u64 },
-    /// An ICMP error about the slot.
-    Error { slot: Quoted, kind: u8, code: u8 },
+pub enum Heard {
+    /// An answer to slot `k`, which says it was sent at `sent`, ns of the session clock.
+    Reply {
+        /// The slot.
+        k: u64,
+        /// When the probe says it was sent.
+        sent: Nanos,
+    },
+    /// An ICMP error that is sure to be about the slot.
+    Error {
+        /// The slot.
+        slot: Quoted,
+        /// ICMP or ICMPv6.
+        family: Family,
+        /// ICMP type.
+        kind: u8,
+        /// ICMP code.
+        code: u8,
+    },
+    /// An ICMP error that may be about the slot with these 16 bits, or about none of ours.
+    Hint {
+        /// The low bits of the slot; None where not even those are quoted.
+        seq: Option<u16>,
+    },
+    /// Ours as it seems, and it decides nothing.
+    Aside(Aside),
     /// Nothing of ours.
     Other,
 }
 
 /// How an ICMP error names the slot it is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Quoted {
+pub enum Quoted {
     /// The whole number: the quotation is long enough.
     Slot(u64),
     /// Its low 16 bits only.
     Seq(u16),
 }
 
-/// Strips the IPv4 header a raw socket delivers.
-pub(crate) fn after_ipv4_header(packet: &[u8]) -> Option<&[u8]> {
-    let header = usize::from(packet.first()? & 0x0f) * 4;
-    (packet[0] >> 4 == 4 && header >= 20).then(|| packet.get(header..))?
+/// Tokens that differ in no more bits than this are one token that was damaged on its way; two that
+/// were drawn at random do so once in a million times.
+const DAMAGED_BITS: u32 = 8;
+
+/// Judges a message as it was read from the socket. `source` is the address it came from, as the
+/// kernel says.
+#[must_use]
+pub fn hear(ours: &Ours, source: Option<IpAddr>, message: &[u8]) -> Heard {
+    let heard = match (ours.mode, ours.family) {
+        (Mode::Udp, _) => echoed(ours, source, message),
+        (Mode::Raw { .. }, Family::V4) => after_ipv4_header(message).and_then(|icmp| icmp_message(ours, source, icmp)),
+        (Mode::Raw { .. }, Family::V6) | (Mode::Datagram, _) => icmp_message(ours, source, message),
+    };
+    heard.unwrap_or(Heard::Other)
 }
 
-/// Reads an ICMP message. `ident` is None where the kernel has chosen and checked it.
-pub(crate) fn hear(family: Family, ident: Option<u16>, token: u64, icmp: &[u8]) -> Heard {
-    hear_inner(family, ident, token, icmp).unwrap_or(Heard::Other)
+/// Judges an ICMP error by what it quotes. `destination` is where the quoted packet went, `quoted`
+/// what followed its IP header (over UDP, what followed its UDP header), perhaps cut short.
+#[must_use]
+pub fn hear_error(ours: &Ours, destination: Option<IpAddr>, kind: u8, code: u8, quoted: &[u8]) -> Heard {
+    let elsewhere = destination.is_some_and(|ip| ip.to_canonical() != ours.target);
+    let heard = if ours.mode == Mode::Udp {
+        quotation(ours, elsewhere, (kind, code), None, quoted.get(ours.prefix..).unwrap_or_default())
+    } else {
+        request(ours, elsewhere, kind, code, quoted).unwrap_or(Heard::Aside(Aside::Implausible))
+    };
+    if ours.family.informational().contains(&kind) && heard != Heard::Other {
+        return Heard::Aside(Aside::Informational);
+    }
+    heard
 }
 
-fn hear_inner(family: Family, ident: Option<u16>, token: u64, icmp: &[u8]) -> Option<Heard> {
+/// An answer over UDP. The echo may keep or drop what was put before the probe's own bytes.
+fn echoed(ours: &Ours, source: Option<IpAddr>, datagram: &[u8]) -> Option<Heard> {
+    match Body::read_tail(datagram) {
+        Some(body) => Some(answer(ours, source, None, body)),
+        None if datagram.len() < BODY_BYTES => Some(Heard::Aside(Aside::Truncated)),
+        None => Some(Heard::Aside(Aside::Corrupt)),
+    }
+}
+
+fn icmp_message(ours: &Ours, source: Option<IpAddr>, icmp: &[u8]) -> Option<Heard> {
     let (kind, code) = (*icmp.first()?, *icmp.get(1)?);
-    if kind == family.reply() {
-        if ident.is_some_and(|ours| u16_at(icmp, 4) != Some(ours)) {
+    if kind == ours.family.reply() {
+        if ours.ident().is_some_and(|ident| u16_at(icmp, 4) != Some(ident)) {
             return None;
         }
-        let body = Body::read(icmp.get(ICMP_HEADER..)?)?;
-        return (body.token == token).then_some(Heard::Reply { k: body.k });
+        let seq = u16_at(icmp, 6)?;
+        // Only a raw socket is handed what has a wrong checksum, and over IPv4 only.
+        if ours.family == Family::V4 && checksum(icmp) != 0 {
+            return Some(Heard::Aside(Aside::Corrupt));
+        }
+        let data = icmp.get(ICMP_HEADER..)?;
+        if data.len() < BODY_BYTES {
+            return Some(Heard::Aside(Aside::Truncated));
+        }
+        return Some(match Body::read(data) {
+            Some(body) => answer(ours, source, Some(seq), body),
+            None => Heard::Aside(Aside::Corrupt),
+        });
     }
-    if !family.errors().contains(&kind) {
+    if !ours.family.errors().contains(&kind) && !ours.family.informational().contains(&kind) {
         return None;
     }
+    // A redirect over IPv6 has two addresses, and the quotation as an option: it is about the route.
     let quoted = icmp.get(ICMP_HEADER..)?;
-    let inner = match family {
-        Family::V4 if *quoted.get(9)? == 1 => after_ipv4_header(quoted)?,
-        Family::V6 if *quoted.get(6)? == 58 => quoted.get(40..)?,
+    let (destination, inner) = match ours.family {
+        Family::V4 if *quoted.get(9)? == ours.family.protocol() => {
+            let octets: [u8; 4] = quoted.get(16..20)?.try_into().ok()?;
+            (IpAddr::from(octets), after_ipv4_header(quoted)?)
+        }
+        Family::V6 if *quoted.get(6)? == ours.family.protocol() => {
+            let octets: [u8; 16] = quoted.get(24..40)?.try_into().ok()?;
+            (IpAddr::from(octets), quoted.get(40..)?)
+        }
         _ => return None,
     };
-    let slot = quoted_request(family, ident, token, inner)?;
-    Some(Heard::Error { slot, kind, code })
-}
-
-/// Reads our own echo request as an error quotes it, perhaps cut short.
-pub(crate) fn quoted_request(family: Family, ident: Option<u16>, token: u64, inner: &[u8]) -> Option<Quoted> {
-    if *inner.first()? != family.request() || ident.is_some_and(|ours| u16_at(inner, 4) != Some(ours)) {
+    // Another program's.
+    if ours.ident().is_some_and(|ident| u16_at(inner, 4) != Some(ident)) {
         return None;
     }
-    let seq = u16_at(inner, 6)?;
-    match inner.get(ICMP_HEADER..).and_then(Body::read) {
-        Some(body) => (body.token == token).then_some(Quoted::Slot(body.k)),
-        // A router need quote no more than these eight bytes (RFC 792).
-        None => Some(Quoted::Seq(seq)),
+    Some(hear_error(ours, Some(destination), kind, code, inner))
+}
+
+/// An answer with all its bytes.
+fn answer(ours: &Ours, source: Option<IpAddr>, seq: Option<u16>, body: Body) -> Heard {
+    let damaged = (body.token ^ ours.token).count_ones();
+    if damaged > DAMAGED_BITS {
+        return Heard::Other;
     }
+    if damaged > 0 || seq.is_some_and(|seq| seq != seq_of(body.k)) {
+        return Heard::Aside(Aside::Corrupt);
+    }
+    if source.is_some_and(|ip| ip.to_canonical() != ours.target) {
+        return Heard::Aside(Aside::Elsewhere);
+    }
+    Heard::Reply { k: body.k, sent: body.sent }
+}
+
+/// Our echo request as an error quotes it.
+fn request(ours: &Ours, elsewhere: bool, kind: u8, code: u8, inner: &[u8]) -> Option<Heard> {
+    let Some(quoted_type) = inner.first() else { return Some(Heard::Hint { seq: None }) };
+    if *quoted_type != ours.family.request() || ours.ident().is_some_and(|ident| u16_at(inner, 4) != Some(ident)) {
+        return None;
+    }
+    let Some(seq) = u16_at(inner, 6) else { return Some(Heard::Hint { seq: None }) };
+    Some(quotation(ours, elsewhere, (kind, code), Some(seq), inner.get(ICMP_HEADER..).unwrap_or_default()))
+}
+
+/// Our own bytes as an error quotes them: it decides only if they reach as far as the token.
+fn quotation(ours: &Ours, elsewhere: bool, (kind, code): (u8, u8), seq: Option<u16>, body: &[u8]) -> Heard {
+    const IMPLAUSIBLE: Heard = Heard::Aside(Aside::Implausible);
+    if elsewhere {
+        return IMPLAUSIBLE;
+    }
+    let Some(token) = u64_at(body, 8) else { return Heard::Hint { seq } };
+    if u32_at(body, 0) != Some(MAGIC) || token != ours.token {
+        return IMPLAUSIBLE;
+    }
+    match (u64_at(body, 16), seq) {
+        (Some(k), Some(seq)) if seq != seq_of(k) => IMPLAUSIBLE,
+        (Some(k), _) => Heard::Error { slot: Quoted::Slot(k), family: ours.family, kind, code },
+        (None, Some(seq)) => Heard::Error { slot: Quoted::Seq(seq), family: ours.family, kind, code },
+        (None, None) => Heard::Hint { seq: None },
+    }
+}
+
+impl Ours {
+    /// The identifier, where it is ours to choose.
+    fn ident(&self) -> Option<u16> {
+        match self.mode {
+            Mode::Raw { ident } => Some(ident),
+            Mode::Datagram | Mode::Udp => None,
+        }
+    }
+}
+
+/// Strips the IPv4 header a raw socket delivers.
+fn after_ipv4_header(packet: &[u8]) -> Option<&[u8]> {
+    let header = usize::from(packet.first()? & 0x0f) * 4;
+    (packet[0] >> 4 == 4 && header >= 20).then(|| packet.get(header..))?
 }
 
 /// An ICMP error in words.
@@ -213,90 +392,4 @@ pub(crate) fn describe(family: Family, kind: u8, code: u8) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const BODY: Body = Body { token: 0xfeed_beef_dead_cafe, k: 70_000, sent: 123 };
-
-    fn request(family: Family) -> [u8; 40] {
-        let mut b = [0; 40];
-        echo_request(family, 0x1234, &BODY, &mut b);
-        b
-    }
-
-    fn error_v4(kind: u8, inner: &[u8]) -> Vec<u8> {
-        let mut b = vec![kind, 1, 0, 0, 0, 0, 0, 0, 0x45];
-        b.extend([0; 8]);
-        b.push(1);
-        b.extend([0; 10]);
-        b.extend(inner);
-        b
-    }
-
-    #[test]
-    fn a_reply_is_ours_only_with_ident_and_token() {
-        for family in [Family::V4, Family::V6] {
-            let mut b = request(family);
-            assert_eq!(hear(family, Some(0x1234), BODY.token, &b), Heard::Other, "our own request is no answer");
-            b[0] = family.reply();
-            assert_eq!(hear(family, Some(0x1234), BODY.token, &b), Heard::Reply { k: 70_000 });
-            assert_eq!(hear(family, None, BODY.token, &b), Heard::Reply { k: 70_000 });
-            assert_eq!(hear(family, Some(1), BODY.token, &b), Heard::Other);
-            assert_eq!(hear(family, Some(0x1234), 1, &b), Heard::Other);
-        }
-    }
-
-    #[test]
-    fn checksum_is_that_of_rfc_1071() {
-        assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
-        assert_eq!(checksum(&request(Family::V4)), 0, "a packet with its checksum sums to nought");
-    }
-
-    #[test]
-    fn an_error_names_its_slot_by_64_or_by_16_bits() {
-        let inner = request(Family::V4);
-        let heard = hear(Family::V4, Some(0x1234), BODY.token, &error_v4(3, &inner));
-        assert_eq!(heard, Heard::Error { slot: Quoted::Slot(70_000), kind: 3, code: 1 });
-        let heard = hear(Family::V4, Some(0x1234), BODY.token, &error_v4(3, &inner[..8]));
-        assert_eq!(heard, Heard::Error { slot: Quoted::Seq(4_464), kind: 3, code: 1 });
-        assert_eq!(hear(Family::V4, Some(0x1234), BODY.token, &error_v4(5, &inner)), Heard::Other, "a redirect");
-        assert_eq!(hear(Family::V4, Some(9), BODY.token, &error_v4(3, &inner)), Heard::Other, "a stranger's");
-    }
-
-    #[test]
-    fn errors_over_ipv6() {
-        let mut b = vec![1, 3, 0, 0, 0, 0, 0, 0, 0x60, 0, 0, 0, 0, 40, 58, 64];
-        b.extend([0; 32]);
-        b.extend(request(Family::V6));
-        let heard = hear(Family::V6, Some(0x1234), BODY.token, &b);
-        assert_eq!(heard, Heard::Error { slot: Quoted::Slot(70_000), kind: 1, code: 3 });
-        assert_eq!(describe(Family::V6, 1, 3), "host unreachable (ICMPv6 type 1 code 3)");
-    }
-
-    #[test]
-    fn a_udp_echo_may_keep_its_prefix() {
-        let mut b = b"prefix".to_vec();
-        b.extend(BODY.bytes());
-        assert_eq!(Body::read_tail(&b), Some(BODY));
-        assert_eq!(Body::read_tail(&BODY.bytes()), Some(BODY));
-        assert_eq!(Body::read_tail(b"short"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_received_is_too_strange(mut b in proptest::collection::vec(any::<u8>(), 0..120), kind in 0u8..140) {
-            if let Some(first) = b.first_mut() {
-                *first = kind;
-            }
-            for family in [Family::V4, Family::V6] {
-                for ident in [None, Some(7)] {
-                    let taken = matches!(hear(family, ident, 42, &b), Heard::Reply { .. });
-                    prop_assert!(!taken);
-                }
-            }
-            let _ = (after_ipv4_header(&b), Body::read_tail(&b));
-        }
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use super::state::{
 use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn};
 use crate::chunked::Chunked;
 use crate::event::{
-    AgentEvent, Body, By, Class, Event, Header, HvEvent, LabEvent, Location, MigrationEnd, MigrationEvent,
+    AgentEvent, Aside, Body, By, Class, Event, Header, HvEvent, LabEvent, Location, MigrationEnd, MigrationEvent,
     MigrationSettings, Nanos, OperatorEvent, Phase, ProbeEvent, SessionEvent, StopRule, Substate,
 };
 
@@ -207,11 +207,18 @@ impl State {
                 }
                 return;
             }
+            ProbeEvent::Heard { id, what, n, .. } => {
+                if let (Aside::Duplicate, Some(probe)) = (what, self.probes.get_mut(&id)) {
+                    let count = probe.counts.entry(Class::Duplicate).or_default();
+                    *count = count.saturating_add(n);
+                }
+                return;
+            }
             ProbeEvent::Ok { id, k, sent, rtt } => (id, k, Some(sent), rtt, Class::Ok),
             ProbeEvent::Late { id, k, sent, rtt } => (id, k, Some(sent), rtt, Class::Late),
             ProbeEvent::Lost { id, k, sent } => (id, k, Some(sent), u64::MAX, Class::Lost),
             ProbeEvent::Duplicate { id, k, rtt } => (id, k, None, rtt, Class::Duplicate),
-            ProbeEvent::NotSent { id, k } => (id, k, None, u64::MAX, Class::NotSent),
+            ProbeEvent::NotSent { id, k, .. } => (id, k, None, u64::MAX, Class::NotSent),
             ProbeEvent::Error { id, k, .. } => (id, k, None, u64::MAX, Class::Error),
         };
         let Some(probe) = self.probes.get_mut(&id) else {

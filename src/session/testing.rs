@@ -167,7 +167,7 @@ fn probe() -> BoxedStrategy<ProbeEvent> {
         3 => slot().prop_map(|(id, k, s, r)| ProbeEvent::Late { id, k, sent: s.into(), rtt: r.into() }),
         5 => slot().prop_map(|(id, k, s, _)| ProbeEvent::Lost { id, k, sent: s.into() }),
         1 => slot().prop_map(|(id, k, _, r)| ProbeEvent::Duplicate { id, k, rtt: r.into() }),
-        1 => slot().prop_map(|(id, k, ..)| ProbeEvent::NotSent { id, k }),
+        1 => slot().prop_map(|(id, k, ..)| ProbeEvent::NotSent { id, k, why: None }),
         1 => (slot(), text()).prop_map(|((id, k, ..), what)| ProbeEvent::Error { id, k, what }),
         1 => (0_u16..2).prop_map(|id| ProbeEvent::Stopped { id }),
     ]

@@ -1,17 +1,26 @@
 //! The numbers people read, as a pure fold over a probe's events.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::gap::{Gap, GapFinder, Interruptions};
 use super::histogram::Histogram;
-use super::schedule::Schedule;
-use crate::event::{ProbeEvent, ProbeSpec};
+use crate::event::{Aside, ProbeEvent, ProbeSpec};
+use crate::text::foreign;
 
 /// Different error texts counted apart; the rest are counted together.
 const ERROR_TEXTS: usize = 8;
+
+/// Kinds and senders of what decides nothing that are counted apart.
+const ASIDES: usize = 128;
+
+fn count(texts: &mut BTreeMap<String, u64>, text: &str) {
+    let room = texts.len() < ERROR_TEXTS || texts.contains_key(text);
+    *texts.entry(if room { foreign(text) } else { "other".into() }).or_default() += 1;
+}
 
 /// How many slots ended in each class. A revised slot counts once; duplicates count apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,9 +33,9 @@ pub struct Counts {
     pub lost: u64,
     /// Further answers to slots already answered.
     pub duplicate: u64,
-    /// Slots that passed unsent.
+    /// Slots that passed unsent, or could not be sent here.
     pub not_sent: u64,
-    /// Sending failed, or an ICMP error came back.
+    /// An ICMP error came back (in a capture of schema 1.2 or before, also: sending failed).
     pub error: u64,
 }
 
@@ -37,8 +46,7 @@ impl Counts {
         self.ok + self.late
     }
 
-    /// Slots sent (or tried) whose fate is known; pending ones and those not sent are not among
-    /// them.
+    /// Slots sent whose fate is known; pending ones and those not sent are not among them.
     #[must_use]
     pub fn decided(&self) -> u64 {
         self.ok + self.late + self.lost + self.error
@@ -66,9 +74,12 @@ pub struct Summary {
     pub gaps: GapFinder,
     /// What the errors said, and how often.
     pub errors: BTreeMap<String, u64>,
+    /// Why slots could not be sent, and how many could not.
+    pub unsent: BTreeMap<String, u64>,
+    /// What was heard and decides nothing: its kind and sender, and how many.
+    pub asides: BTreeMap<(Aside, Option<IpAddr>), u64>,
     /// Whether the probe has ended.
     pub stopped: bool,
-    schedule: Schedule,
 }
 
 impl Summary {
@@ -81,8 +92,9 @@ impl Summary {
             spacing: Histogram::default(),
             gaps: GapFinder::new(spec.interval_ns),
             errors: BTreeMap::new(),
+            unsent: BTreeMap::new(),
+            asides: BTreeMap::new(),
             stopped: false,
-            schedule: Schedule::new(spec.t0, spec.interval_ns, None),
             spec,
         }
     }
@@ -110,18 +122,47 @@ impl Summary {
                 self.gaps.lost(k, sent);
             }
             ProbeEvent::Duplicate { .. } => self.counts.duplicate += 1,
-            ProbeEvent::NotSent { .. } => self.counts.not_sent += 1,
+            ProbeEvent::NotSent { ref why, .. } => {
+                self.counts.not_sent += 1;
+                if let Some(why) = why {
+                    count(&mut self.unsent, why);
+                }
+            }
             ProbeEvent::Error { ref what, .. } => {
                 self.counts.error += 1;
-                let room = self.errors.len() < ERROR_TEXTS || self.errors.contains_key(what);
-                *self.errors.entry(if room { what.clone() } else { "other".into() }).or_default() += 1;
+                count(&mut self.errors, what);
+            }
+            ProbeEvent::Heard { what, n, from, .. } => {
+                if what == Aside::Duplicate {
+                    self.counts.duplicate = self.counts.duplicate.saturating_add(n);
+                }
+                let room = self.asides.len() < ASIDES || self.asides.contains_key(&(what, from));
+                let known = self.asides.entry((what, from.filter(|_| room))).or_default();
+                *known = known.saturating_add(n);
             }
             ProbeEvent::Stopped { .. } => self.stopped = true,
         }
     }
 
     fn went_out(&mut self, k: u64, sent: u64) {
-        self.spacing.add(sent.abs_diff(self.schedule.due(k)));
+        let due = self.spec.t0.saturating_add(k.saturating_mul(self.spec.interval_ns));
+        self.spacing.add(sent.abs_diff(due));
+    }
+
+    /// Whether probes were not answered and none ever was: then nothing is known of the target, not even
+    /// that it answers probes of this kind at all.
+    #[must_use]
+    pub fn never_answered(&self) -> bool {
+        self.counts.answered() == 0 && self.counts.decided() > 0
+    }
+
+    /// Answers this machine's kernel dropped: so many slots may be called lost though they were answered.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.asides
+            .iter()
+            .filter(|((what, _), _)| *what == Aside::Dropped)
+            .fold(0, |sum, (_, n)| sum.saturating_add(*n))
     }
 
     /// As one JSON object; durations in ns, unknown as null.
@@ -129,7 +170,14 @@ impl Summary {
     pub fn json(&self) -> Value {
         let c = &self.counts;
         let ns = |d: Duration| d.as_nanos() as u64;
-        let gap = |g: Gap| json!({"from_k": g.from_k, "to_k": g.to_k, "lo_ns": ns(g.lo), "hi_ns": g.hi.map(ns)});
+        let gap = |g: Gap| {
+            json!({
+                "from_k": g.from_k, "to_k": g.to_k, "lo_ns": ns(g.lo), "hi_ns": g.hi.map(ns),
+                "from_ns": g.from, "to_ns": g.to, "unanswered": g.unanswered,
+            })
+        };
+        let asides: Vec<Value> =
+            self.asides.iter().map(|((what, from), n)| json!({"what": what, "n": n, "from": from})).collect();
         let Interruptions { count, lo, hi } = self.gaps.interruptions();
         json!({
             "spec": self.spec,
@@ -146,7 +194,11 @@ impl Summary {
             "longest_reply_gap": self.gaps.longest().map(gap),
             "unfinished_reply_gap": self.gaps.unfinished().map(gap),
             "interruptions": {"count": count, "lo_ns": ns(lo), "hi_ns": ns(hi)},
+            "outages": self.gaps.outages().into_iter().map(gap).collect::<Vec<_>>(),
+            "never_answered": self.never_answered(),
             "errors": self.errors,
+            "unsent": self.unsent,
+            "heard": asides,
         })
     }
 }
@@ -177,7 +229,7 @@ mod tests {
             ProbeEvent::Ok { id, k: 0, sent: 1_000, rtt: 4 },
             ProbeEvent::Lost { id, k: 1, sent: 1_013 },
             ProbeEvent::Lost { id, k: 2, sent: 1_020 },
-            ProbeEvent::NotSent { id, k: 3 },
+            ProbeEvent::NotSent { id, k: 3, why: None },
             ProbeEvent::Late { id, k: 1, sent: 1_013, rtt: 60 },
             ProbeEvent::Duplicate { id, k: 0, rtt: 70 },
             ProbeEvent::Error { id, k: 4, what: "host unreachable".into() },

@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::chunked::Chunked;
 use crate::event::Nanos;
 
 /// A stretch without a reply.
@@ -27,6 +28,12 @@ pub struct Gap {
     pub lo: Duration,
     /// The target was gone for at most so long; None if it has not answered since.
     pub hi: Option<Duration>,
+    /// When the last slot answered before it was sent, ns of the session clock: it answered after that.
+    pub from: Nanos,
+    /// When the next answer came, ns of the session clock; None if none did.
+    pub to: Option<Nanos>,
+    /// Slots in it that were not answered in time.
+    pub unanswered: u64,
 }
 
 /// All interruptions together: gaps with a witness of silence.
@@ -74,15 +81,16 @@ struct Stretch {
     from: Reply,
     to: Reply,
     witnesses: Option<Span>,
+    unanswered: u64,
 }
 
 impl Stretch {
     /// `to` answers a slot after that of `from`.
-    fn new(from: Reply, to: Reply, witnesses: Option<Span>, interval: u64) -> Self {
+    fn new(from: Reply, to: Reply, (witnesses, unanswered): (Option<Span>, u64), interval: u64) -> Self {
         let usual = from.rtt();
         let waited = to.rtt() > usual.saturating_add(interval);
         let itself = Span { first: to.sent, last: to.received.saturating_sub(usual) };
-        Self { from, to, witnesses: if waited { join(witnesses, itself) } else { witnesses } }
+        Self { from, to, witnesses: if waited { join(witnesses, itself) } else { witnesses }, unanswered }
     }
 
     fn hi(&self) -> u64 {
@@ -100,12 +108,17 @@ impl Stretch {
             to_k: Some(self.to.k),
             lo: Duration::from_nanos(self.lo().unwrap_or(0)),
             hi: Some(Duration::from_nanos(self.hi())),
+            from: self.from.sent,
+            to: Some(self.to.received),
+            unanswered: self.unanswered,
         }
     }
 }
 
 /// Stretches kept open for losses judged after they ended.
 const RECENT: usize = 4_096;
+/// Silences with a witness kept one by one: when there are twice as many, the shorter half goes.
+const KEPT: usize = 4_096;
 
 /// Finds silences in the outcomes of one probe, fed in the order in which they were judged.
 /// Bounded memory.
@@ -116,9 +129,13 @@ pub struct GapFinder {
     newest: Option<Reply>,
     /// Losses after the newest slot answered, as far as judged.
     trailing: Option<Span>,
+    /// How many they are.
+    trailing_slots: u64,
     recent: VecDeque<Stretch>,
     longest: Option<Gap>,
     settled: Interruptions,
+    /// Those of the settled ones that are kept one by one.
+    kept: Chunked<Gap>,
 }
 
 impl GapFinder {
@@ -129,9 +146,11 @@ impl GapFinder {
             interval: interval_ns,
             newest: None,
             trailing: None,
+            trailing_slots: 0,
             recent: VecDeque::new(),
             longest: None,
             settled: Interruptions::default(),
+            kept: Chunked::new(),
         }
     }
 
@@ -139,7 +158,7 @@ impl GapFinder {
     pub fn answered(&mut self, k: u64, sent: Nanos, rtt: u64) {
         let to = Reply { k, sent, received: sent.saturating_add(rtt) };
         let Some(from) = self.newest else {
-            (self.newest, self.trailing) = (Some(to), None);
+            (self.newest, self.trailing, self.trailing_slots) = (Some(to), None, 0);
             return;
         };
         if k <= from.k {
@@ -148,11 +167,13 @@ impl GapFinder {
         }
         // Where no slot lies in between, what was lost is `to` itself, which speaks for itself, or
         // comes after it.
-        let witnesses = self.trailing.take().filter(|_| k > from.k + 1);
-        let stretch = Stretch::new(from, to, witnesses, self.interval);
+        let next = k <= from.k.saturating_add(1);
+        let witnesses = self.trailing.take().filter(|_| !next);
+        let unanswered = std::mem::take(&mut self.trailing_slots);
+        let stretch = Stretch::new(from, to, (witnesses, unanswered), self.interval);
         self.newest = Some(to);
         // Only a slot in between can be judged, or answered, later.
-        if k > from.k + 1 {
+        if !next {
             self.recent.push_back(stretch);
             if self.recent.len() > RECENT
                 && let Some(old) = self.recent.pop_front()
@@ -169,10 +190,14 @@ impl GapFinder {
         match self.newest {
             // Nothing was ever answered: there is no reply to measure from.
             None => {}
-            Some(newest) if k > newest.k => self.trailing = join(self.trailing, at(sent)),
+            Some(newest) if k > newest.k => {
+                self.trailing = join(self.trailing, at(sent));
+                self.trailing_slots += 1;
+            }
             Some(_) => {
                 if let Some(stretch) = self.around(k) {
                     stretch.witnesses = join(stretch.witnesses, at(sent));
+                    stretch.unanswered += 1;
                 }
             }
         }
@@ -201,7 +226,27 @@ impl GapFinder {
     #[must_use]
     pub fn unfinished(&self) -> Option<Gap> {
         let (newest, span) = (self.newest?, self.trailing?);
-        Some(Gap { from_k: newest.k, to_k: None, lo: Duration::from_nanos(span.last - span.first), hi: None })
+        Some(Gap {
+            from_k: newest.k,
+            to_k: None,
+            lo: Duration::from_nanos(span.last - span.first),
+            hi: None,
+            from: newest.sent,
+            to: None,
+            unanswered: self.trailing_slots,
+        })
+    }
+
+    /// Silences with a witness one by one, in the order of time, the one that lasts still among them.
+    /// Of more than some thousands the shorter ones are left out; [`interruptions`](Self::interruptions)
+    /// counts all that ended.
+    #[must_use]
+    pub fn outages(&self) -> Vec<Gap> {
+        let recent = self.recent.iter().filter(|s| s.witnesses.is_some()).map(Stretch::gap);
+        let mut all: Vec<Gap> = self.kept.iter().copied().chain(recent).collect();
+        all.sort_by_key(|g| g.from_k);
+        all.extend(self.unfinished());
+        all
     }
 
     /// All silences with a witness that ended, together.
@@ -215,6 +260,16 @@ impl GapFinder {
     fn settle(&mut self, stretch: &Stretch) {
         count(&mut self.settled, stretch);
         let gap = stretch.gap();
+        if stretch.witnesses.is_some() {
+            self.kept.push_back(gap);
+            if self.kept.len() >= 2 * KEPT {
+                let mut all: Vec<Gap> = self.kept.iter().copied().collect();
+                all.sort_by_key(|g| std::cmp::Reverse((g.lo, g.hi)));
+                all.truncate(KEPT);
+                all.sort_by_key(|g| g.from_k);
+                self.kept = all.into_iter().collect();
+            }
+        }
         self.longest = self.longest.into_iter().chain([gap]).max_by_key(|g| (g.lo, g.hi));
     }
 }
@@ -222,8 +277,8 @@ impl GapFinder {
 fn count(all: &mut Interruptions, stretch: &Stretch) {
     if let Some(lo) = stretch.lo() {
         all.count += 1;
-        all.lo += Duration::from_nanos(lo);
-        all.hi += Duration::from_nanos(stretch.hi());
+        all.lo = all.lo.saturating_add(Duration::from_nanos(lo));
+        all.hi = all.hi.saturating_add(Duration::from_nanos(stretch.hi()));
     }
 }
 
@@ -284,6 +339,48 @@ mod tests {
         g.lost(2, 20 * MS);
         g.lost(3, 30 * MS);
         assert_eq!(g.unfinished().map(|x| (ms(x.lo), x.hi)), Some((10, None)));
+    }
+
+    #[test]
+    fn outages_have_their_bounds_and_times() {
+        let mut g = GapFinder::new(10 * MS);
+        g.answered(0, 0, MS);
+        (1..5).for_each(|k| g.lost(k, k * 10 * MS));
+        g.answered(5, 50 * MS, MS);
+        g.answered(6, 60 * MS, MS);
+        (7..9).for_each(|k| g.lost(k, k * 10 * MS));
+        let seen =
+            g.outages().iter().map(|o| (o.from / MS, o.to.map(|t| t / MS), ms(o.lo), o.unanswered)).collect::<Vec<_>>();
+        assert_eq!(seen, [(0, Some(51), 30, 4), (60, None, 10, 2)]);
+    }
+
+    #[test]
+    fn of_many_outages_the_longest_are_kept_and_all_are_counted() {
+        let mut g = GapFinder::new(10 * MS);
+        let mut k = 0;
+        for n in 0..3 * KEPT as u64 {
+            g.answered(k, k * 10 * MS, MS);
+            let lost = if n == 77 { 40 } else { 1 };
+            (k + 1..=k + lost).for_each(|k| g.lost(k, k * 10 * MS));
+            k += lost + 1;
+        }
+        let kept = g.outages();
+        assert!(kept.len() <= 3 * KEPT && kept.len() >= KEPT, "{}", kept.len());
+        assert!(kept.iter().any(|o| o.unanswered == 40), "the longest is among them");
+        assert_eq!(g.interruptions().count + 1, 3 * KEPT as u64);
+    }
+
+    #[test]
+    fn absurd_numbers_of_a_strangers_capture_are_borne() {
+        let mut g = GapFinder::new(u64::MAX);
+        g.answered(u64::MAX, u64::MAX, u64::MAX);
+        g.answered(u64::MAX, 0, 0);
+        g.lost(u64::MAX, u64::MAX);
+        let mut g = GapFinder::new(1);
+        g.answered(0, u64::MAX, 1);
+        g.lost(1, 0);
+        g.answered(u64::MAX, 0, u64::MAX);
+        let _ = (g.outages(), g.longest(), g.interruptions());
     }
 
     #[test]
