@@ -451,7 +451,12 @@ impl State {
         let turn = |seen: &Option<(Nanos, Option<crate::event::ForeignTime>, String)>| {
             seen.as_ref().map(|(t, at, _)| Turn { t: *t, at: *at })
         };
+        let disturbed: Vec<(Nanos, Nanos)> = self.migrations[..at]
+            .iter()
+            .map(|before| (before.began, before.settled.or(before.ended.as_ref().map(|e| e.0)).unwrap_or(m.began)))
+            .collect();
         let seen = Seen {
+            disturbed: &disturbed,
             calm_since: self.migrations[..at].iter().rev().find_map(|before| before.settled).unwrap_or(0),
             began: m.began,
             until,

@@ -22,22 +22,31 @@
 //! probe, sent at `f`, arrived by `f + n`, so `S <= f + n`. The last lost one, sent at `l`, arrived at `l` or
 //! later, so `R >= l`; a held one received at `r2` was answered at `R`, so `R >= r2 - n`. Hence
 //! `D >= max(l, r2 - n) - (f + n)`. The assumptions: no probe takes longer on its way than `n`,
-//! losses are the outage's, and a guest that is back answers at once.
+//! losses are the outage's, and a guest that is back answers at once. A path that was seen to lose
+//! probes by itself takes some of the witnesses away: see [`path`](super::path).
 //!
 //! **Value**, by the vocabulary: from the last good reply's send to the first good reply's send
 //! after it. For a held reply the send that counts is the one an undisturbed probe answered at the
 //! same time would have had, `r2 - n`. Without any probe lost, held or in error there is no gap and
 //! the value is 0.
 //!
+//! # A probe that did not work
+//!
+//! A guest that never answered (filtered, another address) or that had fallen silent long before the
+//! migration began says nothing of the migration: both estimates are unknown, and say why.
+//!
 //! # What counts for `lost-pings`
 //!
 //! Slots due between the beginning and the settling. `lost` and `error` slots are in the value
 //! (either way the guest did not answer), only `lost` ones in the lower bound (an error may be
 //! ours), and `not-sent`, held and missing slots in the upper bound. Each stretch of lost slots is
-//! uncertain by one interval on each side, and by the jitter of network and sender.
+//! uncertain by one interval on each side, and by the jitter of network and sender; on a path that
+//! loses probes by itself also by those that may be the path's.
 
 use std::time::Duration;
 
+use super::path::Path;
+use super::silence::{self, Silence};
 use super::{ProbeSeen, bounded, joined, unknown};
 use crate::analysis::{Estimate, Method};
 use crate::event::{Class, Nanos};
@@ -46,6 +55,9 @@ use crate::event::{Class, Nanos};
 const LEAD_SLOTS: u64 = 512;
 /// A round trip this much above the baseline, or more, was held back, whatever the interval, ns.
 const HELD_AT_LEAST: u64 = 5_000_000;
+/// A probe's engine hands its outcomes over in batches: one that is missing for so long may still be on
+/// its way to us, ns.
+const HAND_OVER: u64 = 100_000_000;
 
 /// What the probe tells of one migration.
 pub(super) struct Shape {
@@ -131,16 +143,23 @@ struct Unanswered {
 }
 
 impl Unanswered {
-    /// First and last in the open interval.
-    fn between(times: &[Nanos], after: Nanos, before: Nanos) -> Option<(Nanos, Nanos)> {
+    /// Those in the open interval.
+    fn between(times: &[Nanos], after: Nanos, before: Nanos) -> &[Nanos] {
         let from = times.partition_point(|t| *t <= after);
         let to = times.partition_point(|t| *t < before);
-        (from < to).then(|| (times[from], times[to - 1]))
+        &times[from.min(to)..to]
     }
 }
 
-/// Both estimates of the probe, or None if it was not running in the window.
-pub(super) fn measure(probe: &ProbeSeen<'_>, calm: Nanos, began: Nanos, until: Nanos) -> Option<Shape> {
+/// Both estimates of the probe, or None if it was not running in the window. `disturbed` are the times of
+/// the migrations before.
+pub(super) fn measure(
+    probe: &ProbeSeen<'_>,
+    calm: Nanos,
+    disturbed: &[(Nanos, Nanos)],
+    began: Nanos,
+    until: Nanos,
+) -> Option<Shape> {
     let interval = probe.spec.interval_ns;
     let t0 = probe.spec.t0;
     let end = probe.stopped.map_or(until, |stopped| stopped.min(until));
@@ -164,6 +183,12 @@ pub(super) fn measure(probe: &ProbeSeen<'_>, calm: Nanos, began: Nanos, until: N
     gone.error.sort_unstable();
     answers.sort_by_key(|a| a.got);
     let baseline = Baseline::of(&answers, calm, began);
+    if let Silence::Deaf(why) = silence::before(probe, began, end) {
+        let (lost_pings, reply_gap) = (unknown(Method::LostPings, &*why), unknown(Method::ReplyGap, &*why));
+        return Some(Shape { lost_pings, reply_gap, gaps: 0, gaps_total: Duration::ZERO });
+    }
+    let undisturbed = began.saturating_sub(baseline.rtt_max.saturating_add(interval));
+    let path = Path::of(probe.outcomes, undisturbed, disturbed, (end - start) / interval + 1);
 
     let mut notes = Vec::new();
     if t0 > began {
@@ -172,9 +197,10 @@ pub(super) fn measure(probe: &ProbeSeen<'_>, calm: Nanos, began: Nanos, until: N
     if end < until {
         notes.push("the probe stopped before the result was settled".to_owned());
     }
-    let lost_pings = lost_pings(probe, first_slot, end, baseline, notes.clone());
-    let (reply_gap, gaps, gaps_total) =
-        reply_gap(&answers, &gone, baseline, Window { start, end, lead: t0, calm }, interval, notes);
+    notes.extend(path.words());
+    let lost_pings = lost_pings(probe, first_slot, end, baseline, &path, notes.clone());
+    let window = Window { start, end, lead: t0, calm };
+    let (reply_gap, gaps, gaps_total) = reply_gap(&answers, &gone, baseline, &path, window, interval, notes);
     Some(Shape { lost_pings, reply_gap, gaps, gaps_total })
 }
 
@@ -183,6 +209,7 @@ fn lost_pings(
     first_slot: u64,
     end: Nanos,
     mut baseline: Baseline,
+    path: &Path,
     mut notes: Vec<String>,
 ) -> Estimate {
     let interval = probe.spec.interval_ns;
@@ -190,24 +217,34 @@ fn lost_pings(
     let from = probe.outcomes.partition_point(|o| o.k < first_slot);
     let (mut lost, mut errors, mut not_sent, mut held, mut seen) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
     let (mut stretches, mut longest, mut run) = (0_u64, 0_u64, 0_u64);
+    // Slots that the outage must have lasted, of each stretch by itself.
+    let (mut proved, mut witnesses) = (0_u64, 0_usize);
+    let proves = |witnesses: usize| match witnesses {
+        n if n < path.alone => 0,
+        n => n.saturating_sub(1 + path.edge) as u64,
+    };
     // A slot whose answer may still be under way is pending, and in no ratio.
-    let ripe = end.saturating_sub(interval.saturating_add(baseline.rtt_max));
+    let ripe = end.saturating_sub(interval.saturating_add(baseline.rtt_max).saturating_add(HAND_OVER));
     let mut late_send = 0;
     // A probe under way when the migration began may have met a guest that stood still already.
     let way = baseline.rtt_max.saturating_add(interval);
-    let under_way = probe.outcomes.range(..from).rev().take_while(|o| due(o.k).saturating_add(way) >= due(first_slot));
-    held += under_way
-        .filter(|o| match o.class {
-            Class::Lost | Class::Error => true,
-            Class::NotSent => false,
-            Class::Ok | Class::Late | Class::Duplicate => baseline.held(o.rtt, interval),
-        })
-        .count() as u64;
+    let under_way: Vec<_> =
+        probe.outcomes.range(..from).rev().take_while(|o| due(o.k).saturating_add(way) >= due(first_slot)).collect();
+    for outcome in under_way.into_iter().rev() {
+        match outcome.class {
+            Class::Lost | Class::Error => held += 1,
+            Class::NotSent => {}
+            Class::Ok | Class::Late | Class::Duplicate if baseline.held(outcome.rtt, interval) => held += 1,
+            // One that waited for less than counts as held widens the jitter instead.
+            Class::Ok | Class::Late | Class::Duplicate => baseline.learn(outcome.rtt),
+        }
+    }
     let mut last: Option<u64> = None;
     for outcome in probe.outcomes.range(from..).take_while(|o| due(o.k) <= end) {
         seen += u64::from(due(outcome.k) <= ripe);
         if last.is_some_and(|k| k + 1 != outcome.k) {
             run = 0;
+            proved += proves(std::mem::take(&mut witnesses));
         }
         last = Some(outcome.k);
         match outcome.class {
@@ -219,6 +256,7 @@ fn lost_pings(
                 longest = longest.max(run);
                 if outcome.class == Class::Lost {
                     lost += 1;
+                    witnesses += 1;
                 } else {
                     errors += 1;
                 }
@@ -226,6 +264,7 @@ fn lost_pings(
             Class::NotSent => not_sent += 1,
             Class::Ok | Class::Late | Class::Duplicate => {
                 run = 0;
+                proved += proves(std::mem::take(&mut witnesses));
                 if baseline.held(outcome.rtt, interval) {
                     held += 1;
                 } else {
@@ -237,6 +276,7 @@ fn lost_pings(
             late_send = late_send.max(outcome.sent.saturating_sub(due(outcome.k)));
         }
     }
+    proved += proves(witnesses);
     let missing = if ripe < due(first_slot) {
         0
     } else {
@@ -245,7 +285,7 @@ fn lost_pings(
     let jitter = (baseline.rtt_max - baseline.rtt_min.min(baseline.rtt_max)).saturating_add(late_send);
     let value = (lost + errors).saturating_mul(interval);
     let edge = stretches.max(1).saturating_mul(interval).saturating_add(jitter);
-    let lo = lost.saturating_mul(interval).saturating_sub(edge);
+    let lo = proved.saturating_mul(interval).saturating_sub(jitter);
     let hi = value.saturating_add((not_sent + held + missing).saturating_mul(interval)).saturating_add(edge);
 
     if stretches > 1 {
@@ -258,7 +298,8 @@ fn lost_pings(
         notes.push(format!("{not_sent} slots were not sent"));
     }
     if held > 0 {
-        notes.push(format!("{held} probes were held back and answered late: not lost, so not counted"));
+        let were = if held == 1 { "probe was" } else { "probes were" };
+        notes.push(format!("{held} {were} held back and answered late: not lost, so not counted"));
     }
     if missing > 0 {
         notes.push(format!("{missing} slots have no outcome"));
@@ -279,6 +320,7 @@ fn reply_gap(
     answers: &[Answer],
     gone: &Unanswered,
     mut baseline: Baseline,
+    path: &Path,
     window: Window,
     interval: u64,
     mut notes: Vec<String>,
@@ -310,7 +352,7 @@ fn reply_gap(
         if answer.got > window.start && last_sent < window.end {
             let last = Last { sent: last_sent, answered: last_answered };
             let held = earliest_held(&answers[i..], last, baseline, interval);
-            take(between(last, answer, held, gone, baseline));
+            take(between(last, answer, held, gone, baseline, path));
         }
         if !held && answer.sent >= window.calm {
             baseline.learn(answer.rtt());
@@ -319,8 +361,12 @@ fn reply_gap(
         last_answered = last_answered.max(baseline.effective_send(answer, held));
     }
     let silent = window.end.saturating_sub(last_answered);
-    if silent > interval.saturating_mul(2).saturating_add(baseline.rtt_max) {
-        let lo = Unanswered::between(&gone.lost, last_answered, Nanos::MAX)
+    let patience = interval.saturating_mul(2).saturating_add(baseline.rtt_max);
+    let gone_since = |times: &[Nanos]| !Unanswered::between(times, last_answered, Nanos::MAX).is_empty();
+    let unanswered = gone_since(&gone.lost) || gone_since(&gone.error);
+    if silent > patience && (unanswered || silent > patience.saturating_add(HAND_OVER)) {
+        let lo = path
+            .span(Unanswered::between(&gone.lost, last_answered, Nanos::MAX))
             .map_or(0, |(first, last)| last.saturating_sub(first.saturating_add(baseline.rtt_max)));
         take(Gap { value: silent, lo, hi: silent, evident: true, open: true });
     }
@@ -350,7 +396,14 @@ fn earliest_held(answers: &[Answer], last: Last, baseline: Baseline, interval: u
 
 /// The gap that ends with `answer`, `held` being when the first probe held back with it was sent;
 /// see the head of this file.
-fn between(last: Last, answer: &Answer, held: Option<Nanos>, gone: &Unanswered, baseline: Baseline) -> Gap {
+fn between(
+    last: Last,
+    answer: &Answer,
+    held: Option<Nanos>,
+    gone: &Unanswered,
+    baseline: Baseline,
+    path: &Path,
+) -> Gap {
     let slack = baseline.rtt_max;
     let back = match held {
         Some(_) => answer.got.saturating_sub(slack),
@@ -359,13 +412,13 @@ fn between(last: Last, answer: &Answer, held: Option<Nanos>, gone: &Unanswered, 
     let lost = Unanswered::between(&gone.lost, last.answered, back);
     let error = Unanswered::between(&gone.error, last.answered, back);
     let value = back.saturating_sub(last.answered);
-    let first = [lost.map(|l| l.0), held].into_iter().flatten().min();
-    let final_ = [lost.map(|l| l.1), held.map(|_| back)].into_iter().flatten().max();
-    let lo = match (first, final_) {
-        (Some(first), Some(final_)) => final_.saturating_sub(first.saturating_add(slack)),
-        _ => 0,
+    let span = match held {
+        // One held back was not lost by the path: only those lost before it may be, the earliest first.
+        Some(held) => Some((lost.get(path.edge).map_or(held, |first| held.min(*first)), back)),
+        None => path.span(lost),
     };
-    let evident = lost.is_some() || error.is_some() || held.is_some();
+    let lo = span.map_or(0, |(first, last)| last.saturating_sub(first.saturating_add(slack)));
+    let evident = !lost.is_empty() || !error.is_empty() || held.is_some();
     let hi = answer.got.saturating_sub(last.sent);
     Gap { value: if evident { value } else { 0 }, lo, hi, evident, open: false }
 }

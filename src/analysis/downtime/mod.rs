@@ -8,6 +8,8 @@
 
 mod clocks;
 mod gaps;
+mod path;
+mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -67,6 +69,9 @@ pub struct Seen<'a> {
     /// Nothing disturbed the network between then and the beginning: when the result of the
     /// migration before was settled, else 0. Only probes sent since tell what the network is like.
     pub calm_since: Nanos,
+    /// When the migrations before this one began and were settled, ns: what was lost in them is not the
+    /// path's doing.
+    pub disturbed: &'a [(Nanos, Nanos)],
     /// The migration began, ns.
     pub began: Nanos,
     /// Its result was settled (or, provisionally, the newest event), ns.
@@ -86,7 +91,7 @@ pub struct Seen<'a> {
 /// All five estimates of one migration.
 #[must_use]
 pub fn estimate(seen: &Seen<'_>) -> Downtimes {
-    let shape = seen.probe.map(|probe| gaps::measure(&probe, seen.calm_since, seen.began, seen.until));
+    let shape = seen.probe.map(|probe| gaps::measure(&probe, seen.calm_since, seen.disturbed, seen.began, seen.until));
     let (lost_pings, reply_gap, gaps, gaps_total) = match shape {
         Some(Some(shape)) => (shape.lost_pings, shape.reply_gap, shape.gaps, shape.gaps_total),
         Some(None) => {
