@@ -358,6 +358,39 @@ fn a_terminal_that_does_not_know_its_size_is_drawn_on() {
 }
 
 #[test]
+fn a_word_of_a_megabyte_keeps_neither_a_key_nor_a_signal() {
+    let place = Place::new();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/below-the-jump.jsonl.gz");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(std::fs::File::open(fixture).unwrap()).read_to_string(&mut text).unwrap();
+    let header = text.lines().next().unwrap();
+    let word = "x".repeat(1 << 20);
+    let said = |t| Event {
+        t,
+        ev: Body::Log(blackout::event::LogEvent {
+            level: blackout::event::Level::Error,
+            from: word.clone(),
+            text: word.clone(),
+        }),
+    };
+    let lines = (1..5).map(|t| serde_json::to_string(&said(t * 1_000_000)).unwrap() + "\n");
+    let capture = place.file("capture.jsonl", format!("{header}\n{}", lines.collect::<String>()));
+    for end in ["q", "\x03", ""] {
+        let mut screen = Terminal::start(&place, &format!("replay {}", capture.display()));
+        screen.until("a frame", |t| t.shows("LOG") && t.shows("xxxxxxxx"));
+        screen.press("e4");
+        let begun = std::time::Instant::now();
+        if end.is_empty() {
+            let pid = nix::unistd::Pid::from_raw(screen.child.process_id().unwrap() as i32);
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        }
+        screen.press(end);
+        screen.end();
+        assert!(begun.elapsed().as_secs() < 5, "{end:?}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
 fn without_a_terminal_the_help_is_printed() {
     let place = Place::new();
     let help = run(place.blackout::<&str>([])).ended_with(0);

@@ -182,3 +182,19 @@ fn panels_in_front() {
 fn panels_of_a_replay() {
     alone("replay_footer", &Moment::replay(OVER, BLACKOUT), (80, 2), &|_| (), panel::footer::render);
 }
+
+/// The rows at 120x40 of a moment of a capture: when it was the present, and from the end with the cursor
+/// there.
+pub(super) fn at_the_end_of(capture: &str, t: Nanos) -> (Vec<String>, Vec<String>) {
+    let rows = |moment: &Moment, cursor: Option<Nanos>| {
+        moment.player.shared().with_state(|state| {
+            let mut view = View::new(Theme::mono(), Markers::Unicode);
+            view.observe(state, moment.extra.now);
+            (view.page, view.time.cursor) = (Page::Controls, cursor);
+            let frame = picture::frame(&view, state, &moment.extra, (120, 40));
+            let row = |y: u16| (0..120).map(|x| frame[(x, y)].symbol()).collect::<String>();
+            (0..40).map(row).collect::<Vec<_>>()
+        })
+    };
+    (rows(&Moment::live(capture, t), None), rows(&Moment::live(capture, Nanos::MAX), Some(t)))
+}

@@ -7,11 +7,17 @@ use crate::session::State;
 
 /// Where the screen gets its state from. Implemented by the live session and by the replay.
 ///
-/// The screen calls it from its own thread, at most 30 times a second, and keeps the borrow of
-/// the state only while it builds a frame.
+/// The screen calls it from its own thread, at most 30 times a second.
 pub trait Feed {
-    /// Lends the state for as long as `f` runs.
+    /// Lends the state for as long as `f` runs. Everyone else waits meanwhile: nothing is drawn then, nor
+    /// done that takes the longer the longer a text is.
     fn with_state(&self, f: &mut dyn FnMut(&State));
+    /// A copy of the state, to draw from. It shares with the original what is long.
+    fn state(&self) -> State {
+        let mut copy = State::default();
+        self.with_state(&mut |state| copy = state.clone());
+        copy
+    }
     /// Changes whenever the state does.
     fn version(&self) -> u64;
     /// The session clock now; in a replay, the position.

@@ -15,6 +15,7 @@ pub mod hits;
 pub mod input;
 pub mod keys;
 pub mod log;
+mod looked;
 mod outcome;
 mod pace;
 mod panel;

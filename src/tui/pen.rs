@@ -1,11 +1,19 @@
 //! Writing into a part of the screen without ever leaving it.
+//!
+//! All text of the screen goes through here, and through the one filter for text from outside: whoever
+//! wrote it, it can neither command the terminal nor hide, and no text costs more than a screen holds.
+
+use std::borrow::Cow;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
-use unicode_width::UnicodeWidthStr;
+use textwrap::core::Word;
+use textwrap::{Options, WordSeparator, WrapAlgorithm};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 pub(crate) use super::glyphs::Glyphs;
+use crate::text::{TEXT_LIMIT, capped, visible};
 
 /// Writes into `area` of a buffer; positions are relative to it and everything outside is clipped.
 pub(crate) struct Pen<'a> {
@@ -33,7 +41,7 @@ impl<'a> Pen<'a> {
         row.intersection(self.area)
     }
 
-    /// Writes text and returns the column after it. Control characters are left out.
+    /// Writes text and returns the column after it. Control characters are written out.
     pub(crate) fn text(&mut self, x: u16, y: u16, text: &str, style: Style) -> u16 {
         self.text_to(x, y, self.area.width, text, style)
     }
@@ -44,7 +52,8 @@ impl<'a> Pen<'a> {
         if x >= end || y >= self.area.height {
             return x;
         }
-        let (next, _) = self.buf.set_stringn(self.area.x + x, self.area.y + y, text, usize::from(end - x), style);
+        let room = usize::from(end - x);
+        let (next, _) = self.buf.set_stringn(self.area.x + x, self.area.y + y, shown(text), room, style);
         next - self.area.x
     }
 
@@ -84,104 +93,84 @@ impl<'a> Pen<'a> {
     }
 }
 
+/// A text as it is drawn, and no more of it than any row could hold.
+fn shown(text: &str) -> Cow<'_, str> {
+    visible(&text[..text.floor_char_boundary(TEXT_LIMIT)])
+}
+
 /// Columns a text takes.
 pub(crate) fn width(text: &str) -> u16 {
-    UnicodeWidthStr::width(text).min(usize::from(u16::MAX)) as u16
+    UnicodeWidthStr::width(&*shown(text)).min(usize::from(u16::MAX)) as u16
 }
 
-/// Breaks text into lines of at most `width` columns, at spaces where there are any.
+/// Breaks text into lines of at most `width` columns, at spaces where there are any. What no screen could
+/// show is left out, and counted at the end.
 pub(crate) fn wrap(text: &str, max: u16) -> Vec<String> {
-    let max = max.max(1);
-    let mut lines = vec![String::new()];
-    for mut word in words(text) {
-        loop {
-            let line = lines.last_mut().map_or(0, |l| width(l));
-            let gap = u16::from(line > 0);
-            if line.saturating_add(gap).saturating_add(width(&word)) <= max {
-                if let Some(last) = lines.last_mut() {
-                    if gap > 0 {
-                        last.push(' ');
-                    }
-                    last.push_str(&word);
-                }
-                break;
-            }
-            if line > 0 {
-                lines.push(String::new());
-                continue;
-            }
-            let mut head = String::new();
-            for c in word.chars() {
-                if !head.is_empty() && width(&head) + width(c.encode_utf8(&mut [0; 4])) > max {
-                    break;
-                }
-                head.push(c);
-            }
-            word = word[head.len()..].to_string();
-            if let Some(last) = lines.last_mut() {
-                *last = head;
-            }
-            if word.is_empty() {
-                break;
-            }
-            lines.push(String::new());
-        }
-    }
-    lines
+    // Line breaks are spaces like others: the lines are ours to make.
+    let text = capped(text, TEXT_LIMIT);
+    let text = glued(&text);
+    let options = Options::new(usize::from(max.max(1)))
+        .word_separator(WordSeparator::Custom(words))
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    textwrap::wrap(&visible(&text), options).into_iter().map(|line| line.replace(GLUE, " ")).collect()
 }
 
-/// The words of a text; a number and its unit are one.
-fn words(text: &str) -> Vec<String> {
-    const UNITS: &[&str] = &["%", "B", "KiB", "MiB", "GiB", "B/s", "kB/s", "MB/s", "GB/s", "µs", "ms", "s", "min"];
-    let mut words: Vec<String> = Vec::new();
+/// Between a number and its unit, which are one word.
+const GLUE: char = '\u{a0}';
+
+/// Words between spaces; those at the beginning are none.
+fn words(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
+    WordSeparator::AsciiSpace.find_words(line)
+}
+
+/// The words of a text with one space between them, or none that breaks.
+fn glued(text: &str) -> String {
+    const UNITS: &[&str] = &[
+        "%", "B", "KiB", "MiB", "GiB", "TiB", "B/s", "kB/s", "MB/s", "GB/s", "µs", "ms", "s", "min", "h", "pages/s",
+        "pages",
+    ];
+    let mut out = String::with_capacity(text.len());
     for word in text.split_whitespace() {
-        match words.last_mut() {
-            Some(number)
-                if number.ends_with(|c: char| c.is_ascii_digit())
-                    && UNITS.contains(&word.trim_end_matches([';', ','])) =>
-            {
-                number.push(' ');
-                number.push_str(word);
-            }
-            _ => words.push(word.to_string()),
+        let unit = word.trim_end_matches([';', ',', ':', '.', ')', ']']);
+        if out.ends_with(|c: char| c.is_ascii_digit()) && UNITS.contains(&unit) {
+            out.push(GLUE);
+        } else if !out.is_empty() {
+            out.push(' ');
         }
+        out.push_str(word);
     }
-    words
+    out
 }
 
 /// Shortens text to `max` columns, with an ellipsis.
 pub(crate) fn shorten(text: &str, max: u16, glyphs: &Glyphs) -> String {
-    if width(text) <= max {
-        return text.to_string();
+    let text = shown(text);
+    if width(&text) <= max {
+        return text.into_owned();
     }
-    let mut out = String::new();
-    for c in text.chars() {
-        if width(&out) + width(c.encode_utf8(&mut [0; 4])) + width(glyphs.ellipsis) > max {
-            break;
-        }
-        out.push(c);
-    }
-    out.push_str(glyphs.ellipsis);
-    out
+    let kept = fitting(text.chars(), max.saturating_sub(width(glyphs.ellipsis)));
+    kept.into_iter().chain(glyphs.ellipsis.chars()).collect()
 }
 
 /// Shortens a path to `max` columns by its beginning: the end tells paths apart.
 pub(crate) fn shorten_path(text: &str, max: u16, glyphs: &Glyphs) -> String {
-    if width(text) <= max {
-        return text.to_string();
+    let tail = visible(&text[text.ceil_char_boundary(text.len().saturating_sub(TEXT_LIMIT))..]);
+    if tail.len() >= text.len() && width(&tail) <= max {
+        return tail.into_owned();
     }
-    let mut kept: Vec<char> = Vec::new();
-    let mut used = width(glyphs.ellipsis);
-    for c in text.chars().rev() {
-        used += width(c.encode_utf8(&mut [0; 4]));
-        if used > max {
-            break;
-        }
-        kept.push(c);
-    }
-    let mut out = String::from(glyphs.ellipsis);
-    out.extend(kept.iter().rev());
-    out
+    let kept = fitting(tail.chars().rev(), max.saturating_sub(width(glyphs.ellipsis)));
+    glyphs.ellipsis.chars().chain(kept.into_iter().rev()).collect()
+}
+
+/// The first characters that take no more than `max` columns.
+fn fitting(text: impl Iterator<Item = char>, max: u16) -> Vec<char> {
+    let mut used = 0;
+    text.take_while(|c| {
+        used += c.width().unwrap_or(0);
+        used <= usize::from(max)
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -195,6 +184,40 @@ mod tests {
         assert_eq!(wrap("gone for 2.96 s, or so", 14), ["gone for", "2.96 s, or so"]);
         assert_eq!(wrap("", 5), [""]);
         assert_eq!(wrap("日本語", 1).len(), 3);
+        assert_eq!(wrap("left 29.1 ms (at 30 MB/s)", 12), ["left 29.1 ms", "(at 30 MB/s)"]);
+        assert_eq!(wrap("a\nb\r\n c", 9), ["a b c"]);
+    }
+
+    #[test]
+    fn a_text_of_any_length_costs_no_more_than_a_screen_holds() {
+        let g = Glyphs::of(Markers::Unicode);
+        let long = "x".repeat(1 << 20);
+        let begun = std::time::Instant::now();
+        let lines = wrap(&long, 40);
+        assert!(lines.len() < 110 && lines.last().unwrap().ends_with("more bytes)"), "{lines:?}");
+        assert_eq!(wrap(&"\u{301}".repeat(1 << 20), 40).len(), 1);
+        assert_eq!((shorten(&long, 4, g), shorten_path(&long, 4, g)), ("xxx…".into(), "…xxx".into()));
+        let mut buf = Buffer::empty(Rect::new(0, 0, 40, 1));
+        Pen::new(&mut buf, Rect::new(0, 0, 40, 1)).text(0, 0, &long, Style::new());
+        assert!(begun.elapsed() < std::time::Duration::from_millis(200), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn text_from_outside_commands_nothing_and_hides_nothing() {
+        let g = Glyphs::of(Markers::Unicode);
+        let hostile = "a\x1b[2J\u{9b}m\u{202e}b\u{200b}c\u{feff}\u{2066}";
+        let mut buf = Buffer::empty(Rect::new(0, 0, 120, 4));
+        let mut pen = Pen::new(&mut buf, Rect::new(0, 0, 120, 4));
+        let end = pen.text(0, 0, hostile, Style::new());
+        pen.right(0, 100, 1, hostile, Style::new());
+        pen.text(0, 2, &shorten(hostile, 20, g), Style::new());
+        pen.text(0, 3, &wrap(hostile, 80)[0], Style::new());
+        assert_eq!(end, width(hostile), "what is measured is what is drawn");
+        let row = |y: u16| (0..120).map(|x| buf[(x, y)].symbol()).collect::<String>();
+        let plain = r"a\x1b[2J\x9bm\u{202e}b\u{200b}c\u{feff}\u{2066}";
+        assert_eq!(row(0).trim_end(), plain);
+        assert!(row(1).trim_end().ends_with(plain) && row(3).starts_with(plain));
+        assert_eq!(row(2).trim_end(), r"a\x1b[2J\x9bm\u{202…");
     }
 
     #[test]

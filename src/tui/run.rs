@@ -24,6 +24,7 @@ pub use super::theme::ThemeChoice;
 use super::theme::{self, Depth};
 use super::view::View;
 use crate::event::{Nanos, OperatorEvent};
+use crate::session::State;
 use crate::units::show_duration;
 
 /// How the screen behaves.
@@ -114,8 +115,17 @@ pub fn run(
     view.keymap = Arc::clone(&options.keymap);
     let signals = Signals::listen(&options.stop)?;
     let screen = Screen::open(options.mouse)?;
-    let mut session =
-        Session { feed, intents, view, hits: Hits::default(), frames: 0, depth, pointed: None, warned: None };
+    let mut session = Session {
+        feed,
+        intents,
+        view,
+        copy: None,
+        hits: Hits::default(),
+        frames: 0,
+        depth,
+        pointed: None,
+        warned: None,
+    };
     let reason = session.drive(&options, &screen, &signals);
     drop(screen);
     drop(signals);
@@ -126,6 +136,8 @@ struct Session<'a> {
     feed: &'a dyn Feed,
     intents: Option<UnboundedSender<OperatorEvent>>,
     view: View,
+    /// The state as it was last looked at, and its version.
+    copy: Option<(u64, State)>,
     /// What lies where in the newest frame.
     hits: Hits,
     frames: u64,
@@ -230,19 +242,16 @@ impl Session<'_> {
         let now = pace.instant(self.feed.now());
         let extra =
             Extra { now, recorder: self.feed.recorder(), mode: self.feed.replay().map_or(Mode::Live, Mode::Replay) };
-        let mut result = Ok(());
-        let (mut urgent, mut column_ns) = (Urgent::default(), 0);
-        let (feed, view, hits) = (self.feed, &mut self.view, &mut self.hits);
-        feed.with_state(&mut |state| {
-            view.observe(state, now);
-            urgent = Urgent::of(state);
-            result = terminal.draw(|frame| *hits = draw(view, state, &extra, frame)).map(|_| ());
-            if let Some(area) = hits.area_of(Hit::Time) {
-                view.time.drawn(area.width);
-            }
-            column_ns = view.time.axis(state, now).column_ns;
-        });
-        result?;
+        self.refresh();
+        let Some((_, state)) = &self.copy else { return Ok(()) };
+        let (view, hits) = (&mut self.view, &mut self.hits);
+        view.observe(state, now);
+        let urgent = Urgent::of(state);
+        terminal.draw(|frame| *hits = draw(view, state, &extra, frame))?;
+        if let Some(area) = hits.area_of(Hit::Time) {
+            view.time.drawn(area.width);
+        }
+        let column_ns = view.time.axis(state, now).column_ns;
         let bytes = terminal.backend_mut().take();
         if !bytes.is_empty() {
             // Between the marks of a synchronised update (DEC mode 2026): terminals that do not know it
@@ -292,12 +301,17 @@ impl Session<'_> {
     fn situated(&mut self, act: impl Fn(&mut View, &Hits, Situation<'_>) -> Option<Effect>) -> Option<Effect> {
         let (replay, now) = (self.feed.replay(), self.feed.now());
         let steerable = self.intents.is_some();
-        let (feed, view, hits) = (self.feed, &mut self.view, &self.hits);
-        let mut effect = None;
-        feed.with_state(&mut |state| {
-            effect = act(view, hits, Situation { state, now, replay: replay.as_ref(), steerable });
-        });
-        effect
+        self.refresh();
+        let (_, state) = self.copy.as_ref()?;
+        act(&mut self.view, &self.hits, Situation { state, now, replay: replay.as_ref(), steerable })
+    }
+
+    /// Copies the state if it has changed: whatever is drawn or asked of it takes nobody's time but ours.
+    fn refresh(&mut self) {
+        let version = self.feed.version();
+        if self.copy.as_ref().is_none_or(|(seen, _)| *seen != version) {
+            self.copy = Some((version, self.feed.state()));
+        }
     }
 
     /// Does what a key press asked for.

@@ -144,6 +144,7 @@ pub(crate) fn rate_columns(state: &State, axis: &Axis) -> Vec<RateColumn> {
                 let seen = sample.dirty_pages_per_s.filter(|r| *r > 0.0 && r.is_finite());
                 if seen.is_some()
                     && seen != before
+                    && is_long_enough(m, *t)
                     && let Some(i) = axis.column(*t)
                 {
                     columns[usize::from(i)].hypervisor = seen;
@@ -154,17 +155,60 @@ pub(crate) fn rate_columns(state: &State, axis: &Axis) -> Vec<RateColumn> {
     } else {
         each_tick(state, axis, |i, tick| columns[i].hypervisor = tick.dirty_seen.or(columns[i].hypervisor));
     }
-    let current = link_pages_per_s(state);
-    let ended: Vec<_> = migrations.iter().filter_map(|m| Some((m, m.ended.as_ref()?.0))).collect();
     for i in 0..axis.columns {
-        let t = axis.start(i);
-        let link = match ended.iter().rev().find(|(m, end)| m.began <= t && t < *end) {
-            Some((m, _)) => m.settings.bandwidth_bytes_per_s.map(crate::units::link_pages_per_s),
-            None => current,
-        };
-        columns[usize::from(i)].link = link;
+        columns[usize::from(i)].link = link_at(state, axis.start(i));
     }
     columns
+}
+
+/// The link's capacity at an instant, pages/s: that of the migration which ran then, else the one set now.
+pub(crate) fn link_at(state: &State, t: Nanos) -> Option<f64> {
+    let ran = |m: &&Migration| m.began <= t && m.ended.as_ref().is_some_and(|(end, _)| t < *end);
+    match state.migrations.iter().rev().find(ran) {
+        Some(m) => m.settings.bandwidth_bytes_per_s.map(crate::units::link_pages_per_s),
+        None => link_pages_per_s(state),
+    }
+}
+
+/// The rate that the hypervisor of the migration under way had seen by `t`, pages/s.
+pub(crate) fn seen_by_hypervisor(state: &State, t: Nanos) -> Option<f64> {
+    let m = state.migrations.iter().rev().find(|m| m.began <= t)?;
+    if m.ended.as_ref().is_some_and(|(end, _)| *end < t) {
+        return None;
+    }
+    let until = m.samples.partition_point(|(at, _)| *at <= t).min(m.samples.len());
+    let mut newest = m
+        .samples
+        .range(..until)
+        .rev()
+        .filter_map(|(at, s)| Some((*at, s.dirty_pages_per_s.filter(|r| *r > 0.0 && r.is_finite())?)));
+    let (mut first, mut rate) = newest.next()?;
+    // It counts from where it was first told on.
+    for (at, before) in newest {
+        if before == rate {
+            first = at;
+        } else if is_long_enough(m, first) {
+            break;
+        } else {
+            (first, rate) = (at, before);
+        }
+    }
+    is_long_enough(m, first).then_some(rate)
+}
+
+/// A rate over less time than this is a handful of pages, and where they fell.
+const SHORT: Nanos = 100_000_000;
+
+/// Whether a rate first told at `t` was measured over a time that makes it one: hypervisors measure it over
+/// the round that has ended before.
+fn is_long_enough(m: &Migration, t: Nanos) -> bool {
+    let begun = m.rounds.partition_point(|(at, _)| *at <= t);
+    let at = |i: usize| m.rounds.get(i).map(|(at, _)| *at);
+    match (begun.checked_sub(2).and_then(at), begun.checked_sub(1).and_then(at)) {
+        (Some(from), Some(to)) => to.saturating_sub(from) >= SHORT,
+        // The first round: what is told in it was measured since the migration began, or before.
+        _ => true,
+    }
 }
 
 /// What the agent achieved and had set.
@@ -430,6 +474,26 @@ mod tests {
         assert_eq!(holes(&probe(&script), &axis(10, 50, 490)), [hole(50, 200), hole(300, 450)]);
         // The same at any zoom.
         assert_eq!(holes(&probe(&script), &axis(2, 400, 490)), [hole(50, 200), hole(300, 450)]);
+    }
+
+    #[test]
+    fn a_rate_over_a_short_round_is_none() {
+        let mut state = crate::tui::fixture::migrating(crate::tui::fixture::BEGAN + 11_000 * MS);
+        let (began, m) = (crate::tui::fixture::BEGAN, &mut state.migrations[0]);
+        m.rounds = vec![(began, 1), (began + 3_000 * MS, 2), (began + 3_002 * MS, 3), (began + 6_000 * MS, 4)];
+        let told = |ms, rate| (began + ms * MS, Sample { dirty_pages_per_s: Some(rate), ..Sample::default() });
+        // After a round of 3 s, one of 2 ms, one of 3 s.
+        m.samples = [told(3_001, 9_000.0), told(3_100, 50_000.0), told(3_200, 50_000.0), told(6_100, 8_900.0)]
+            .into_iter()
+            .collect();
+        let at = |ms| seen_by_hypervisor(&state, began + ms * MS);
+        assert_eq!(
+            [at(2_000), at(3_001), at(3_150), at(5_000), at(6_100)],
+            [None, Some(9_000.0), Some(9_000.0), Some(9_000.0), Some(8_900.0)]
+        );
+        let axis = Axis { column_ns: 100 * MS, first: began / (100 * MS), columns: 70, now: began + 6_500 * MS };
+        let seen: Vec<f64> = rate_columns(&state, &axis).iter().filter_map(|c| c.hypervisor).collect();
+        assert_eq!(seen, [9_000.0, 8_900.0]);
     }
 
     #[test]

@@ -291,6 +291,60 @@ fn a_tour_has_its_captions_on_every_screen() {
     }
 }
 
+/// A session whose every text from outside is one word of so many bytes.
+fn wordy(bytes: usize) -> State {
+    use crate::event::{Level, MigrationEnd};
+    let word = "x".repeat(bytes);
+    let mut s = result();
+    s.lab.step.clone_from(&word);
+    s.lab.accel = Some((word.clone(), word.clone()));
+    s.agent.why.clone_from(&word);
+    s.caption = Some((SETTLED, word.clone()));
+    s.marks = vec![(BEGAN, word.clone())];
+    for line in &mut s.log {
+        (line.level, line.text, line.from) = (Level::Error, word.clone(), word.clone());
+    }
+    let names: Vec<String> = s.hosts.keys().cloned().collect();
+    for name in names {
+        let host = s.hosts.remove(&name).unwrap();
+        s.hosts.insert(format!("{name}{word}"), host);
+    }
+    for m in &mut s.migrations {
+        (m.from, m.to) = (word.clone(), word.clone());
+        m.ended = m.ended.take().map(|(t, _)| (t, MigrationEnd::Failed { why: word.clone() }));
+        m.phases.iter_mut().for_each(|p| p.raw.clone_from(&word));
+        for e in m.downtime.iter_mut().flat_map(|d| &mut d.estimates) {
+            (e.note, e.value) = (Some(word.clone()), None);
+        }
+    }
+    s
+}
+
+#[test]
+fn a_word_of_a_megabyte_freezes_nothing() {
+    let (usual, long) = (wordy(10), wordy(1 << 20));
+    let mut worst = std::time::Duration::ZERO;
+    for (width, height) in SIZES {
+        for page in Page::ALL {
+            let frame = |state: &State| {
+                let mut view = View { page, ..fresh() };
+                view.observe(state, SETTLED);
+                view.page = page;
+                let begun = std::time::Instant::now();
+                screen(&view, state, &live(SETTLED), width, height);
+                begun.elapsed()
+            };
+            // The best of three: the machine may be busy.
+            let best = |state: &State| (0..3).map(|_| frame(state)).min().unwrap();
+            let (short, long) = (best(&usual), best(&long));
+            worst = worst.max(long.saturating_sub(short));
+        }
+    }
+    println!("a frame takes {worst:?} longer");
+    let most = if cfg!(debug_assertions) { 120 } else { 20 };
+    assert!(worst.as_millis() < most, "{worst:?}");
+}
+
 #[test]
 fn too_small_says_so() {
     let text = screen(&fresh(), &idle(S), &live(S), 29, 7).to_string();

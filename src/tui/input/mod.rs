@@ -337,7 +337,7 @@ mod tests {
         d.code(KeyCode::Enter);
         d.keys("9k/s");
         d.code(KeyCode::Enter);
-        assert!(d.view.entry.as_ref().unwrap().error.as_ref().unwrap().contains("not a RATE"));
+        assert!(d.view.entry.as_ref().unwrap().error.as_ref().unwrap().contains("invalid RATE '9k/s'"));
         assert_eq!(d.view.take_intents(), []);
         for _ in 0..3 {
             d.code(KeyCode::Backspace);

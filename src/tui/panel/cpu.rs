@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 
 use super::curve::Curve;
 use crate::tui::draw::Ctx;
+use crate::tui::looked::Looked;
 use crate::tui::pen::Pen;
 use crate::tui::series::{CpuColumn, cpu_columns};
 use crate::tui::theme::Role;
@@ -40,11 +41,15 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-/// The newest value there is.
+/// The newest value there is at the instant looked at.
 fn last(ctx: &Ctx<'_>, value: fn(&CpuColumn) -> Option<f64>) -> Option<f64> {
     let recent = |t| value(cpu_columns(ctx.state, &ctx.axis.only(t)).first()?);
     let column = ctx.axis.column_ns.clamp(100_000_000, 1_000_000_000);
-    (0..3).find_map(|back| recent(ctx.axis.now.saturating_sub(back * column)))
+    let from = match Looked::of(ctx) {
+        Looked::At(t) => return recent(t),
+        Looked::Now => ctx.axis.now,
+    };
+    (0..3).find_map(|back| recent(from.saturating_sub(back * column)))
 }
 
 fn gutter(ctx: &Ctx<'_>, pen: &mut Pen<'_>, height: u16, name: &str, now: impl Fn() -> Option<f64>) {

@@ -9,10 +9,14 @@ use super::ping::eighths;
 use crate::session::State;
 use crate::tui::axis::Axis;
 use crate::tui::draw::Ctx;
+use crate::tui::looked;
 use crate::tui::pen::{Pen, width};
-use crate::tui::series::{RateColumn, link_pages_per_s, nice_ceiling, rate_columns};
+use crate::tui::series::{RateColumn, nice_ceiling, rate_columns};
 use crate::tui::theme::Role;
 use crate::units::show_count;
+
+/// How far above everything else the scale follows what the hypervisor sees.
+const SEEN_ABOVE: f64 = 1.5;
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, area);
@@ -25,10 +29,14 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let columns = rate_columns(ctx.state, &ctx.axis);
     let highest = columns
         .iter()
-        .flat_map(|c| [c.achieved, c.set, c.requested, c.hypervisor, c.link.map(|l| l * 1.1)])
+        .flat_map(|c| [c.achieved, c.set, c.requested, c.link.map(|l| l * 1.1)])
         .flatten()
         .fold(0.0, f64::max);
-    let top = nice_ceiling(highest);
+    // What the hypervisor sees has little room above what is achieved: one rate out of a short time is to
+    // flatten nothing else. Where nothing else is known it has all it needs.
+    let seen = columns.iter().filter_map(|c| c.hypervisor).fold(0.0, f64::max);
+    let known = columns.iter().any(|c| c.achieved.is_some_and(|a| a > 0.0));
+    let top = nice_ceiling(if known { highest.max(seen.min(highest * SEEN_ABOVE)) } else { highest.max(seen) });
     scale(ctx, &mut pen, rows, top);
     let achieved = |state: &State, axis: &Axis| rate_columns(state, axis).iter().map(|c| c.achieved).collect();
     let chart = Chart { ctx, rows, top, curve: Curve::new(ctx, rows, top, achieved) };
@@ -75,14 +83,16 @@ impl Chart<'_> {
                 Role::RateBody
             };
             let mut letter = [0; 4];
-            // The bar's top has the texture as well, full or not: without colours it is all there may be.
-            let textured = above && (bar_row == Some(row) || curve.full(i, row));
-            let symbol = if textured { glyphs.over } else { symbol.encode_utf8(&mut letter) };
+            // Whole cells above the line have a texture; the top stays as high as it is.
+            let symbol = if above && curve.full(i, row) { glyphs.over } else { symbol.encode_utf8(&mut letter) };
             pen.cell(x, self.y(row), symbol, ctx.style(role));
         }
         if let Some(row) = link_row {
-            // Where the bar passes the line within one row, the bar's own colour and texture say so.
-            if !(over && bar_row == Some(row)) {
+            // Where the bar passes the line within the line's own row, one cell in two has the bar's texture:
+            // without colours, too, it is seen which of the two is higher.
+            if over && bar_row == Some(row) && (ctx.axis.first + u64::from(i)) % 2 == 1 {
+                pen.cell(x, self.y(row), glyphs.over, ctx.style(Role::RateOver));
+            } else {
                 self.overlay(pen, i, row, glyphs.link, Role::Link, over);
             }
         }
@@ -134,9 +144,11 @@ impl Chart<'_> {
     /// A mark on the bar or beside it: over a full cell it keeps the bar's colour behind it.
     fn overlay(&self, pen: &mut Pen<'_>, i: u16, row: u16, symbol: &str, role: Role, over: bool) {
         let mut style = self.ctx.style(role);
-        let behind = self.ctx.style(if over && role != Role::Link { Role::RateOver } else { Role::RateBody }).fg;
-        if self.curve.full(i, row)
-            && let Some(colour) = behind
+        // A bar that passes the line within its row has the line on it, too.
+        let passed = over && role == Role::Link && self.curve.top_row(i) == Some(row);
+        let behind = if over && (role != Role::Link || passed) { Role::RateOver } else { Role::RateBody };
+        if (passed || self.curve.full(i, row))
+            && let Some(colour) = self.ctx.style(behind).fg
         {
             style.bg = Some(colour);
         }
@@ -157,13 +169,14 @@ fn scale(ctx: &Ctx<'_>, pen: &mut Pen<'_>, rows: u16, top: f64) {
         pen.right(0, g - 2, y, text, style);
         pen.cell(g - 1, y, ctx.glyphs.axis_label, rule);
     };
-    let link_y = link_pages_per_s(ctx.state).map(|l| rows - ((eighths(l / top, rows) - 1) / 8) as u16);
+    let link = looked::link(ctx);
+    let link_y = link.map(|l| rows - ((eighths(l / top, rows) - 1) / 8) as u16);
     if rows >= 6 {
         let y = rows - ((eighths(0.5, rows) - 1) / 8) as u16;
         label(y, &show_count((top / 2.0) as u64), muted);
     }
     label(1, &show_count(top as u64), muted);
-    if let (Some(y), Some(link)) = (link_y, link_pages_per_s(ctx.state)) {
+    if let (Some(y), Some(link)) = (link_y, link) {
         let text = format!("link {}", show_count(link as u64));
         let text = if width(&text) > g - 2 { show_count(link as u64) } else { text };
         pen.fill(0, g - 2, y, " ", Style::new());
@@ -173,26 +186,19 @@ fn scale(ctx: &Ctx<'_>, pen: &mut Pen<'_>, rows: u16, top: f64) {
 }
 
 fn legend(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
-    let state = ctx.state;
-    let link = link_pages_per_s(state);
-    let achieved = state.load.achieved.as_ref().map(|(_, r)| r.rate_pages_per_s.round());
-    let requested = ctx.view.load(state).dirty.rate_pages_per_s().round();
-    let set = state.load.set.as_ref().map(|(_, l, _)| l.dirty.rate_pages_per_s());
-    let set = set.filter(|s| (s - requested).abs() >= 0.5);
-    let hypervisor = state
-        .migrations
-        .last()
-        .filter(|m| m.ended.is_none())
-        .and_then(|m| m.samples.last())
-        .and_then(|(_, s)| s.dirty_pages_per_s)
-        .filter(|r| *r > 0.0);
+    let rates = looked::rates(ctx);
+    let whole = |rate: Option<f64>| rate.map(f64::round);
+    let (achieved, link, requested) = (whole(rates.achieved), rates.link, whole(rates.requested));
+    // What is set needs a word only where it is not what was asked for.
+    let set = rates.set.filter(|s| requested.is_none_or(|r| (s - r).abs() >= 0.5));
+    let hypervisor = rates.hypervisor;
     let over = matches!((achieved, link), (Some(a), Some(l)) if a > l);
     let bar = ctx.glyphs.bars[6];
     let role = if over { Role::RateOver } else { Role::RateAchieved };
     let entries = [
         (if over { ctx.glyphs.over } else { bar }, role, "achieved", achieved),
         (ctx.glyphs.link, Role::Link, "link", link),
-        (ctx.glyphs.requested, Role::RateRequested, "requested", Some(requested)),
+        (ctx.glyphs.requested, Role::RateRequested, "requested", requested),
         (ctx.glyphs.hypervisor, Role::RateHypervisor, "seen by hypervisor", hypervisor),
         (ctx.glyphs.set, Role::RateSet, "set", set),
     ];
@@ -209,5 +215,84 @@ fn legend(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
     }
     if x + 7 <= pen.width() {
         pen.text(x, 0, "pages/s", ctx.style(Role::Muted));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::draw::{Extra, Mode};
+    use crate::tui::fixture::{self, MS, S};
+    use crate::tui::run::Markers;
+    use crate::tui::view::View;
+
+    /// How high the bar of a rate stands, in eighths of a row, and whether the line of the link is on it.
+    fn drawn(rate: f64, markers: Markers, hypervisor: Option<f64>) -> (u32, bool, String) {
+        let now = 7 * S;
+        let mut state = fixture::idle(now);
+        state.next.as_mut().unwrap().bandwidth_bytes_per_s = Some(28_717 * 4096);
+        // The same scale for all: 40,000 is asked for.
+        for i in 0..state.reports.len() {
+            let (t, mut report) = state.reports.get(i).cloned().unwrap();
+            report.rate_pages_per_s = if t > 5 * S { rate } else { 40_000.0 };
+            report.set = fixture::load(40_000.0);
+            *state.reports.get_mut(i).unwrap() = (t, report);
+        }
+        state.load.requested = Some((3, fixture::load(40_000.0), S));
+        if let Some(seen) = hypervisor {
+            let mut m = fixture::migrating(fixture::BEGAN + 2 * S).migrations.remove(0);
+            m.began = 5 * S;
+            m.rounds.clear();
+            m.samples = [(6 * S, crate::event::Sample { dirty_pages_per_s: Some(seen), ..Default::default() })]
+                .into_iter()
+                .collect();
+            state.migrations = vec![m];
+        }
+        let view = View { markers, ..View::default() };
+        let extra = Extra { now, recorder: None, mode: Mode::Live };
+        let ctx = Ctx::new(&view, &state, &extra, (60, 12));
+        let area = Rect::new(0, 0, 72, 11);
+        let mut buf = Buffer::empty(area);
+        render(&ctx, area, &mut buf);
+        let x = 12 + ctx.axis.column(6_500 * MS).unwrap();
+        let glyphs = crate::tui::glyphs::Glyphs::of(markers);
+        let (mut eighths, mut line) = (0, false);
+        for y in 1..11 {
+            let symbol = buf[(x, y)].symbol();
+            line |= symbol == glyphs.link;
+            eighths += match glyphs.bars.iter().position(|b| *b == symbol) {
+                Some(part) => part as u32,
+                None if symbol == glyphs.over || symbol == glyphs.link => 8,
+                None => 0,
+            };
+        }
+        let top: String = (0..12).map(|x| buf[(x, 1)].symbol()).collect();
+        (eighths, line, top)
+    }
+
+    #[test]
+    fn bars_over_the_link_are_to_scale_and_have_its_line_on_them() {
+        // Ten rows for 40,000 pages/s: an eighth is 500.
+        for markers in [Markers::Block, Markers::Ascii] {
+            let at = |rate| drawn(rate, markers, None);
+            for (rate, eighths) in [(33_000.0, 66), (34_500.0, 69), (36_500.0, 73), (40_000.0, 80)] {
+                let (high, line, top) = at(rate);
+                assert!(line && top.contains("40,000"), "{rate}: {top}");
+                // ASCII has fewer heights.
+                assert!(high == eighths || markers == Markers::Ascii, "{rate}: {high}");
+            }
+            // Under the link the line hides nothing but its own row.
+            assert!(at(20_000.0).1 && at(28_717.0).1);
+        }
+    }
+
+    #[test]
+    fn what_the_hypervisor_sees_does_not_flatten_the_rest() {
+        for (seen, least, most) in
+            [(35_000.0, "40,000", "40,000"), (50_000.0, "50,000", "60,000"), (9e6, "60,000", "60,000")]
+        {
+            let top = drawn(33_000.0, Markers::Block, Some(seen)).2;
+            assert!(top.contains(least) || top.contains(most), "{seen}: {top}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use ratatui::style::{Modifier, Style};
 use crate::event::Phase;
 use crate::tui::axis::{clock, phase_now};
 use crate::tui::draw::Ctx;
+use crate::tui::looked::Looked;
 use crate::tui::pen::{Pen, shorten, width, wrap};
 use crate::tui::sentence::{Tone, sentence};
 use crate::tui::theme::Role;
@@ -22,7 +23,11 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let badge = if area.width >= 110 { BADGE + 7 } else { BADGE };
     let left = area.width.saturating_sub(badge);
     identity(ctx, &mut pen, left);
-    let (tone, text) = sentence(ctx.state, ctx.extra.now);
+    let (tone, mut text) = sentence(ctx.state, ctx.extra.now);
+    if Looked::of(ctx) != Looked::Now {
+        // Everything else in sight may be of another time.
+        text.insert_str(0, "now: ");
+    }
     let style = tone_style(ctx, tone);
     // Where there is little room the badge is two rows high and the sentence runs on below it.
     let rows = if area.width >= 110 { 3 } else { 2 };

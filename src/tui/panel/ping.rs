@@ -9,6 +9,7 @@ use ratatui::layout::Rect;
 use crate::event::Class;
 use crate::session::state::ProbeState;
 use crate::tui::draw::Ctx;
+use crate::tui::looked::Pings;
 use crate::tui::pen::{Pen, width};
 use crate::tui::series::{Fate, holes, ping_columns};
 use crate::tui::theme::Role;
@@ -162,13 +163,13 @@ pub(crate) fn symbol(ctx: &Ctx<'_>, fate: Fate) -> Option<(&'static str, Role)> 
 }
 
 fn legend(ctx: &Ctx<'_>, pen: &mut Pen<'_>, probe: &ProbeState) {
-    let count = |class| probe.counts.get(&class).copied().unwrap_or(0);
+    let pings = Pings::of(ctx, probe);
+    let count = |class| pings.count(class);
     let muted = ctx.style(Role::Muted);
     let mut x = ctx.gutter;
-    let last = probe.outcomes.iter().rev().take(64).find(|o| o.class == Class::Ok && o.rtt != u64::MAX);
-    if let Some(o) = last {
+    if let Some(rtt) = &pings.rtt {
         x = pen.text(x, 0, "rtt ", muted);
-        x = pen.text(x, 0, &show_duration(Duration::from_nanos(o.rtt)), ctx.style(Role::Value)) + 3;
+        x = pen.text(x, 0, rtt, ctx.style(Role::Value)) + 3;
     }
     let entries = [
         (Fate::Lost, "lost", count(Class::Lost), true),

@@ -13,7 +13,9 @@ use crate::session::state::Migration;
 use crate::tui::axis::{Axis, clock};
 use crate::tui::draw::Ctx;
 use crate::tui::pen::{Pen, width};
-use crate::tui::series::{Fate, cpu_columns, ping_columns, rate_columns, remaining_columns, throughput_columns};
+use crate::tui::series::{
+    Fate, cpu_columns, ping_columns, rate_columns, remaining_columns, seen_by_hypervisor, throughput_columns,
+};
 use crate::tui::theme::Role;
 use crate::units::{show_bandwidth, show_bytes, show_count, show_duration};
 
@@ -146,16 +148,6 @@ fn phase(state: &State, t: Nanos) -> Item {
     let round = m.rounds.iter().rev().find(|(at, _)| *at <= t).filter(|_| phase == Phase::PreCopy);
     let value = round.map_or(phase.word().to_owned(), |(_, n)| format!("{} round {n}", phase.word()));
     Item { word: "", value, role: Role::Value }
-}
-
-/// The rate that the hypervisor had seen by then, pages/s.
-fn seen_by_hypervisor(state: &State, t: Nanos) -> Option<f64> {
-    let m = state.migrations.iter().rev().find(|m| m.began <= t)?;
-    if m.ended.as_ref().is_some_and(|(end, _)| *end < t) {
-        return None;
-    }
-    let until = m.samples.partition_point(|(at, _)| *at <= t).min(m.samples.len());
-    m.samples.range(..until).rev().find_map(|(_, s)| s.dirty_pages_per_s.filter(|r| *r > 0.0))
 }
 
 /// The pings of the cursor's column; where none is due in it, the one before.

@@ -4,9 +4,11 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::curve::Curve;
+use super::ping::eighths;
 use crate::tui::draw::Ctx;
+use crate::tui::looked;
 use crate::tui::pen::{Pen, width};
-use crate::tui::series::{link_pages_per_s, nice_ceiling, throughput_columns};
+use crate::tui::series::{nice_ceiling, throughput_columns};
 use crate::tui::theme::Role;
 use crate::units::{PAGE_BYTES, show_bandwidth};
 
@@ -14,7 +16,7 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, area);
     let g = ctx.gutter;
     let columns = throughput_columns(ctx.state, &ctx.axis);
-    let link = link_pages_per_s(ctx.state).map(|pages| pages * PAGE_BYTES as f64);
+    let link = looked::link(ctx).map(|pages| pages * PAGE_BYTES as f64);
     let highest = columns.iter().flatten().copied().chain(link.map(|l| l * 1.1)).fold(0.0, f64::max);
     let top_value = nice_ceiling(highest);
     pen.text(1, 0, "SENT", ctx.style(Role::Title));
@@ -35,17 +37,21 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     curve.draw(ctx, &mut pen, g, rows, [Role::Throughput, Role::ThroughputBody]);
     // In a single row the line would lie on the bars and tell nothing.
     let Some(link) = link.filter(|_| rows > 1) else { return };
-    let row = ((link / top_value * f64::from(rows)) as u16).min(rows - 1);
+    let row = ((eighths(link / top_value, rows) - 1) / 8) as u16;
     for x in ctx.axis.columns_of(ctx.axis.start(0), ctx.axis.now) {
-        if curve.symbol(ctx.glyphs, x, row).is_none() {
-            pen.cell(g + x, rows - row, ctx.glyphs.link, ctx.style(Role::Link));
+        let mut style = ctx.style(Role::Link);
+        if curve.full(x, row) {
+            // On the bar, with the bar's colour behind it.
+            style.bg = ctx.style(Role::ThroughputBody).fg.or(style.bg);
+        } else if curve.symbol(ctx.glyphs, x, row).is_some() {
+            continue;
         }
+        pen.cell(g + x, rows - row, ctx.glyphs.link, style);
     }
 }
 
 fn legend(ctx: &Ctx<'_>, pen: &mut Pen<'_>, link: Option<f64>) {
-    let running = ctx.state.migrations.last().filter(|m| m.ended.is_none());
-    let now = running.and_then(|m| m.samples.last()).and_then(|(_, s)| s.throughput_bytes_per_s);
+    let now = looked::sample(ctx).and_then(|s| s.throughput_bytes_per_s);
     let mut x = ctx.gutter;
     let entries =
         [(ctx.glyphs.bars[6], Role::Throughput, "throughput", now), (ctx.glyphs.link, Role::Link, "link", link)];

@@ -12,9 +12,9 @@ use crate::event::{Class, Nanos};
 use crate::session::State;
 use crate::tui::draw::Ctx;
 use crate::tui::hits::Hit;
+use crate::tui::looked;
 use crate::tui::pen::{Pen, shorten, width, wrap};
 use crate::tui::sentence::sentence;
-use crate::tui::series::link_pages_per_s;
 use crate::tui::theme::Role;
 use crate::units::{show_count, show_duration};
 
@@ -67,8 +67,8 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     if chart_end < bottom {
         blackout(ctx, &mut pen, chart_end);
     }
-    let rate = ctx.view.load(ctx.state).dirty.rate_pages_per_s();
-    let link = link_pages_per_s(ctx.state);
+    let looked = looked::rates(ctx);
+    let (rate, link) = (looked.requested.unwrap_or(0.0), looked.link);
     let over = link.is_some_and(|l| rate > l);
     let mut x = pen.text(0, bottom, "RATE ", ctx.style(Role::Muted));
     let text = format!("{}/s", show_count(rate.round().max(0.0) as u64));
