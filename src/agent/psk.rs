@@ -1,7 +1,7 @@
 //! The pre-shared key: 32 bytes that agent and controller both have.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -66,7 +66,21 @@ pub enum PskError {
         /// Its size, bytes.
         bytes: usize,
     },
+    /// It holds a key that is easy to guess.
+    #[error(
+        "the key in {} can be guessed: {why}; expected 32 random bytes: `blackout agent --make-psk FILE` makes them",
+        path.display()
+    )]
+    Weak {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
 }
+
+/// A key file is not longer, bytes.
+const KEY_FILE_BYTES: u64 = 4096;
 
 impl Psk {
     /// A key from its bytes.
@@ -104,15 +118,39 @@ impl Psk {
             .map(Self)
     }
 
+    /// What makes this key easy to guess, if anything does that is plain to see. Of 32 random bytes
+    /// fewer than 16 differ once in 10^20 keys.
+    #[must_use]
+    pub fn weakness(&self) -> Option<&'static str> {
+        let bytes = &self.0;
+        if bytes.iter().all(|b| *b == bytes[0]) {
+            return Some("all its bytes are the same");
+        }
+        if (2..=PSK_BYTES / 2).any(|n| (n..PSK_BYTES).all(|i| bytes[i] == bytes[i - n])) {
+            return Some("it repeats a short piece");
+        }
+        let step = bytes[1].wrapping_sub(bytes[0]);
+        if bytes.windows(2).all(|w| w[1].wrapping_sub(w[0]) == step) {
+            return Some("it counts");
+        }
+        let different = bytes.iter().collect::<std::collections::BTreeSet<_>>().len();
+        (different < 16).then_some("too few of its bytes differ")
+    }
+
     /// Reads a key file. The second value is a warning, when others than its owner can read it.
     ///
     /// # Errors
-    /// When the file cannot be read or holds no key.
+    /// When the file cannot be read, holds no key, or one that can be guessed.
     pub fn load(path: &Path) -> Result<(Self, Option<String>), PskError> {
         let read = |why| PskError::Read { path: path.to_owned(), why };
-        let bytes = std::fs::read(path).map_err(read)?;
-        let mode = std::fs::metadata(path).map_err(read)?.mode() & 0o777;
+        let file = File::open(path).map_err(read)?;
+        let mode = file.metadata().map_err(read)?.mode() & 0o777;
+        let mut bytes = Vec::new();
+        file.take(KEY_FILE_BYTES).read_to_end(&mut bytes).map_err(read)?;
         let psk = Self::parse(&bytes).ok_or(PskError::NotAKey { path: path.to_owned(), bytes: bytes.len() })?;
+        if let Some(why) = psk.weakness() {
+            return Err(PskError::Weak { path: path.to_owned(), why });
+        }
         let warning = (mode & 0o077 != 0)
             .then(|| format!("others can read the key file {0} (mode {mode:03o}): chmod 600 {0}", path.display()));
         Ok((psk, warning))
@@ -192,6 +230,32 @@ mod tests {
         for bad in [&key[..31], b"", &b"x".repeat(64), &b"!".repeat(44), base64.repeat(2).as_bytes()] {
             assert_eq!(Psk::parse(bad), None);
         }
+    }
+
+    #[test]
+    fn keys_that_can_be_guessed_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("psk");
+        for weak in [
+            "a".repeat(32),
+            "0".repeat(64),
+            "ab".repeat(16),
+            "passwordpasswordpasswordpassword".into(),
+            "0123456789abcdef".repeat(4),
+            "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=".into(),
+            String::from_utf8((b'A'..b'A' + 32).collect()).unwrap(),
+            "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab".into(),
+        ] {
+            std::fs::write(&path, &weak).unwrap();
+            let why = Psk::load(&path).unwrap_err().to_string();
+            assert!(why.contains("can be guessed") && why.contains("--make-psk"), "{weak}: {why}");
+        }
+        for _ in 0..2000 {
+            assert_eq!(Psk::random().weakness(), None);
+        }
+        let begun = std::time::Instant::now();
+        assert!(Psk::load(Path::new("/dev/zero")).is_err());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5));
     }
 
     #[test]
