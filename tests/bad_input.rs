@@ -30,6 +30,7 @@ fn values_that_make_no_sense_are_refused_with_what_would() {
         bad("--rate -1", &["invalid RATE '-1'", "negative"]);
         bad("--rate=-1", &["invalid RATE '-1'", "negative"]);
         bad("--rate NaN", &["invalid RATE 'NaN'"]);
+        bad("--rate 9000", &["RATE 9,000 pages/s dirties nothing without a WSET", "--wset 96M"]);
         bad("--wset 96X", &["invalid memory size '96X'", "96M"]);
         bad("--wset=-1", &["invalid memory size '-1'", "96M"]);
         bad("--period 10", &["invalid duration '10'", "no unit", "50ms"]);

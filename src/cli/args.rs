@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use crate::event::{MigrationSettings, StopPolicy};
+use crate::event::{LoadSettings, MigrationSettings, StopPolicy};
 use crate::hypervisor::policy::PolicyError;
 use crate::load::{LoadArgs, RampSpec};
 use crate::probe::{ProbeError, ProbeOptions};
@@ -163,6 +163,14 @@ impl SessionArgs {
             self.screen.options()?.theme.theme()?;
         }
         Ok(self.probe.check()?)
+    }
+
+    /// Refuses a ramp of RATE where `load` holds no memory that it could dirty.
+    pub(super) fn check_ramp(&self, load: &LoadSettings) -> anyhow::Result<()> {
+        if self.ramp.is_some() && load.wset_bytes == 0 {
+            anyhow::bail!("a ramp of RATE dirties nothing without a WSET to dirty: add for instance --wset 96M");
+        }
+        Ok(())
     }
 }
 

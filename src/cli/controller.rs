@@ -161,6 +161,9 @@ impl Controller {
                     self.record(OperatorEvent::RampEnd);
                 }
                 self.record(OperatorEvent::SetLoad { id: request.id, to: request.to });
+                if request.to.dirties_nothing() {
+                    self.say(Level::Warn, "this RATE dirties nothing while WSET is 0: set WSET too, for instance 96M");
+                }
                 self.give(request.id, request.to, true);
             }
             OperatorEvent::Ramp { from_pages_per_s: from, to_pages_per_s: to, over_ns } => {

@@ -62,6 +62,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let load = args.session.load.settings()?;
     args.session.check()?;
+    args.session.check_ramp(&load)?;
     check_wset(load.wset_bytes, args.memory)?;
     // What would fail later is told before anything is started.
     let kernel = find(args.kernel.as_deref(), &Places::default())?;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
@@ -54,6 +54,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return measure(&generators, &args);
     }
     let asked = args.load.settings()?;
+    if asked.is_idle() {
+        bail!("no load is asked for: give --load PERCENT, or --wset SIZE and with it --rate PAGES/S");
+    }
     let set = generators.apply(asked)?;
     if !args.json {
         say!("set: {}", describe(&set));
@@ -134,7 +137,7 @@ fn line(elapsed: Duration, r: &LoadReport) -> String {
         show_bytes(r.wset_bytes),
         r.set.dirty.rate_pages_per_s(),
         r.rate_pages_per_s,
-        r.guest_cpu_pct.map(|busy| format!("  CPU {busy:.0} %")).unwrap_or_default(),
+        r.guest_cpu_pct.map(|busy| format!("  whole machine's CPU {busy:.0} %")).unwrap_or_default(),
         if r.saturated { "  saturated" } else { "" }
     )
 }

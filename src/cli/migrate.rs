@@ -70,6 +70,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode> {
     let load = args.session.load.settings()?;
     args.session.check()?;
+    args.session.check_ramp(&load)?;
     let source = HostSpec::parse("source", &args.source).context("--source")?;
     let destination = HostSpec::parse("dest", &args.dest).context("--dest")?;
     let transport = args.agent.as_deref().map(|agent| transport(agent, args.psk_file.as_ref())).transpose()?;

@@ -39,7 +39,8 @@ impl LoadArgs {
     /// The settings asked for, on top of an idle load.
     ///
     /// # Errors
-    /// When a value is out of range, or BPC, PERIOD and RATE are all given and disagree.
+    /// When a value is out of range, BPC, PERIOD and RATE are all given and disagree, or there is a
+    /// RATE and no WSET.
     pub fn settings(&self) -> Result<LoadSettings, LoadError> {
         self.over(LoadSettings::default())
     }
@@ -49,14 +50,22 @@ impl LoadArgs {
     /// # Errors
     /// As [`LoadArgs::settings`].
     pub fn over(&self, base: LoadSettings) -> Result<LoadSettings, LoadError> {
-        LoadSettings {
+        let mut settings = LoadSettings {
             cpu_load_pct: self.load.unwrap_or(base.cpu_load_pct),
             wset_bytes: self.wset.unwrap_or(base.wset_bytes),
             dirty: base.dirty.with_any(self.bpc, self.period, self.rate)?,
             fill_pct: self.fill.unwrap_or(base.fill_pct),
             pattern: self.pattern.unwrap_or(base.pattern),
         }
-        .checked()
+        .checked()?;
+        if settings.dirties_nothing() && self.rate.is_none() && self.bpc.is_none() {
+            // The RATE is the base's; a WSET of 0 asks for none.
+            settings.dirty.bpc_pages = 0;
+        }
+        if settings.dirties_nothing() {
+            return Err(LoadError::NothingToDirty { rate: settings.dirty.rate_pages_per_s() });
+        }
+        Ok(settings)
     }
 }
 
@@ -123,7 +132,7 @@ mod tests {
         assert_eq!((s.dirty.bpc_pages, s.dirty.period_ns), (90, 10_000_000));
         assert_eq!((s.cpu_load_pct, s.fill_pct, s.pattern), (40.0, 12.5, Pattern::Hotspot));
         assert_eq!(read("").unwrap(), LoadSettings::default());
-        assert!(read("--rate max").unwrap().dirty.rate_pages_per_s() >= 0.999e9);
+        assert!(read("--rate max --wset 1M").unwrap().dirty.rate_pages_per_s() >= 0.999e9);
     }
 
     #[test]
@@ -138,6 +147,9 @@ mod tests {
             ("--pattern zigzag", "cyclic, random or hotspot"),
             ("--rate 9000 --bpc 90 --period 20ms", "any two"),
             ("--period 1us --bpc 1", "100 µs"),
+            ("--rate 9000", "RATE 9,000 pages/s dirties nothing without a WSET"),
+            ("--bpc 90", "--wset 96M"),
+            ("--bpc 90 --wset 0", "--wset 96M"),
         ] {
             let error = read(line).unwrap_err();
             assert!(error.contains(says), "{line}: {error}");

@@ -32,6 +32,12 @@ pub enum LoadError {
         /// The RATE the other two make, pages/s.
         derived: f64,
     },
+    /// Pages to dirty, but no memory to find them in.
+    #[error("RATE {} pages/s dirties nothing without a WSET to dirty: add for instance --wset 96M", show_count(*.rate as u64))]
+    NothingToDirty {
+        /// RATE as asked for, pages/s.
+        rate: f64,
+    },
     /// More memory than the guest can spare.
     #[error(
         "WSET {} is over the limit of {}: of {} RAM {} are free or held by the generator, and {} stay in reserve",

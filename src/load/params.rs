@@ -179,6 +179,18 @@ impl DirtyCycle {
 }
 
 impl LoadSettings {
+    /// Whether there is a RATE, but no WSET it could dirty.
+    #[must_use]
+    pub fn dirties_nothing(&self) -> bool {
+        self.dirty.bpc_pages > 0 && self.wset_bytes == 0
+    }
+
+    /// Whether nothing at all is asked of the generators.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.cpu_load_pct == 0.0 && self.wset_bytes == 0 && self.dirty.bpc_pages == 0
+    }
+
     /// Checks every parameter against its range and rounds WSET up to whole pages. The memory limit
     /// is another matter: see [`Limits`](super::Limits).
     ///
