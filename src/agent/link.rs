@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -12,8 +12,10 @@ use snow::StatelessTransportState;
 use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
 
-use super::noise::MAX_NOISE;
 use super::protocol::{self, Decoder, MAX_MESSAGE, ProtocolError};
+
+/// What a Noise message is longer than what it carries, bytes.
+const TAG_BYTES: usize = 16;
 
 /// What ends a connection.
 #[derive(Debug, Error)]
@@ -88,7 +90,11 @@ impl Receiver {
         if let Some((channel, nonce)) = &mut self.noise {
             let mut head = [0; 2];
             self.stream.read_exact(&mut head)?;
-            let mut sealed = vec![0; usize::from(u16::from_be_bytes(head))];
+            let announced = usize::from(u16::from_be_bytes(head));
+            if announced > MAX_MESSAGE + TAG_BYTES {
+                return Err(ProtocolError::TooLong { len: announced }.into());
+            }
+            let mut sealed = vec![0; announced];
             self.stream.read_exact(&mut sealed)?;
             let mut message = vec![0; sealed.len()];
             let len = channel.read_message(*nonce, &sealed, &mut message).map_err(|_| LinkError::Forged)?;
@@ -121,7 +127,7 @@ impl Sender {
         let bytes = match &mut self.noise {
             None => protocol::frame(&message),
             Some((channel, nonce)) => {
-                let mut sealed = vec![0; 2 + (MAX_MESSAGE + 16).min(MAX_NOISE)];
+                let mut sealed = vec![0; 2 + MAX_MESSAGE + TAG_BYTES];
                 let len = channel.write_message(*nonce, &message, &mut sealed[2..]).map_err(|_| LinkError::Forged)?;
                 *nonce += 1;
                 sealed[..2].copy_from_slice(&(len as u16).to_be_bytes());
@@ -131,6 +137,51 @@ impl Sender {
         };
         self.stream.write_all(&bytes)?;
         Ok(self.stream.flush()?)
+    }
+}
+
+/// A TCP stream for a stranger: all that is read and written until [`trust`](Self::trust) is called
+/// has one deadline together, however many bytes at a time it comes in.
+#[derive(Clone)]
+pub(super) struct Watched {
+    stream: Arc<TcpStream>,
+    until: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Watched {
+    pub(super) fn new(stream: Arc<TcpStream>, until: Instant) -> Self {
+        Self { stream, until: Arc::new(Mutex::new(Some(until))) }
+    }
+
+    /// The deadline holds no more. Call [`tune`] afterwards, which resets the socket's own.
+    pub(super) fn trust(&self) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn until(&self) -> Option<Instant> {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self.until() {
+            Some(until) => Hurried { stream: &self.stream, until }.read(buffer),
+            None => (&*self.stream).read(buffer),
+        }
+    }
+}
+
+impl Write for Watched {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        match self.until() {
+            Some(until) => Hurried { stream: &self.stream, until }.write(buffer),
+            None => (&*self.stream).write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -203,7 +254,8 @@ pub(super) fn tune(stream: &TcpStream, dead_after: Duration) {
     };
     // Timeouts of the handshake do not hold for what follows.
     let _ = stream.set_read_timeout(None);
-    let _ = stream.set_write_timeout(None);
+    // A peer that acknowledges and never reads would hold a writer for ever.
+    let _ = stream.set_write_timeout(Some(dead_after));
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@
 //! is that controller's end and a source of [`AgentEvent`](crate::event::AgentEvent)s. They speak
 //! the [`protocol`] over TCP, encrypted and authenticated with a pre-shared key ([`psk`],
 //! [`noise`]), or over stdin and stdout of a process that ssh started. [`heartbeat`]s and echoes
-//! travel beside it as UDP datagrams bearing tokens that only the two of them know.
+//! travel beside it as UDP datagrams: each heartbeat is authenticated with a key that only the two
+//! of them know, echoes bear a token.
 //!
 //! The load belongs to the agent, not to the connection: a connection lost in a blackout comes
 //! back and finds all settings as they were. Only a controller silent for longer than the lease
 //! loses them: then the load falls to zero and the memory is freed.
 
+mod allowance;
 pub mod client;
 pub mod heartbeat;
 pub mod link;

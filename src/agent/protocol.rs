@@ -12,11 +12,17 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::event::{LoadReport, LoadSettings};
+use crate::text;
 
 /// Version of this protocol. Any change that an older peer would misread raises it.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// The longest message, bytes of JSON. Ours are a tenth of it; it also fits a Noise message.
 pub const MAX_MESSAGE: usize = 16 * 1024;
+
+/// How much of a reason that a peer gives is kept, bytes.
+pub(super) const PEER_TEXT: usize = 1024;
+/// How much of a name that a peer gives (a version, a kernel) is kept, bytes.
+pub(super) const PEER_NAME: usize = 128;
 
 /// This program's version, as said in a hello.
 #[must_use]
@@ -24,7 +30,7 @@ pub fn version() -> String {
     env!("CARGO_PKG_VERSION").to_owned()
 }
 
-/// A secret that marks datagrams as belonging to a session. Written as 32 hex digits.
+/// A secret of a session's datagrams. Written as 32 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Token(pub [u8; 16]);
@@ -115,8 +121,8 @@ pub struct HeartbeatTo {
     pub ip: Option<IpAddr>,
     /// The port.
     pub port: u16,
-    /// The token the datagrams bear.
-    pub token: Token,
+    /// The key each datagram is authenticated with.
+    pub key: Token,
     /// Distance, µs.
     pub interval_us: u64,
 }
@@ -201,6 +207,25 @@ pub enum ToController {
     },
 }
 
+impl ToController {
+    /// The message with its texts in bounds and without anything a terminal would act on.
+    pub(super) fn tamed(self) -> Self {
+        match self {
+            Self::Hello(mut hello) => {
+                hello.version = foreign(&hello.version, PEER_NAME);
+                hello.kernel = foreign(&hello.kernel, PEER_NAME);
+                Self::Hello(hello)
+            }
+            Self::Refuse { protocol, version, why } => {
+                Self::Refuse { protocol, version: foreign(&version, PEER_NAME), why: foreign(&why, PEER_TEXT) }
+            }
+            Self::Refused { id, why } => Self::Refused { id, why: foreign(&why, PEER_TEXT) },
+            Self::Bye { why } => Self::Bye { why: foreign(&why, PEER_TEXT) },
+            quiet @ (Self::Ack { .. } | Self::Report(_) | Self::Pong { .. } | Self::LeaseExpired { .. }) => quiet,
+        }
+    }
+}
+
 /// A message that is none.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProtocolError {
@@ -230,6 +255,16 @@ pub enum ProtocolError {
     },
 }
 
+/// What the peer sent may be quoted in it.
+fn malformed(e: serde_json::Error) -> ProtocolError {
+    ProtocolError::Malformed(foreign(&e.to_string(), PEER_TEXT))
+}
+
+/// At most `limit` bytes of one line of a peer's text, as it may be kept and shown.
+pub(super) fn foreign(text: &str, limit: usize) -> String {
+    text::visible(&text::capped(text, limit)).into_owned()
+}
+
 /// Encodes a message.
 ///
 /// # Errors
@@ -244,7 +279,7 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, ProtocolError> {
 /// # Errors
 /// When it is none.
 pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, ProtocolError> {
-    serde_json::from_slice(bytes).map_err(|e| ProtocolError::Malformed(e.to_string()))
+    serde_json::from_slice(bytes).map_err(malformed)
 }
 
 /// Decodes the peer's first message, which may be of another version of the protocol.
@@ -256,11 +291,10 @@ pub fn decode_first<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, ProtocolErro
     if let Some(theirs) = value.get("protocol").and_then(Value::as_u64)
         && theirs != u64::from(PROTOCOL)
     {
-        let theirs_version: String =
-            value.get("version").and_then(Value::as_str).unwrap_or("?").chars().take(40).collect();
+        let theirs_version = foreign(value.get("version").and_then(Value::as_str).unwrap_or("?"), 40);
         return Err(ProtocolError::Version { ours: PROTOCOL, ours_version: version(), theirs, theirs_version });
     }
-    serde_json::from_value(value).map_err(|e| ProtocolError::Malformed(e.to_string()))
+    serde_json::from_value(value).map_err(malformed)
 }
 
 /// Cuts messages out of a stream: four bytes of length, most significant first, then so many bytes.
@@ -322,7 +356,7 @@ mod tests {
     #[test]
     fn messages_survive_the_way() {
         let settings = LoadSettings { wset_bytes: u64::MAX, ..LoadSettings::default() };
-        let to = HeartbeatTo { ip: None, port: 9, token: Token::random(), interval_us: 10_000 };
+        let to = HeartbeatTo { ip: None, port: 9, key: Token::random(), interval_us: 10_000 };
         for message in [
             ToAgent::Hello(ControllerHello { protocol: PROTOCOL, version: version(), controller: u64::MAX }),
             ToAgent::Set { id: 3, settings },
@@ -334,6 +368,23 @@ mod tests {
         }
         let long = ToController::Bye { why: "x".repeat(MAX_MESSAGE) };
         assert!(matches!(encode(&long), Err(ProtocolError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_peers_text_is_short_and_shows_all_there_is_in_it() {
+        let long = format!("\x1b]0;x\x07{}", "y".repeat(9000));
+        for message in [
+            ToController::Refused { id: 1, why: long.clone() },
+            ToController::Bye { why: long.clone() },
+            ToController::Refuse { protocol: PROTOCOL, version: "1".into(), why: long.clone() },
+            ToController::Refuse { protocol: PROTOCOL, version: long, why: "2".into() },
+        ] {
+            let text = serde_json::to_string(&message.tamed()).unwrap();
+            assert!(text.len() < 2000 && !text.contains('\x07') && text.contains("x1b]0;x"), "{text}");
+        }
+        let unknown = format!(r#"{{"type":"\u001b[2J{}"}}"#, "z".repeat(9000));
+        let says = decode::<ToAgent>(unknown.as_bytes()).unwrap_err().to_string();
+        assert!(says.len() < 2000 && !says.contains('\x1b') && says.contains("\\x1b[2J"), "{says}");
     }
 
     proptest! {

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::client::{ClientError, HeartbeatOptions};
-use super::heartbeat::{decode_echo_reply, encode_echo};
+use super::heartbeat::{decode_echo_reply, decode_heartbeat, encode_echo};
 use super::link::{Receiver, Sender, halves};
-use super::protocol::{ControllerHello, PROTOCOL, ToAgent, ToController, version};
+use super::protocol::{ControllerHello, HeartbeatTo, PROTOCOL, ToAgent, ToController, Token, version};
 use super::{Client, ClientOptions, Endpoint, Psk, Server, ServerOptions, Transport, noise};
 use crate::event::{AgentEvent, Body, DirtyCycle, Event, Hub, LoadSettings, SessionClock};
 use crate::load::Limits;
@@ -174,8 +174,8 @@ fn an_agent_that_starts_anew_is_given_the_load_again() {
 fn a_wrong_key_is_told_on_both_sides_and_harms_nobody() {
     let stage = Stage::new(|_| ());
     let (client, hub) = connect(stage.addr(), Psk::random(), |_| ());
-    let error = client.wait_connected(LONG).unwrap_err();
-    assert!(matches!(error, ClientError::Lasting { .. }) && error.to_string().contains("pre-shared key"), "{error}");
+    let error = client.wait_connected(Duration::from_secs(2)).unwrap_err();
+    assert!(matches!(error, ClientError::TimedOut { .. }) && error.to_string().contains("pre-shared key"), "{error}");
     let why = next(&hub, |ev| match ev {
         Body::Agent(AgentEvent::Disconnected { why }) => Some(why.clone()),
         _ => None,
@@ -397,4 +397,201 @@ fn nobody_there_is_an_error_in_time() {
         }
         _ => None,
     });
+}
+
+/// The first message of a handshake with this key, as recorded on the network.
+fn recorded(psk: &Psk) -> Vec<u8> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_client, _hub) = connect(listener.local_addr().unwrap(), psk.clone(), |_| ());
+    let mut first = vec![0; 50];
+    listener.accept().unwrap().0.read_exact(&mut first).unwrap();
+    first
+}
+
+#[test]
+fn two_hundred_strangers_do_not_keep_the_owner_out() {
+    let stage = Stage::new(|_| ());
+    let (addr, first) = (stage.addr(), recorded(&stage.psk));
+    let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let strangers: Vec<_> = (0..4)
+        .map(|worker| {
+            let (first, over) = (first.clone(), Arc::clone(&over));
+            std::thread::spawn(move || {
+                let mut held: Vec<(TcpStream, usize)> = Vec::new();
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    // Those that were dropped come again at once: 50 at all times.
+                    held.retain(|(stream, _)| stream.peek(&mut [0]).is_err_and(|e| is_pending(&e)));
+                    while held.len() < 50 {
+                        let Ok(stream) = TcpStream::connect(addr) else { break };
+                        stream.set_nonblocking(true).unwrap();
+                        held.push((stream, 0));
+                    }
+                    // Two workers keep silent, two drip the message that was recorded.
+                    for (stream, sent) in held.iter_mut().filter(|_| worker % 2 == 0) {
+                        if *sent < first.len() && stream.write_all(&first[*sent..=*sent]).is_ok() {
+                            *sent += 1;
+                        }
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs(1));
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let (client, _hub) = stage.client(|_| ());
+        client.wait_connected(LONG).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        eprintln!("in within {:?}", begun.elapsed());
+    }
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    strangers.into_iter().for_each(|s| s.join().unwrap());
+    // And however many there were, little was said of them.
+    assert!(stage.said.lock().unwrap().len() < 40, "{:?}", stage.said.lock().unwrap());
+}
+
+fn is_pending(e: &std::io::Error) -> bool {
+    e.kind() == std::io::ErrorKind::WouldBlock
+}
+
+#[test]
+fn a_stranger_has_one_deadline_for_all_it_says() {
+    let stage = Stage::new(|_| ());
+    let begun = Instant::now();
+    // It has the key, and then sends a message of 257 bytes, each by itself in time.
+    let (mut receiver, _sender, mut stream) = stage.stranger();
+    std::thread::spawn(move || {
+        while stream.write_all(&[1]).is_ok() {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    });
+    assert!(receiver.receive::<ToController>().is_err());
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(4) && took < Duration::from_secs(20), "{took:?}");
+    stage.heard("is not let in");
+}
+
+#[test]
+fn a_recorded_handshake_is_refused() {
+    let stage = Stage::new(|_| ());
+    let first = recorded(&stage.psk);
+    let play = || {
+        let mut stream = TcpStream::connect(stage.addr()).unwrap();
+        stream.write_all(&first).unwrap();
+        let mut answer = [0; 2];
+        stream.read_exact(&mut answer).map(|()| answer)
+    };
+    assert_eq!(play().unwrap(), [0, 48], "not played yet");
+    assert!(play().is_err());
+    stage.heard("played again");
+}
+
+#[test]
+fn whatever_answers_in_the_agents_place_ends_nothing() {
+    let stage = Stage::new(|_| ());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (client, hub) = connect(listener.local_addr().unwrap(), stage.psk.clone(), |_| ());
+    // "Your key is refused", not a handshake, nonsense, nothing at all.
+    for answer in [&[0, 0][..], b"HTTP/1.1 400 Bad Request\r\n\r\n", &[0, 48], &[7; 60], b""] {
+        let mut stream = listener.accept().unwrap().0;
+        let _ = stream.write_all(answer);
+        drop(stream);
+        let told = client.wait_connected(Duration::from_millis(50));
+        assert!(matches!(told, Err(ClientError::TimedOut { .. })), "{told:?}");
+    }
+    let why = next(&hub, |ev| match ev {
+        Body::Agent(AgentEvent::Disconnected { why }) => Some(why.clone()),
+        _ => None,
+    });
+    assert!(why.contains("refuses our pre-shared key"), "{why}");
+    // Then the agent is there again, at the same address: a relay to it.
+    let agent = stage.addr();
+    let relay = std::thread::spawn(move || {
+        let (mut near, mut far) = (listener.accept().unwrap().0, TcpStream::connect(agent).unwrap());
+        let (mut back, mut forth) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut back, &mut forth));
+        let _ = std::io::copy(&mut near, &mut far);
+    });
+    client.wait_connected(LONG).unwrap();
+    drop(client);
+    stage.server.hang_up();
+    let _ = relay.join();
+}
+
+#[test]
+fn heartbeats_end_with_the_lease_without_any_load() {
+    let stage = Stage::new(|options| options.lease = Duration::from_millis(500));
+    let (mut receiver, mut sender, stream) = stage.stranger();
+    sender.send(&ToAgent::Hello(ControllerHello { protocol: PROTOCOL, version: version(), controller: 7 })).unwrap();
+    receiver.receive::<ToController>().unwrap();
+    let ear = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to =
+        HeartbeatTo { ip: None, port: ear.local_addr().unwrap().port(), key: Token::random(), interval_us: 10_000 };
+    sender.send(&ToAgent::Configure { report_interval_ms: 1000, heartbeat: Some(to) }).unwrap();
+    ear.set_read_timeout(Some(LONG)).unwrap();
+    let mut buffer = [0; 64];
+    let n = ear.recv(&mut buffer).unwrap();
+    assert!(decode_heartbeat(to.key, &buffer[..n]).is_some());
+    drop((receiver, sender, stream));
+    stage.heard("no more heartbeats");
+    ear.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let silent = || ear.recv(&mut [0; 64]).is_err();
+    eventually(silent, || "an end of the heartbeats".into());
+}
+
+#[test]
+fn another_controller_ends_the_former_ones_heartbeats() {
+    let stage = Stage::new(|_| ());
+    let ear = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to =
+        HeartbeatTo { ip: None, port: ear.local_addr().unwrap().port(), key: Token::random(), interval_us: 10_000 };
+    let hello = |n| ToAgent::Hello(ControllerHello { protocol: PROTOCOL, version: version(), controller: n });
+    let (mut receiver, mut sender, stream) = stage.stranger();
+    sender.send(&hello(7)).unwrap();
+    receiver.receive::<ToController>().unwrap();
+    sender.send(&ToAgent::Configure { report_interval_ms: 1000, heartbeat: Some(to) }).unwrap();
+    ear.set_read_timeout(Some(LONG)).unwrap();
+    ear.recv(&mut [0; 64]).unwrap();
+    drop((receiver, sender, stream));
+    stage.heard("is gone");
+    // It asks for none and keeps the lease alive.
+    let (mut receiver, mut sender, _stream) = stage.stranger();
+    sender.send(&hello(8)).unwrap();
+    receiver.receive::<ToController>().unwrap();
+    ear.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    eventually(|| ear.recv(&mut [0; 64]).is_err(), || "an end of the heartbeats".into());
+}
+
+#[test]
+fn an_agent_that_says_more_than_it_was_asked_is_not_heard() {
+    let (listener, psk) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), Psk::random());
+    let (client, hub) = connect(listener.local_addr().unwrap(), psk.clone(), |_| ());
+    let mut stream = listener.accept().unwrap().0;
+    let channel = noise::respond(&mut stream, &psk).unwrap();
+    let clone = || Box::new(stream.try_clone().unwrap());
+    let (mut receiver, mut sender) = halves(clone(), clone(), Some(channel));
+    receiver.receive_first::<ToAgent>().unwrap();
+    let mut hello = Stage::new(|_| ()).client(|_| ()).0.wait_connected(LONG).unwrap();
+    hello.kernel = format!("\x1b[2J{}", "k".repeat(8000));
+    sender.send(&ToController::Hello(Box::new(hello))).unwrap();
+    client.set(1, settings(1, 1));
+    let until = Instant::now() + Duration::from_secs(3);
+    let mut sent = 0;
+    while Instant::now() < until && sent < 50_000 {
+        sent += 1;
+        let message = match sent % 3 {
+            0 => ToController::Refused { id: sent, why: format!("\x07{}", "x".repeat(15_000)) },
+            1 => ToController::LeaseExpired { lease_ms: sent },
+            _ => ToController::Refused { id: 1, why: "y".repeat(15_000) },
+        };
+        sender.send(&message).unwrap();
+    }
+    let events: Vec<String> = hub.rx.try_iter().map(|e| serde_json::to_string(&e.ev).unwrap()).collect();
+    let bytes: usize = events.iter().map(String::len).sum();
+    assert!(sent > 2000, "{sent} messages were read, so they were not all held up");
+    assert!(events.len() < 60 && bytes < 20_000, "{} events of {bytes} bytes: {events:?}", events.len());
+    assert_eq!(events.iter().filter(|e| e.contains("refused")).count(), 1);
+    assert!(events.iter().all(|e| !e.contains("\\u001b") && !e.contains("\\u0007")), "{events:?}");
+    assert!(events.iter().any(|e| e.contains("left out")), "{events:?}");
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::super::allowance::{Allowance, Folded};
 use super::super::link::{LinkError, Receiver, Sender};
 use super::super::outbox::Outbox;
 use super::super::protocol::{AgentHello, ControllerHello, PROTOCOL, ProtocolError, ToAgent, ToController, version};
@@ -159,7 +160,7 @@ fn watch(shared: &Shared, line: &Line, outbox: &Outbox<ToAgent>, heard: &Heard) 
 fn greet(shared: &Shared, receiver: &mut Receiver, sender: &mut Sender) -> Result<AgentHello, Failure> {
     let hello = ControllerHello { protocol: PROTOCOL, version: version(), controller: shared.controller };
     sender.send(&ToAgent::Hello(hello)).map_err(failure)?;
-    match receiver.receive_first::<ToController>().map_err(failure)? {
+    match receiver.receive_first::<ToController>().map_err(failure)?.tamed() {
         ToController::Hello(hello) => Ok(*hello),
         ToController::Refuse { why, .. } => Err(Failure::passing(why)),
         _ => Err(Failure::passing("the agent does not begin with a hello".into())),
@@ -171,26 +172,71 @@ fn failure(e: LinkError) -> Failure {
     Failure { lasting, why: e.to_string() }
 }
 
+/// Messages of an agent's that are read each second at most. Ours, with a report each 10 ms and a
+/// ramp of 1,000 steps a second, says less.
+const MESSAGES_PER_S: f64 = 2000.0;
+
+/// What of an agent's words is taken in: it may be a stranger's, and say anything as fast as it can.
+struct Intake {
+    messages: Allowance,
+    reports: Allowance,
+    ends_of_leases: Allowance,
+    flood: Folded,
+    unasked: Folded,
+}
+
+impl Intake {
+    fn new(report_interval: Duration) -> Self {
+        // The agent reports each 10 ms at the oftenest; late reports may arrive all at once.
+        let reports_per_s = 2.0 / report_interval.max(Duration::from_millis(10)).as_secs_f64();
+        Self {
+            messages: Allowance::new(MESSAGES_PER_S, MESSAGES_PER_S),
+            reports: Allowance::new(reports_per_s, reports_per_s.max(20.0)),
+            ends_of_leases: Allowance::new(0.1, 3.0),
+            flood: Folded::default(),
+            unasked: Folded::default(),
+        }
+    }
+
+    /// Holds up an agent that says too much, which it feels as a network that takes no more.
+    fn pace(&mut self) -> Option<String> {
+        let mut remark = None;
+        while !self.messages.take() {
+            let slower = || format!("the agent sends more than {MESSAGES_PER_S} messages a second: it is read slower");
+            remark = remark.or_else(|| self.flood.say(slower));
+            thread::sleep(Duration::from_millis(1));
+        }
+        remark
+    }
+}
+
 /// Listens until the connection ends; returns why it did.
 fn listen(shared: &Shared, receiver: &mut Receiver, heard: &Heard) -> Failure {
+    let mut intake = Intake::new(shared.options.report_interval);
     loop {
         let message = match receiver.receive::<ToController>() {
-            Ok(message) => message,
+            Ok(message) => message.tamed(),
             Err(e) => return failure(e),
         };
         heard.now();
+        if let Some(remark) = intake.pace() {
+            shared.warn(remark);
+        }
         match message {
-            ToController::Ack { id, set } => {
-                shared.answered(id);
-                shared.emit(AgentEvent::Ack { id, set });
-            }
-            ToController::Refused { id, why } => {
-                shared.answered(id);
-                shared.emit(AgentEvent::Refused { id, why });
-            }
-            ToController::Report(report) => shared.emit(AgentEvent::Report(report)),
+            ToController::Ack { id, set } if shared.answered(id) => shared.emit(AgentEvent::Ack { id, set }),
+            ToController::Refused { id, why } if shared.answered(id) => shared.emit(AgentEvent::Refused { id, why }),
+            ToController::Report(report) if intake.reports.take() => shared.emit(AgentEvent::Report(report)),
             ToController::Pong { .. } => {}
-            ToController::LeaseExpired { lease_ms } => shared.lease_expired(lease_ms, Default::default()),
+            ToController::LeaseExpired { lease_ms } if intake.ends_of_leases.take() => {
+                shared.lease_expired(lease_ms, Default::default());
+            }
+            ToController::Ack { .. }
+            | ToController::Refused { .. }
+            | ToController::Report(_)
+            | ToController::LeaseExpired { .. } => {
+                let left_out = || "the agent says what it was not asked, or more often than it was: left out".into();
+                intake.unasked.say(left_out).into_iter().for_each(|remark| shared.warn(remark));
+            }
             ToController::Bye { why } => return Failure::passing(format!("the agent hangs up: {why}")),
             ToController::Hello(_) | ToController::Refuse { .. } => {
                 return Failure::passing("the agent greets twice".into());

@@ -18,9 +18,9 @@ use thiserror::Error;
 pub use self::state::Failure;
 use self::state::Shared;
 pub use self::transport::Transport;
-use super::heartbeat::Ear;
+use super::heartbeat::{Ear, Heard};
 use super::protocol::{AgentHello, ToAgent, Token};
-use crate::event::{AgentEvent, Body, EventSink, LoadSettings};
+use crate::event::{AgentEvent, Body, EventSink, Level, LoadSettings, LogEvent};
 
 /// How heartbeats are received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,8 +173,9 @@ impl Client {
     /// Waits until a connection stands, blocking this thread.
     ///
     /// # Errors
-    /// When none stands in time, with the reason; at once when trying again cannot help (wrong key,
-    /// another protocol version).
+    /// When none stands in time, with the reason; at once when trying again cannot help (the agent
+    /// itself, authenticated, speaks another protocol version; a command that cannot be run). What
+    /// anyone could answer in the agent's place, such as that our key is refused, ends nothing.
     pub fn wait_connected(&self, timeout: Duration) -> Result<AgentHello, ClientError> {
         let until = Instant::now() + timeout;
         loop {
@@ -223,9 +224,13 @@ fn listen(options: HeartbeatOptions, sink: EventSink) -> Result<Ear, ClientError
         // Where there is IPv6, such a socket hears both.
         None => (v4, UdpSocket::bind(v6).or_else(|_| UdpSocket::bind(v4))),
     };
-    let heard = move |seq, guest_ns| {
+    let heard = move |heard| {
         let t = sink.clock().now();
-        sink.emit_at(t, Body::Agent(AgentEvent::Heartbeat { seq, guest_ns }));
+        let body = match heard {
+            Heard::Beat(seq, guest_ns) => Body::Agent(AgentEvent::Heartbeat { seq, guest_ns }),
+            Heard::Remark(text) => Body::Log(LogEvent { level: Level::Warn, from: "agent".into(), text }),
+        };
+        sink.emit_at(t, body);
     };
-    bound.and_then(|socket| Ear::start(socket, heard)).map_err(|why| ClientError::Udp { addr, why })
+    bound.and_then(|socket| Ear::start(socket, options.interval, heard)).map_err(|why| ClientError::Udp { addr, why })
 }

@@ -1,5 +1,6 @@
 //! What the client's threads share with its handle.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +31,9 @@ impl Failure {
     }
 }
 
+/// Requests whose answers are awaited at most; the oldest give way.
+const AWAITED: usize = 4096;
+
 /// The newest request.
 #[derive(Debug, Clone, Copy)]
 struct Newest {
@@ -53,6 +57,8 @@ struct State {
     newest: Option<Newest>,
     /// Requests sent over this connection and not answered yet.
     in_flight: Vec<u64>,
+    /// Requests sent over any connection whose answer has not come: each is answered once.
+    awaited: BTreeSet<u64>,
     /// The newest request waits until those in flight are answered.
     held_back: bool,
     failure: Option<Failure>,
@@ -67,6 +73,14 @@ impl State {
         if let Some(live) = &self.live {
             live.outbox.push(ToAgent::Set { id, settings });
             self.in_flight.push(id);
+            self.await_answer(id);
+        }
+    }
+
+    fn await_answer(&mut self, id: u64) {
+        self.awaited.insert(id);
+        while self.awaited.len() > AWAITED {
+            self.awaited.pop_first();
         }
     }
 }
@@ -103,7 +117,7 @@ impl Shared {
         self.sink.emit(Body::Agent(event));
     }
 
-    fn warn(&self, text: String) {
+    pub(super) fn warn(&self, text: String) {
         self.sink.emit(Body::Log(LogEvent { level: Level::Warn, from: "agent".into(), text }));
     }
 
@@ -177,9 +191,12 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Request `id` has been answered.
-    pub(super) fn answered(&self, id: u64) {
+    /// Request `id` has been answered. False if no answer to such a request was awaited.
+    pub(super) fn answered(&self, id: u64) -> bool {
         let mut state = self.state();
+        if !state.awaited.remove(&id) {
+            return false;
+        }
         // Answers come in the order of the requests.
         state.in_flight.retain(|sent| *sent > id);
         match &mut state.newest {
@@ -193,6 +210,7 @@ impl Shared {
             state.held_back = false;
             state.send(newest.id, newest.settings);
         }
+        true
     }
 
     /// The lease ran out while nobody was heard: what is set is no longer what was acknowledged.
@@ -211,6 +229,9 @@ impl Shared {
     pub(super) fn connected(&self, hello: &AgentHello, live: Live) {
         let mut state = self.state();
         let same = state.agent.as_ref().is_some_and(|a| a.agent == hello.agent);
+        if let (false, true, Some(ear)) = (same, state.agent.is_some(), &self.ear) {
+            ear.another_agent();
+        }
         live.outbox.push(ToAgent::Configure {
             report_interval_ms: self.options.report_interval.as_millis() as u64,
             heartbeat: self.heartbeat(),
@@ -226,6 +247,7 @@ impl Shared {
         {
             live.outbox.push(ToAgent::Set { id: n.id, settings: n.settings });
             state.in_flight.push(n.id);
+            state.await_answer(n.id);
         }
         if let Some(bye) = &state.bye {
             live.outbox.push(bye.clone());
@@ -245,8 +267,9 @@ impl Shared {
             transport: self.transport.to_string(),
             again: same,
         });
-        if let Some(n) = newest.filter(|n| done && !n.answered) {
-            self.answered(n.id);
+        if let Some(n) = newest.filter(|n| done && !n.answered)
+            && self.answered(n.id)
+        {
             self.emit(AgentEvent::Ack { id: n.id, set: hello.settings });
         }
         if hello.lease_expired && same {
@@ -266,7 +289,7 @@ impl Shared {
         Some(HeartbeatTo {
             ip: wanted.advertise.map(|a| a.ip()).or(bound),
             port: wanted.advertise.map_or(ear.port, |a| a.port()),
-            token: ear.token,
+            key: ear.key(),
             interval_us: wanted.interval.as_micros() as u64,
         })
     }

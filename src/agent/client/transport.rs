@@ -1,6 +1,6 @@
 //! How a controller reaches an agent.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::link::{Hurried, Receiver, Sender, halves, tune};
-use super::super::{Psk, noise};
+use super::super::{Psk, noise, protocol};
 use super::state::Failure;
 
 /// How the agent is reached.
@@ -118,7 +118,8 @@ fn open_tcp(addr: &str, psk: &Psk, timeout: Duration, dead_after: Duration) -> R
     let addrs = addr.to_socket_addrs().map_err(|e| Failure::passing(format!("invalid address '{addr}': {e}")))?;
     let mut failure = Failure::passing(format!("'{addr}' has no address"));
     let mut connected = None;
-    for one in addrs {
+    // A name server may name any number.
+    for one in addrs.take(8) {
         match TcpStream::connect_timeout(&one, timeout) {
             Ok(stream) => {
                 connected = Some(stream);
@@ -131,12 +132,48 @@ fn open_tcp(addr: &str, psk: &Psk, timeout: Duration, dead_after: Duration) -> R
     // An agent on a loaded guest may need a while for its part.
     let until = Instant::now() + timeout.max(Duration::from_secs(5));
     let channel = noise::initiate(&mut Hurried { stream: &stream, until }, psk)
-        .map_err(|e| Failure { lasting: e.is_lasting(), why: e.to_string() })?;
+        // Until the handshake is done, anyone who answers at that address may have said it.
+        .map_err(|e| Failure { lasting: e.is_ours(), why: e.to_string() })?;
     tune(&stream, dead_after);
     let clone = || stream.try_clone().map_err(|e| Failure::passing(e.to_string()));
     let (receiver, sender) = halves(Box::new(clone()?), Box::new(clone()?), Some(channel));
     let peer_ip = stream.peer_addr().ok().map(|a| a.ip());
     Ok(Opened { receiver, sender, line: Line::Tcp(stream), peer_ip })
+}
+
+/// How much of a line of the command's stderr is kept, bytes.
+const STDERR_LINE: usize = 300;
+
+/// Reads to the end, so that the writer never has to wait, and hands on the beginning of each line
+/// that says something. Keeps a fixed number of bytes, however long a line is.
+fn keep_last_line(mut from: impl Read, mut line: impl FnMut(String)) {
+    let mut buffer = [0; 4096];
+    let (mut kept, mut longer) = (Vec::with_capacity(STDERR_LINE), false);
+    let mut hand_on = |kept: &mut Vec<u8>, longer: &mut bool| {
+        let text = protocol::foreign(String::from_utf8_lossy(kept).trim(), STDERR_LINE);
+        if !text.is_empty() {
+            line(if std::mem::take(longer) { text + "…" } else { text });
+        }
+        kept.clear();
+    };
+    loop {
+        let n = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        for piece in buffer[..n].split_inclusive(|b| *b == b'\n') {
+            let (text, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+            let room = STDERR_LINE - kept.len();
+            longer |= text.len() > room;
+            kept.extend_from_slice(&text[..text.len().min(room)]);
+            if ends {
+                hand_on(&mut kept, &mut longer);
+            }
+        }
+    }
+    hand_on(&mut kept, &mut longer);
 }
 
 fn open_command(command: &[String]) -> Result<Opened, Failure> {
@@ -156,16 +193,28 @@ fn open_command(command: &[String]) -> Result<Opened, Failure> {
     let (Some(stdin), Some(stdout), Some(err)) = (stdin, stdout, err) else {
         return Err(Failure::passing(format!("no pipe to '{program}'")));
     };
-    let keep_last = move || {
-        // Bounded, whatever the command says; the rest is read so that it never has to wait.
-        for text in BufReader::new(err.take(1 << 30)).split(b'\n').map_while(Result::ok) {
-            let text = String::from_utf8_lossy(&text).trim().chars().take(300).collect::<String>();
-            if !text.is_empty() {
-                *stderr.lock().unwrap_or_else(PoisonError::into_inner) = text;
-            }
-        }
-    };
+    let keep_last = move || keep_last_line(err, |line| *stderr.lock().unwrap_or_else(PoisonError::into_inner) = line);
     thread::Builder::new().name("agent-stderr".into()).spawn(keep_last).map_err(|e| Failure::passing(e.to_string()))?;
     let (receiver, sender) = halves(Box::new(stdout), Box::new(stdin), None);
     Ok(Opened { receiver, sender, line, peer_ip: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(from: impl Read) -> Vec<String> {
+        let mut lines = Vec::new();
+        keep_last_line(from, |line| lines.push(line));
+        lines
+    }
+
+    #[test]
+    fn stderr_is_kept_in_lines_of_a_bounded_length() {
+        assert_eq!(lines(&b"one\n\n  two\r\nthree"[..]), ["one", "two", "three"]);
+        assert_eq!(lines(&b"\x1b[2Jred\x07\n"[..]), ["\\x1b[2Jred\\x07"]);
+        let long = lines(std::io::repeat(b'x').take(100 << 20));
+        assert_eq!((long.len(), long[0].len()), (1, STDERR_LINE + "…".len()));
+        assert_eq!(lines([&[b'y'; 9000][..], b"\nlast\n"].concat().as_slice())[1], "last");
+    }
 }

@@ -1,62 +1,93 @@
 //! Connections with controllers: letting them in, and listening to them.
 
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::link::{Hurried, LinkError, Receiver, Sender, halves, tune};
+use super::super::allowance::Folded;
+use super::super::link::{LinkError, Receiver, Sender, Watched, halves, tune};
+use super::super::noise::Seen;
 use super::super::protocol::{PROTOCOL, ProtocolError, RequestId, ToAgent, ToController, version};
 use super::super::{Psk, noise};
 use super::session::Session;
 use super::state::Agent;
+use super::strangers::{Place, Strangers};
 
-/// A stranger has so long to prove who he is.
+/// A stranger has so long for its handshake and its hello together.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Strangers that may be about it at one time.
-const STRANGERS: usize = 16;
 /// A connection whose data stays unacknowledged for so long is dead.
 const DEAD_AFTER: Duration = Duration::from_secs(60);
 
+/// What is told of strangers: ten remarks of a kind, then one in ten seconds.
+#[derive(Debug)]
+struct Remarks {
+    refused: Folded,
+    trouble: Folded,
+}
+
+impl Remarks {
+    fn new() -> Self {
+        let few = || Folded::new(10.0);
+        Self { refused: few(), trouble: few() }
+    }
+}
+
 /// Lets controllers in until the agent stops.
 pub(super) fn accept_loop(agent: &Arc<Agent>, listener: &TcpListener, psk: &Psk) {
-    let strangers = Arc::new(AtomicUsize::new(0));
+    let strangers = Arc::new(Strangers::default());
+    let (seen, remarks) = (Arc::new(Mutex::new(Seen::default())), Arc::new(Mutex::new(Remarks::new())));
+    let trouble = |why: String| {
+        let said = lock(&remarks).trouble.say(|| why);
+        said.into_iter().for_each(|text| agent.log(&text));
+        thread::sleep(Duration::from_millis(20));
+    };
     while !agent.stop.load(Ordering::Acquire) {
         let (stream, peer) = match listener.accept() {
-            Ok(accepted) => accepted,
+            Ok((stream, peer)) => (Arc::new(stream), peer),
             Err(e) => {
-                agent.log(&format!("cannot accept a connection: {e}"));
-                thread::sleep(Duration::from_millis(100));
+                // Where descriptors are short, strangers have them.
+                strangers.make_room();
+                trouble(format!("cannot accept a connection: {e}"));
                 continue;
             }
         };
+        while strangers.is_crowded() && !agent.stop.load(Ordering::Acquire) {
+            thread::sleep(Duration::from_millis(1));
+        }
         if agent.stop.load(Ordering::Acquire) {
             return;
         }
-        if strangers.fetch_add(1, Ordering::AcqRel) >= STRANGERS {
-            strangers.fetch_sub(1, Ordering::AcqRel);
-            continue;
-        }
-        let (agent, psk, counted) = (Arc::clone(agent), psk.clone(), Arc::clone(&strangers));
+        let place = strangers.enter(&stream);
+        let (of_thread, psk, seen, remarks) = (Arc::clone(agent), psk.clone(), Arc::clone(&seen), Arc::clone(&remarks));
         let spawned = thread::Builder::new().name("controller".into()).spawn(move || {
-            let opened = open(&stream, &psk);
-            counted.fetch_sub(1, Ordering::AcqRel);
+            let agent = of_thread;
+            let opened = open(&stream, &psk, &seen, &place);
+            drop(place);
             match opened {
                 Ok((receiver, sender, controller)) => {
                     let session = Session::new(controller, peer.to_string(), hang_up(stream));
                     serve(&agent, session, receiver, sender, Some(peer.ip()));
                 }
-                Err(why) => agent.log(&format!("{peer} is not let in: {why}")),
+                Err(why) => {
+                    let said = lock(&remarks).refused.say(|| format!("{peer} is not let in: {why}"));
+                    said.into_iter().for_each(|text| agent.log(&text));
+                }
             }
         });
-        if spawned.is_err() {
-            strangers.fetch_sub(1, Ordering::AcqRel);
+        if let Err(e) = spawned {
+            strangers.make_room();
+            trouble(format!("cannot start a thread for {peer}: {e}"));
         }
     }
 }
 
-fn hang_up(stream: TcpStream) -> Box<dyn Fn() + Send + Sync> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn hang_up(stream: Arc<TcpStream>) -> Box<dyn Fn() + Send + Sync> {
     // Only the reading side: what waits to be sent, such as the reason, is still sent. Then the
     // sending thread ends and lets the connection go.
     Box::new(move || {
@@ -65,13 +96,18 @@ fn hang_up(stream: TcpStream) -> Box<dyn Fn() + Send + Sync> {
 }
 
 /// Handshake and hello, within the time a stranger has.
-fn open(stream: &TcpStream, psk: &Psk) -> Result<(Receiver, Sender, u64), String> {
-    let until = Instant::now() + HANDSHAKE;
-    let channel = noise::respond(&mut Hurried { stream, until }, psk).map_err(|e| e.to_string())?;
-    let clone = || stream.try_clone().map_err(|e| e.to_string());
-    stream.set_read_timeout(Some(HANDSHAKE)).map_err(|e| e.to_string())?;
-    let (mut receiver, mut sender) = halves(Box::new(clone()?), Box::new(clone()?), Some(channel));
+fn open(
+    stream: &Arc<TcpStream>,
+    psk: &Psk,
+    seen: &Mutex<Seen>,
+    place: &Place,
+) -> Result<(Receiver, Sender, u64), String> {
+    let mut watched = Watched::new(Arc::clone(stream), Instant::now() + HANDSHAKE);
+    let _ = stream.set_nodelay(true);
+    let channel = noise::respond_once(&mut watched, psk, seen, || place.proven()).map_err(|e| e.to_string())?;
+    let (mut receiver, mut sender) = halves(Box::new(watched.clone()), Box::new(watched.clone()), Some(channel));
     let controller = greet(&mut receiver, &mut sender).map_err(|e| e.to_string())?;
+    watched.trust();
     tune(stream, DEAD_AFTER);
     Ok((receiver, sender, controller))
 }

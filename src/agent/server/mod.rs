@@ -6,6 +6,7 @@
 mod connection;
 mod session;
 mod state;
+mod strangers;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;

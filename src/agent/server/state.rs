@@ -46,6 +46,8 @@ pub(super) struct Agent {
     log: Log,
     lease: Duration,
     silent_ns: AtomicU64,
+    /// The controller that heartbeats are sent for.
+    beats_for: AtomicU64,
     report_ns: AtomicU64,
     session: Mutex<Option<Arc<Session>>>,
     jobs: Mutex<Jobs>,
@@ -73,6 +75,7 @@ impl Agent {
             log: Arc::clone(&options.log),
             lease: options.lease,
             silent_ns: AtomicU64::new(0),
+            beats_for: AtomicU64::new(0),
             report_ns: AtomicU64::new(0),
             session: Mutex::new(None),
             jobs: Mutex::new(Jobs::default()),
@@ -120,6 +123,10 @@ impl Agent {
             }
             former.outbox.push(ToController::Bye { why: format!("replaced by {}", session.peer) });
             former.end();
+        }
+        if self.beats_for.swap(session.controller, Ordering::Relaxed) != session.controller {
+            // Another controller's heartbeats end with its lease on the agent.
+            self.heart_off();
         }
         *current = Some(Arc::clone(session));
         self.silent_ns.store(0, Ordering::Relaxed);
@@ -192,7 +199,7 @@ impl Agent {
         let target = heartbeat.and_then(|h| {
             let ip = h.ip.or(peer)?;
             let interval = Duration::from_micros(h.interval_us.clamp(1_000, 10_000_000));
-            Some(Target { to: SocketAddr::new(ip, h.port), token: h.token, interval })
+            Some(Target { to: SocketAddr::new(ip, h.port), key: h.key, interval })
         });
         if heartbeat.is_some() && target.is_none() {
             self.log("heartbeats asked for without an address to send them to: there will be none");
@@ -297,12 +304,19 @@ impl Agent {
     fn watch_lease(&self, passed_ns: u64) {
         let step = passed_ns.min(LEASE_STEP.as_nanos() as u64);
         let silent = self.silent_ns.fetch_add(step, Ordering::Relaxed) + step;
-        if u128::from(silent) < self.lease.as_nanos() || self.is_idle() {
+        if u128::from(silent) < self.lease.as_nanos() {
+            return;
+        }
+        // Also where there is no load to let go.
+        if self.heart.beats() {
+            self.log(&format!("no word from a controller for {:?}: no more heartbeats", self.lease));
+            self.heart_off();
+        }
+        if self.is_idle() {
             return;
         }
         self.log(&format!("no word from a controller for {:?}: load and memory are let go", self.lease));
         self.silent_ns.store(0, Ordering::Relaxed);
-        self.heart.aim(None);
         {
             let mut jobs = lock(&self.jobs);
             jobs.waiting = Some(Job::LetGo);
