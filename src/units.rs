@@ -99,6 +99,24 @@ pub fn parse_bandwidth(text: &str) -> Result<u64, ParseError> {
     scaled(text, Bare::Decimal, "bandwidth", "bytes a second, for instance 32M (32,000,000 B/s), 125MB/s or 32MiB/s")
 }
 
+/// Reads a limit on what a migration may send, as [`parse_bandwidth`]. Zero is refused: QEMU takes it
+/// for "no limit", others for "nothing", and a migration that may send nothing never ends. Bytes/s.
+///
+/// # Errors
+/// When the text is not a positive number with a known suffix.
+pub fn parse_rate_limit(text: &str) -> Result<u64, ParseError> {
+    match parse_bandwidth(text)? {
+        0 => Err(ParseError {
+            text: text.into(),
+            what: "a bandwidth limit",
+            why: "0 means 'no limit' to QEMU and 'nothing at all' to others".into(),
+            hint: "write a positive rate, for instance 32M (32,000,000 B/s); without a limit of ours the \
+                   hypervisor's own counts, and 'max-bandwidth=0' as a parameter lifts QEMU's",
+        }),
+        limit => Ok(limit),
+    }
+}
+
 /// Reads a RATE: pages a second as a plain number, without a unit.
 ///
 /// # Errors

@@ -94,7 +94,8 @@ fn guardian_command() -> GuardianCommand {
 fn guardian_process() {
     let Ok(ends) = std::env::var("BLACKOUT_TEST_ENDS") else { return };
     let (s, d) = ends.split_once(' ').unwrap();
-    guardian::serve(&s.parse().unwrap(), &d.parse().unwrap(), &mut |text| eprintln!("guardian: {text}")).unwrap();
+    let pids = [None, None];
+    guardian::serve(&s.parse().unwrap(), &d.parse().unwrap(), pids, &mut |text| eprintln!("guardian: {text}")).unwrap();
 }
 
 fn settings(bandwidth: u64, policy: &str) -> MigrationSettings {

@@ -18,21 +18,23 @@ use crate::setting_file;
 use crate::tui::keys::{Keymap, KeymapError};
 use crate::tui::theme::Depth;
 use crate::tui::{Markers, ThemeChoice, TuiOptions};
-use crate::units::{parse_bandwidth, parse_duration};
+use crate::units::{parse_duration, parse_rate_limit, show_bandwidth};
 
 /// What a migration is asked to be.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Migration")]
 pub(super) struct MigrationArgs {
-    /// Link bandwidth, bytes/s (32M is 32,000,000 B/s) [default: 32M; simulated: all of the link]
-    #[arg(long, value_name = "B/s", value_parser = parse_bandwidth)]
+    /// Limit on what the hypervisor may send, bytes/s (32M is 32,000,000 B/s) [default: migrate: the
+    /// hypervisor's own; lab: 32M; demo: all that the link carries]
+    #[arg(long, value_name = "B/s", value_parser = parse_rate_limit)]
     pub bandwidth: Option<u64>,
-    /// Downtime the hypervisor may plan for when it decides to switch over
-    #[arg(long, value_name = "TIME", value_parser = parse_limit, default_value = "300ms")]
-    pub downtime_limit: Duration,
+    /// Downtime the hypervisor may plan for when it decides to switch over [default: migrate: the
+    /// hypervisor's own; lab and demo: 300ms]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    pub downtime_limit: Option<Duration>,
     /// What ends pre-copy: xen-3.4, none, timeout (=15s), or rules such as
-    /// rounds=10,ram=2.5,after=15s,remaining=50,then=stop-and-copy [default: xen-3.4; none where a
-    /// simulated hypervisor has a rule of its own]
+    /// rounds=10,ram=2.5,after=15s,remaining=50,then=stop-and-copy [default: migrate: none; lab:
+    /// xen-3.4; demo: xen-3.4, or none where the simulated hypervisor has a rule of its own]
     #[arg(long, value_name = "POLICY", value_parser = parse_policy)]
     pub policy: Option<StopPolicy>,
     /// Prepare for post-copy, so that it can be switched to
@@ -46,26 +48,55 @@ pub(super) struct MigrationArgs {
     pub params: Vec<(String, Value)>,
 }
 
-/// The bandwidth a real migration may use where it is not told, bytes/s.
-const BANDWIDTH: u64 = 32_000_000;
+/// What the lab's hypervisors may send where it is not told, bytes/s.
+const LAB_BANDWIDTH: u64 = 32_000_000;
+/// The downtime limit of the lab and the demo where it is not told.
+const DOWNTIME_LIMIT: Duration = Duration::from_millis(300);
 
 impl MigrationArgs {
-    /// What a migration of a real guest is asked to be.
-    pub(super) fn settings(&self) -> MigrationSettings {
-        self.over(BANDWIDTH, StopPolicy::xen_3_4())
-    }
-
-    /// The same with another bandwidth (bytes/s) and policy for those that are not given.
-    pub(super) fn over(&self, bandwidth: u64, policy: StopPolicy) -> MigrationSettings {
-        let policy = self.policy.clone().unwrap_or(policy);
+    /// What a migration between hosts that are not ours is asked to be: what was asked for, and nothing
+    /// else. Everything left out stays the hypervisor's own.
+    pub(super) fn as_asked(&self) -> MigrationSettings {
+        let policy = self.policy.clone().unwrap_or_else(StopPolicy::none);
         MigrationSettings {
-            bandwidth_bytes_per_s: Some(self.bandwidth.unwrap_or(bandwidth)),
-            downtime_limit_ms: Some(self.downtime_limit.as_millis() as u64),
+            bandwidth_bytes_per_s: self.bandwidth,
+            downtime_limit_ms: self.downtime_limit.map(|d| d.as_millis() as u64),
             post_copy: self.post_copy || policy.then == crate::event::Then::PostCopy,
             policy,
             auto_converge: self.auto_converge,
             extra: self.params.iter().cloned().collect::<BTreeMap<_, _>>(),
         }
+    }
+
+    /// What a migration of the lab's guest is asked to be.
+    pub(super) fn lab(&self) -> MigrationSettings {
+        self.over(LAB_BANDWIDTH, StopPolicy::xen_3_4())
+    }
+
+    /// What was asked for, with this limit (bytes/s), this policy and a downtime limit of 300 ms for
+    /// what was not.
+    pub(super) fn over(&self, bandwidth: u64, policy: StopPolicy) -> MigrationSettings {
+        let given = Self {
+            bandwidth: Some(self.bandwidth.unwrap_or(bandwidth)),
+            downtime_limit: Some(self.downtime_limit.unwrap_or(DOWNTIME_LIMIT)),
+            policy: Some(self.policy.clone().unwrap_or(policy)),
+            ..self.clone()
+        };
+        given.as_asked()
+    }
+
+    /// The defaults that `settings` has beyond what was asked for, in words; None if there are none.
+    pub(super) fn defaults_in(&self, settings: &MigrationSettings) -> Option<String> {
+        let bandwidth = settings.bandwidth_bytes_per_s.filter(|_| self.bandwidth.is_none());
+        let limit = settings.downtime_limit_ms.filter(|_| self.downtime_limit.is_none());
+        let policy = Some(&settings.policy).filter(|_| self.policy.is_none());
+        let all = [
+            bandwidth.map(|b| format!("bandwidth limit {}", show_bandwidth(b as f64))),
+            limit.map(|ms| format!("downtime limit {ms} ms")),
+            policy.map(|p| format!("stop policy {}", p.name)),
+        ];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        (!all.is_empty()).then(|| all.join(", "))
     }
 }
 
@@ -319,6 +350,21 @@ mod tests {
         assert_eq!(parse_limit("0ms"), Ok(Duration::ZERO));
         assert!(parse_limit("500us").unwrap_err().contains("whole number of milliseconds"));
         assert!(parse_limit("300").unwrap_err().contains("no unit"));
+    }
+
+    #[test]
+    fn without_flags_nothing_is_asked_of_other_peoples_hosts() {
+        let none = MigrationArgs::default();
+        assert_eq!(none.as_asked(), MigrationSettings { policy: StopPolicy::none(), ..MigrationSettings::default() });
+        assert!(!none.as_asked().policy.has_rules());
+        assert_eq!(none.defaults_in(&none.as_asked()).as_deref(), Some("stop policy none"));
+        let lab = none.lab();
+        assert_eq!((lab.bandwidth_bytes_per_s, lab.downtime_limit_ms), (Some(32_000_000), Some(300)));
+        let said = none.defaults_in(&lab).unwrap();
+        assert_eq!(said, "bandwidth limit 32.0 MB/s, downtime limit 300 ms, stop policy xen-3.4");
+        let asked = MigrationArgs { bandwidth: Some(7), ..none };
+        assert_eq!(asked.as_asked().bandwidth_bytes_per_s, Some(7));
+        assert!(!asked.defaults_in(&asked.lab()).unwrap().contains("bandwidth"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! `blackout internal-guardian`: started by a migration, never by hand. It resumes a guest that
-//! blackout had stopped if blackout dies first; see [`crate::hypervisor::qmp::guardian`].
+//! blackout had stopped and puts back what blackout had changed, if blackout dies first; see [`crate::hypervisor::qmp::guardian`].
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -17,6 +17,12 @@ pub struct Args {
     /// Monitor of the destination
     #[arg(long, value_name = "QMP")]
     pub dest: Endpoint,
+    /// Process of the source, if it runs on this machine
+    #[arg(long, value_name = "PID")]
+    pub source_pid: Option<u32>,
+    /// Process of the destination, if it runs on this machine
+    #[arg(long, value_name = "PID")]
+    pub dest_pid: Option<u32>,
     /// File to which it appends what it does
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
@@ -34,6 +40,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             let _ = writeln!(file, "guardian {}: {text}", std::process::id());
         }
     };
-    guardian::serve(&args.source, &args.dest, &mut say)?;
+    guardian::serve(&args.source, &args.dest, [args.source_pid, args.dest_pid], &mut say)?;
     Ok(ExitCode::SUCCESS)
 }

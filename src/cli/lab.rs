@@ -90,7 +90,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         guest_kernel: Some(kernel.release),
         forecasts: Some(Rests::On(figures(args.calibration, args.memory))),
         simulation: None,
-        migration: args.session.migration.settings(),
+        migration: args.session.migration.lab(),
         args: args.session,
     };
     let probe = plan.args.probe.clone();

@@ -98,7 +98,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         guest_kernel: None,
         forecasts: Some(args.calibration.map_or(Rests::Unknown, Rests::Like)),
         simulation: None,
-        migration: args.session.migration.settings(),
+        migration: args.session.migration.as_asked(),
         args: args.session,
     };
     let options = QmpOptions { incoming_uri: args.incoming_uri, ..QmpOptions::to(args.uri) };

@@ -107,6 +107,17 @@ where
     let shared = live.shared();
     if plan.migrates {
         announce(&sink, &migration);
+        let defaults = plan.args.migration.defaults_in(&migration);
+        let text = match defaults {
+            Some(defaults) if plan.command == "migrate" => {
+                format!("{defaults}; everything else is the hypervisor's own")
+            }
+            Some(defaults) => format!("defaults of '{}' for what was not asked for: {defaults}", plan.command),
+            None => String::new(),
+        };
+        if !text.is_empty() {
+            sink.emit(Body::Log(LogEvent { level: Level::Info, from: "settings".into(), text }));
+        }
     }
     // This machine is not the one that is simulated.
     let host_cpu = plan.simulation.is_none().then(|| watch_host(&sink, &shared)).flatten();

@@ -61,6 +61,7 @@ impl LabStage {
             if !self.hosts.iter().any(|(generation, _)| *generation == info.generation) {
                 let host = QmpHost::connect(spec(&info), sink.clone()).await?;
                 host.leave_its_end_to_others();
+                host.claim();
                 host.tell_offers().await?;
                 self.hosts.push((info.generation, Arc::new(host)));
             }
@@ -186,8 +187,13 @@ impl Stage for AttachedStage {
     }
 
     fn tune(&self, settings: MigrationSettings) -> Option<Tuning> {
-        (!self.used).then(|| tuning(Arc::clone(&self.source), settings))
+        // Nothing is changed at a host that is not ours before a migration is fired.
+        let source = Arc::clone(&self.source);
+        (!self.used).then(|| Box::pin(async move { source.check(&settings).await }) as Tuning)
     }
 
-    async fn close(self: Box<Self>) {}
+    async fn close(self: Box<Self>) {
+        // What a migration that was cut short has left behind.
+        tokio::join!(self.source.put_back(), self.destination.put_back());
+    }
 }

@@ -174,7 +174,7 @@ impl StopRule {
 /// What a migration is asked to be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MigrationSettings {
-    /// Link bandwidth the hypervisor may use, bytes/s. None leaves the hypervisor's own.
+    /// Limit on what the hypervisor may send, bytes/s. None leaves the hypervisor's own.
     pub bandwidth_bytes_per_s: Option<u64>,
     /// Downtime the hypervisor may plan for when it decides to switch over, ms.
     pub downtime_limit_ms: Option<u64>,
@@ -186,6 +186,18 @@ pub struct MigrationSettings {
     pub auto_converge: bool,
     /// Further parameters by the hypervisor's own name.
     pub extra: BTreeMap<String, Value>,
+}
+
+impl MigrationSettings {
+    /// What the hypervisor is told it may send, bytes/s; None where that is left to itself, or lifted.
+    /// QEMU's own `max-bandwidth` among the further parameters counts above ours, and there 0 is no
+    /// limit. This is a *limit*: what the network carries, the *link*, is another figure.
+    #[must_use]
+    pub fn limit_bytes_per_s(&self) -> Option<u64> {
+        let own = self.extra.get("max-bandwidth");
+        let own = own.map(|v| v.as_u64().or_else(|| v.as_str().and_then(|s| s.trim().parse().ok())));
+        own.unwrap_or(self.bandwidth_bytes_per_s).filter(|limit| *limit > 0)
+    }
 }
 
 /// One look at a running migration. Unknown is `None`, never 0.
@@ -347,6 +359,20 @@ pub enum HvEvent {
         /// The product's own time stamp.
         at: Option<ForeignTime>,
     },
+    /// Blackout sets one of a hypervisor's own settings, at a host that is not its own; told before the
+    /// command is given. Since schema 1.3.
+    Setting {
+        /// Our name for it.
+        host: String,
+        /// The product's own name of the setting.
+        name: String,
+        /// Its value before; null if it was not known.
+        from: Value,
+        /// The value it is to have.
+        to: Value,
+        /// Why.
+        why: SettingWhy,
+    },
     /// One look at the running migration.
     Sample {
         /// What we understand of it.
@@ -354,6 +380,18 @@ pub enum HvEvent {
         /// All of it, in the product's own words.
         raw: Value,
     },
+}
+
+/// Why blackout sets a hypervisor's setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SettingWhy {
+    /// The operator asked for it.
+    Asked,
+    /// What the operator asked for cannot be had, or not be watched, without it.
+    Needed,
+    /// It gets its former value again.
+    PutBack,
 }
 
 /// How a migration ended.

@@ -28,7 +28,7 @@ pub use header::{Header, HostFacts, Versions};
 pub use load::{DirtyCycle, LoadSettings, Pattern};
 pub use migration::{
     Capabilities, ForeignTime, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Parameter, Phase, Sample,
-    StopPolicy, StopRule, Then,
+    SettingWhy, StopPolicy, StopRule, Then,
 };
 pub use operator::OperatorEvent;
 pub use probe::{Aside, Class, Engine, ProbeEvent, ProbeKind, ProbeSpec};

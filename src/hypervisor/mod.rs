@@ -63,6 +63,16 @@ pub enum HvError {
         /// How long we waited, s.
         seconds: u64,
     },
+    /// It answered, but what it said cannot be read: whether it did what it was asked is not known.
+    #[error("the answer of host '{host}' to {what} cannot be read: {why}")]
+    Unread {
+        /// Our name for it.
+        host: String,
+        /// What it was asked.
+        what: String,
+        /// What is wrong with its answer.
+        why: String,
+    },
     /// It does not have what was asked for.
     #[error("host '{host}' offers no {kind} '{name}'{}; it offers: {}", nearest.as_ref().map(|n| format!(" (did you mean '{n}'?)")).unwrap_or_default(), offered.join(", "))]
     NotOffered {

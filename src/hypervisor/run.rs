@@ -125,7 +125,7 @@ pub async fn run_migration(
         }
         Err(e) => {
             // Without an answer it may have begun all the same, and nobody would watch it.
-            if matches!(e, HvError::Silent { .. }) {
+            if matches!(e, HvError::Silent { .. } | HvError::Unread { .. }) {
                 let _ = driver.cancel().await;
             }
             (MigrationEnd::Failed { why: e.to_string() }, true)
@@ -287,7 +287,8 @@ impl Run<'_> {
             self.sink.emit_at(decided.max(self.now()), Body::Migration(refused));
         }
         // Without an answer the command may have taken effect.
-        let taken = matches!(result, Ok(()) | Err(HvError::Silent { .. } | HvError::Lost { .. }));
+        let taken =
+            matches!(result, Ok(()) | Err(HvError::Silent { .. } | HvError::Lost { .. } | HvError::Unread { .. }));
         let rule = match by {
             By::Rule(rule) => Some(rule),
             By::Operator => Some(StopRule::Operator),

@@ -259,7 +259,7 @@ impl State {
                     self.guest = Some((t, Location::Unknown { why }));
                 }
             }
-            HvEvent::Raw { .. } => {}
+            HvEvent::Raw { .. } | HvEvent::Setting { .. } => {}
             HvEvent::Located { location } => {
                 if self.guest.as_ref().is_none_or(|(_, l)| l != location) {
                     self.guest = Some((t, location.clone()));

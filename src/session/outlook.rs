@@ -78,7 +78,7 @@ fn guest_of(calibration: &Calibration, told_bytes: u64) -> u64 {
 
 /// The bandwidth limit of the newest migration, bytes/s.
 fn limit_of(state: &State) -> Option<f64> {
-    state.migrations.last()?.settings.bandwidth_bytes_per_s.map(|b| b as f64)
+    state.migrations.last()?.settings.limit_bytes_per_s().map(|b| b as f64)
 }
 
 /// What the first round of a migration carried, bytes/s: what the link carries, or what the limit let

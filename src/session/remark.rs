@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::state::{LogLine, State};
 use crate::event::{
     AgentEvent, Body, Class, Event, HvEvent, LabEvent, Level, LoadSettings, Location, MigrationEnd, MigrationEvent,
-    OperatorEvent, ProbeEvent, SessionEvent, StopRule, Then,
+    OperatorEvent, ProbeEvent, SessionEvent, SettingWhy, StopRule, Then,
 };
+use crate::text::capped;
 use crate::units::{show_bytes, show_count, show_duration};
 
 /// So many slots lost in a row are worth a line.
 const NOTABLE_LOSS: usize = 3;
+
+/// How much of a setting's name or value a line shows, bytes.
+const SETTING_SHOWN: usize = 120;
 
 /// The line an event makes, if any; `state` is as it was before the event.
 pub(super) fn line(state: &State, event: &Event) -> Option<LogLine> {
@@ -194,7 +200,21 @@ fn hypervisor(state: &State, ev: &HvEvent) -> Option<(Level, String, String)> {
             Some((level, "migration".to_owned(), text))
         }
         HvEvent::Round { round, .. } => Some((Level::Info, "migration".to_owned(), format!("round {round}"))),
+        HvEvent::Setting { host, name, from, to, why } => host_line(Level::Info, host, setting(name, from, to, *why)),
         HvEvent::Offers { .. } | HvEvent::Raw { .. } | HvEvent::Sample { .. } => None,
+    }
+}
+
+/// What is done to a setting of a host that is not ours, in the product's own words and figures.
+fn setting(name: &str, from: &Value, to: &Value, why: SettingWhy) -> String {
+    let shown = |value: &Value| capped(&value.to_string(), SETTING_SHOWN).into_owned();
+    let (name, from, to) = (capped(name, SETTING_SHOWN), shown(from), shown(to));
+    match why {
+        SettingWhy::Asked => format!("setting {name} from {from} to {to}, as asked; put back afterwards"),
+        SettingWhy::Needed => {
+            format!("setting {name} from {from} to {to}, which this migration needs; put back afterwards")
+        }
+        SettingWhy::PutBack => format!("putting {name} back from {from} to {to}"),
     }
 }
 

@@ -68,7 +68,7 @@ pub fn row(m: &Migration, now: Nanos) -> Row {
         rate_pages_per_s: m.load.map(|l| l.dirty.rate_pages_per_s()),
         wset_bytes: m.load.map(|l| l.wset_bytes),
         cpu_load_pct: m.load.map(|l| l.cpu_load_pct),
-        bandwidth_bytes_per_s: m.settings.bandwidth_bytes_per_s,
+        bandwidth_bytes_per_s: m.settings.limit_bytes_per_s(),
         policy: m.settings.policy.name.clone(),
         rounds: rounds(m),
         migration_ms: m.ended.as_ref().map(|(t, _)| millis(t.saturating_sub(m.began))),

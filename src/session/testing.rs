@@ -7,7 +7,8 @@ use crate::event::{
     AgentEvent, Body, By, Capabilities, Class, Converges, DirtyCycle, Engine, Event, Forecast, ForeignTime, Guess,
     Header, HostEvent, HostFacts, HvEvent, Incident, LabEvent, Level, LoadReport, LoadSettings, Location, LogEvent,
     MigrationEnd, MigrationEvent, MigrationSettings, Nanos, Needs, OperatorEvent, Parameter, Pattern, Phase,
-    ProbeEvent, ProbeKind, ProbeSpec, Sample, SessionEvent, Span, StopPolicy, StopRule, Substate, Then, Versions,
+    ProbeEvent, ProbeKind, ProbeSpec, Sample, SessionEvent, SettingWhy, Span, StopPolicy, StopRule, Substate, Then,
+    Versions,
 };
 
 pub(crate) fn header() -> Header {
@@ -237,6 +238,13 @@ fn hypervisor() -> BoxedStrategy<HvEvent> {
             .prop_map(|(host, detail, at)| { HvEvent::Befell { host, what: Incident::Panicked, detail, at } }),
         (any::<u64>(), at()).prop_map(|(round, at)| HvEvent::Round { round, at }),
         (sample(), value()).prop_map(|(sample, raw)| HvEvent::Sample { sample, raw }),
+        (text(), text(), value(), value(), any::<bool>()).prop_map(|(host, name, from, to, back)| HvEvent::Setting {
+            host,
+            name,
+            from,
+            to,
+            why: if back { SettingWhy::PutBack } else { SettingWhy::Asked },
+        }),
     ]
     .boxed()
 }

@@ -231,27 +231,65 @@ async fn a_destination_dead_before_it_ran_gives_the_guest_back_to_the_source() {
 }
 
 #[tokio::test]
-async fn a_dropped_connection_or_garbage_is_a_failure_with_its_reason() {
-    for garbage in [None, Some("\u{1}\u{2} hello"), Some("{\"event\": }"), Some("{\"return\": {}}}")] {
-        let (end, events, ..) = play("none", vec![], async move |a: Fake, _| {
+async fn a_dropped_connection_is_a_failure_with_its_reason() {
+    let (end, events, ..) = play("none", vec![], async move |a: Fake, _| {
+        a.migration("active", ram(1, 5000));
+        a.looked(2).await;
+        a.die();
+    })
+    .await;
+    let MigrationEnd::Failed { why } = end else { panic!("{end:?}") };
+    assert!(why.contains("source 'a' is gone") && why.contains("closed the connection"), "{why}");
+    let lost = |e: &Event| matches!(&e.ev, Body::Hypervisor(HvEvent::HostLost { host, .. }) if host == "a");
+    assert!(events.iter().any(lost));
+}
+
+fn log_says(events: &[Event], text: &str) -> bool {
+    events.iter().any(|e| matches!(&e.ev, Body::Log(l) if l.text.contains(text)))
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_skipped_and_said() {
+    let long = format!("{{\"return\": \"{}\"}}", "x".repeat(3 << 20));
+    for (garbage, want) in [
+        ("\u{1}\u{2} hello", "it said"),
+        ("{\"event\": }", "broken JSON"),
+        ("{\"event\": \"STO", "half a message"),
+        ("{\"return\": {}}}", "it said '}'"),
+        ("{\"event\": \"X\", \"data\": {\"a\": 1e999999}}", "broken JSON"),
+        (long.as_str(), "longer than"),
+    ] {
+        let said = garbage.to_owned();
+        let (end, events, ..) = play("none", vec![], async move |a: Fake, b: Fake| {
             a.migration("active", ram(1, 5000));
             a.looked(2).await;
-            match garbage {
-                None => a.die(),
-                Some(text) => a.say(text),
-            }
+            a.say(&said);
+            b.say(&said);
+            a.looked(3).await;
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            arrive(&a, &b, ram(2, 0));
         })
         .await;
-        let MigrationEnd::Failed { why } = end else { panic!("{end:?}") };
-        let want = match garbage {
-            None => "closed the connection",
-            Some(t) if t.starts_with("{\"event") => "broken JSON",
-            Some(_) => "no longer speaks QMP",
-        };
-        assert!(why.contains("source 'a' is gone") && why.contains(want), "{garbage:?}: {why}");
-        let lost = |e: &Event| matches!(&e.ev, Body::Hypervisor(HvEvent::HostLost { host, .. }) if host == "a");
-        assert!(events.iter().any(lost));
+        assert_eq!(end, MigrationEnd::Done, "{want}");
+        assert!(log_says(&events, "was skipped: ") && log_says(&events, want), "{want}: {events:#?}");
+        assert!(!events.iter().any(|e| matches!(&e.ev, Body::Hypervisor(HvEvent::HostLost { .. }))), "{want}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_fails_its_command_and_nothing_else() {
+    // The answer to the operator's order is garbled; the migration goes on.
+    let cancel = RunCommand::Tune { name: "downtime-limit".into(), value: json!(77) };
+    let (end, events, ..) = play("none", vec![cancel], async |a: Fake, b: Fake| {
+        a.garble("migrate-set-parameters");
+        a.migration("active", ram(1, 5000));
+        a.given("migrate-set-parameters").await;
+        a.looked(3).await;
+        arrive(&a, &b, ram(2, 0));
+    })
+    .await;
+    assert_eq!(end, MigrationEnd::Done);
+    assert!(log_says(&events, "to 'migrate-set-parameters' cannot be read"), "{events:#?}");
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ struct State {
     migration: Value,
     /// Commands refused with this text.
     refused: HashMap<&'static str, &'static str>,
+    /// Commands whose answer is half a message.
+    garbled: Vec<&'static str>,
 }
 
 /// One pretended QEMU with a monitor for commands and one for events.
@@ -36,7 +38,12 @@ impl Fake {
         let fake = Self {
             name,
             dir: dir.into(),
-            state: Arc::new(Mutex::new(State { status, migration: json!({}), refused: HashMap::new() })),
+            state: Arc::new(Mutex::new(State {
+                status,
+                migration: json!({}),
+                refused: HashMap::new(),
+                garbled: Vec::new(),
+            })),
             out: broadcast::channel(1000).0,
             commands: watch::Sender::new(Vec::new()),
         };
@@ -114,6 +121,11 @@ impl Fake {
         self.state.lock().unwrap().refused.insert(command, why);
     }
 
+    /// The answer to `command` cannot be read from now on.
+    pub(crate) fn garble(&self, command: &'static str) {
+        self.state.lock().unwrap().garbled.push(command);
+    }
+
     /// Waits until `command` has been given.
     pub(crate) async fn given(&self, command: &str) {
         let mut rx = self.commands.subscribe();
@@ -187,7 +199,11 @@ impl Fake {
             (None, _) => json!({"return": {}}),
         };
         reply["id"] = request["id"].clone();
+        let mut text = reply.to_string();
+        if self.state.lock().unwrap().garbled.iter().any(|c| *c == command) {
+            text.insert(1, '!');
+        }
         self.commands.send_modify(|all| all.push(command));
-        reply.to_string()
+        text
     }
 }

@@ -14,14 +14,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::bounds::{DATA_LIMIT, NAME_LIMIT, name, slim};
 use super::endpoint::Endpoint;
-use super::frame::{FrameError, Framer};
+use super::frame::Framer;
 use crate::event::ForeignTime;
+use crate::text::{TEXT_LIMIT, capped};
 
-/// Longest message we take, bytes. The largest answer a QEMU gives (its schema) is about 250 kB.
-pub const MESSAGE_LIMIT: usize = 4 << 20;
+/// Longest message we take, bytes; a longer one is skipped. The largest answer a QEMU gives (its
+/// schema) is about 250 kB, and what is asked here has a few.
+pub const MESSAGE_LIMIT: usize = 512 << 10;
 /// Events waiting to be taken; beyond this the peer is held up, nothing is dropped.
-const EVENT_QUEUE: usize = 4096;
+const EVENT_QUEUE: usize = 512;
 
 /// What can go wrong with a QMP connection.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -35,6 +38,8 @@ pub enum QmpError {
         why: String,
         /// What would help.
         remedy: &'static str,
+        /// The operating system says that no process listens there.
+        refused: bool,
     },
     /// Something else listens there.
     #[error(
@@ -73,6 +78,16 @@ pub enum QmpError {
         class: String,
         /// In the peer's words.
         desc: String,
+    },
+    /// The peer answered a command, but what it said cannot be read.
+    #[error("the answer of {endpoint} to '{command}' cannot be read: {why}")]
+    Unread {
+        /// The address.
+        endpoint: String,
+        /// The command.
+        command: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// The peer does not answer a command.
     #[error("{endpoint} did not answer '{command}' within {seconds} s")]
@@ -118,6 +133,15 @@ impl Greeting {
     }
 }
 
+/// Messages of a peer that could not be read, and were skipped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// How many so far.
+    pub count: u64,
+    /// What was wrong with the last one.
+    pub last: String,
+}
+
 type Answer = Result<Value, QmpError>;
 
 #[derive(Debug)]
@@ -126,6 +150,7 @@ struct Shared {
     pending: Mutex<HashMap<u64, (String, oneshot::Sender<Answer>)>>,
     next: AtomicU64,
     closed: watch::Sender<Option<QmpError>>,
+    unread: watch::Sender<Unread>,
 }
 
 impl Shared {
@@ -212,11 +237,14 @@ impl Client {
         let (mut reader, writer, peer_pid) = match timeout(patience, open(endpoint)).await {
             Ok(Ok(halves)) => halves,
             Ok(Err(e)) => {
-                return Err(QmpError::NoSocket { endpoint: name, why: e.to_string(), remedy: remedy(e.kind()) });
+                let refused = e.kind() == ErrorKind::ConnectionRefused;
+                let (why, remedy) = (e.to_string(), remedy(e.kind()));
+                return Err(QmpError::NoSocket { endpoint: name, why, remedy, refused });
             }
             Err(_) => {
                 let why = format!("no answer within {} ms", patience.as_millis());
-                return Err(QmpError::NoSocket { endpoint: name, why, remedy: remedy(ErrorKind::TimedOut) });
+                let remedy = remedy(ErrorKind::TimedOut);
+                return Err(QmpError::NoSocket { endpoint: name, why, remedy, refused: false });
             }
         };
         let mut framer = Framer::new(MESSAGE_LIMIT);
@@ -237,6 +265,7 @@ impl Client {
             pending: Mutex::new(HashMap::new()),
             next: AtomicU64::new(1),
             closed: watch::Sender::new(None),
+            unread: watch::Sender::default(),
         });
         let (out, out_rx) = mpsc::unbounded_channel();
         let (event_tx, event_rx) = mpsc::channel(EVENT_QUEUE);
@@ -306,6 +335,12 @@ impl Client {
         self.shared.closed.subscribe()
     }
 
+    /// What of the peer's could not be read.
+    #[must_use]
+    pub fn unread(&self) -> watch::Receiver<Unread> {
+        self.shared.unread.subscribe()
+    }
+
     fn closed_error(&self) -> QmpError {
         self.shared.closed.borrow().clone().unwrap_or_else(|| QmpError::Closed {
             endpoint: self.shared.endpoint.clone(),
@@ -357,7 +392,7 @@ async fn read_loop(
 ) {
     let mut buf = vec![0u8; 64 << 10];
     let mut received = Instant::now();
-    let why = 'reading: loop {
+    let why = loop {
         loop {
             match framer.next_object() {
                 Ok(Some(object)) => match sort(&object, received) {
@@ -368,11 +403,10 @@ async fn read_loop(
                         }
                     }
                     Ok(Message::Other) => {}
-                    Err(why) => break 'reading why,
+                    Err(why) => skip(&shared, &object, why),
                 },
                 Ok(None) => break,
-                Err(e @ FrameError::Garbage(_)) => break 'reading format!("it no longer speaks QMP: {e}"),
-                Err(e @ FrameError::TooLong(_)) => break 'reading e.to_string(),
+                Err(e) => skip(&shared, framer.evidence(), e.to_string()),
             }
         }
         match reader.read(&mut buf).await {
@@ -400,15 +434,15 @@ fn sort(object: &[u8], received: Instant) -> Result<Message, String> {
         format!("it sent broken JSON ({e}): '{text}'")
     })?;
     let id = v.get("id").and_then(Value::as_u64);
-    if let Some(name) = v.get("event").and_then(Value::as_str) {
-        let name = name.to_owned();
+    if let Some(event) = v.get("event").and_then(Value::as_str) {
+        let name = name(event);
         let at = foreign_time(&v["timestamp"]);
-        return Ok(Message::Event(QmpEvent { name, data: v["data"].take(), at, received }));
+        return Ok(Message::Event(QmpEvent { name, data: slim(v["data"].take(), DATA_LIMIT), at, received }));
     }
     if let Some(error) = v.get("error") {
-        let text = |key: &str| error.get(key).and_then(Value::as_str).map(str::to_owned);
-        let desc = text("desc").unwrap_or_else(|| error.to_string());
-        return Ok(Message::Answer(id, Err((text("class").unwrap_or_default(), desc))));
+        let text = |key: &str, limit| error.get(key).and_then(Value::as_str).map(|t| capped(t, limit).into_owned());
+        let desc = text("desc", TEXT_LIMIT).unwrap_or_else(|| capped(&error.to_string(), TEXT_LIMIT).into_owned());
+        return Ok(Message::Answer(id, Err((text("class", NAME_LIMIT).unwrap_or_default(), desc))));
     }
     if v.get("return").is_some() {
         return Ok(Message::Answer(id, Ok(v["return"].take())));
@@ -420,6 +454,43 @@ fn sort(object: &[u8], received: Instant) -> Result<Message, String> {
 fn foreign_time(v: &Value) -> Option<ForeignTime> {
     let (secs, micros) = (v.get("seconds")?.as_i64()?, v.get("microseconds")?.as_i64()?);
     (secs >= 0 && (0..1_000_000).contains(&micros)).then_some(ForeignTime { secs, micros })
+}
+
+/// What a message that cannot be read was, as far as its two ends tell.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Event,
+    Answer(Option<u64>),
+    Noise,
+}
+
+fn kind(evidence: &[u8]) -> Kind {
+    let text = String::from_utf8_lossy(evidence);
+    let id = text.rfind("\"id\"").and_then(|at| {
+        let digits = text[at + 4..].trim_start().strip_prefix(':')?.trim_start();
+        digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    });
+    match () {
+        () if text.contains("\"event\"") => Kind::Event,
+        () if id.is_some() || text.contains("\"return\"") || text.contains("\"error\"") => Kind::Answer(id),
+        () => Kind::Noise,
+    }
+}
+
+/// Skips a message that cannot be read. If it was an answer, the command it answers fails: without an
+/// id that is the oldest one, for a monitor answers in order.
+fn skip(shared: &Shared, evidence: &[u8], why: String) {
+    if let Kind::Answer(id) = kind(evidence) {
+        let mut pending = shared.pending();
+        let id = id.filter(|id| pending.contains_key(id)).or_else(|| pending.keys().min().copied());
+        if let Some((command, tx)) = id.and_then(|id| pending.remove(&id)) {
+            let _ = tx.send(Err(QmpError::Unread { endpoint: shared.endpoint.clone(), command, why: why.clone() }));
+        }
+    }
+    shared.unread.send_modify(|u| {
+        u.count += 1;
+        u.last = why;
+    });
 }
 
 /// Hands an answer to whoever waits for it. One without an id (the peer could not read our
@@ -448,6 +519,31 @@ mod tests {
         let text = br#"{"timestamp":{"seconds":-1,"microseconds":-1},"event":"STOP"}"#;
         let Ok(Message::Event(e)) = sort(text, Instant::now()) else { panic!("no event") };
         assert_eq!((e.at, e.data), (None, Value::Null));
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_told_apart_by_its_ends() {
+        for (text, want) in [
+            ("{\"event\": \"BLOCK_JOB_ERROR\", \"data\": {\"error\"", Kind::Event),
+            ("{\"return\": {\"id\": 3}, \"id\" : 12}", Kind::Answer(Some(12))),
+            ("{\"id\":4,\"error\":{\"class\":", Kind::Answer(Some(4))),
+            ("{\"return\": {", Kind::Answer(None)),
+            ("{\"id\": \"x\"}", Kind::Noise),
+            ("hello", Kind::Noise),
+            ("}", Kind::Noise),
+        ] {
+            assert_eq!(kind(text.as_bytes()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_peer_says_is_bounded() {
+        let desc = json!({"error": {"class": "c".repeat(9999), "desc": "d".repeat(500_000)}, "id": 1}).to_string();
+        let Ok(Message::Answer(Some(1), Err((class, desc)))) = sort(desc.as_bytes(), Instant::now()) else { panic!() };
+        assert!(class.len() < 200 && desc.len() < TEXT_LIMIT + 64, "{} {}", class.len(), desc.len());
+        let event = json!({"event": "E".repeat(9999), "data": vec![1; 100_000]}).to_string();
+        let Ok(Message::Event(e)) = sort(event.as_bytes(), Instant::now()) else { panic!() };
+        assert!(e.name.len() < 200 && e.data.to_string().len() < 100, "{}", e.data);
     }
 
     #[test]

@@ -10,15 +10,17 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{Mutex, broadcast, watch};
 use tokio::task::AbortHandle;
 
+use super::bounds::name;
 use super::endpoint::Endpoint;
-use super::guardian::{Guardian, GuardianCommand};
+use super::guardian::{Duty, Guardian, GuardianCommand};
 use super::host::{Note, QmpHost};
-use super::negotiate::{Offer, Plan, capability_list, plan};
+use super::negotiate::{Offer, Plan, plan, why};
 use super::status::Whereabouts;
 use super::tuning;
 use super::watch::{WatchState, Watcher};
-use crate::event::{EventSink, Level, MigrationSettings, Phase};
-use crate::hypervisor::{Capabilities, Driver, HvError, Observation, Observer};
+use crate::event::{Body, EventSink, Level, LogEvent, MigrationSettings, Phase, SettingWhy};
+use crate::hypervisor::{Capabilities, Driver, HvError, Observation, Observer, Side};
+use crate::text::{TEXT_LIMIT, capped};
 
 /// Between two looks at a destination that is still taking in what was sent.
 const ARRIVAL_LOOK: Duration = Duration::from_millis(5);
@@ -61,6 +63,8 @@ pub struct QmpDriver {
     inner: Mutex<Inner>,
     /// `cont` has been sent to the destination: from here on it may run the guest.
     destination_told: AtomicBool,
+    /// Post-copy has begun, or may have: the source's memory may be out of date.
+    post_copy: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +93,7 @@ impl QmpDriver {
             observer: Arc::new(Observer::new(sink)),
             inner: Mutex::default(),
             destination_told: AtomicBool::new(false),
+            post_copy: AtomicBool::new(false),
         }
     }
 
@@ -98,7 +103,7 @@ impl QmpDriver {
 
     async fn status(host: &QmpHost) -> Result<String, HvError> {
         let answer = host.execute("query-status", Value::Null).await?;
-        Ok(answer["status"].as_str().unwrap_or_default().to_owned())
+        Ok(name(answer["status"].as_str().unwrap_or_default()))
     }
 
     /// Opens a destination that waits with `-incoming defer`; one that listens already stays so.
@@ -109,6 +114,7 @@ impl QmpDriver {
             "none" => {}
             "setup" => return Ok(()),
             other => {
+                let other = name(other);
                 let why = format!("its incoming migration is already '{other}'; start a fresh destination");
                 return Err(HvError::NotNow { what: format!("migrate to '{}'", d.name()), why });
             }
@@ -133,7 +139,7 @@ impl QmpDriver {
     fn plan(&self, source: &Offer, destination: &Offer, asked: &MigrationSettings) -> Result<Plan, HvError> {
         let mut settings = asked.clone();
         loop {
-            match plan(source, destination, &settings, &self.options.uri) {
+            match plan(source, destination, &settings, &self.options.uri, self.source.is_borrowed()) {
                 Err(HvError::BadValue { name, value, hint }) if settings.extra.remove(&name).is_some() => {
                     let e = HvError::BadValue { name, value, hint };
                     self.log(Level::Warn, &self.source, format!("{e}; the migration goes without"));
@@ -152,24 +158,24 @@ impl QmpDriver {
         settings: &MigrationSettings,
     ) -> Result<(), HvError> {
         let without = |why: String| self.log(Level::Warn, host, format!("{why}; the migration goes without"));
-        let own: BTreeMap<String, bool> = capabilities
-            .iter()
-            .filter(|(c, _)| !settings.extra.contains_key(*c))
-            .map(|(c, on)| (c.clone(), *on))
-            .collect();
-        match host.execute("migrate-set-capabilities", capability_list(capabilities)).await {
+        let (extra, own): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            capabilities.clone().into_iter().partition(|(c, _)| settings.extra.contains_key(c));
+        let of = |reason| move |(c, _): &(&String, &bool)| why(c, settings) == reason;
+        for reason in [SettingWhy::Needed, SettingWhy::Asked] {
+            let some: BTreeMap<String, bool> = own.iter().filter(of(reason)).map(|(c, on)| (c.clone(), *on)).collect();
+            host.set_capabilities(&some, reason).await?;
+        }
+        match host.set_capabilities(&extra, SettingWhy::Asked).await {
             // One of the further ones may be to blame.
-            Err(HvError::Refused { .. }) if own.len() < capabilities.len() => {
-                host.execute("migrate-set-capabilities", capability_list(&own)).await?;
-                for (name, on) in capabilities.iter().filter(|(c, _)| !own.contains_key(*c)) {
-                    let one = capability_list(&[(name.clone(), *on)].into());
-                    match host.execute("migrate-set-capabilities", one).await {
+            Err(HvError::Refused { .. }) => {
+                for (name, on) in &extra {
+                    match host.set_capabilities(&[(name.clone(), *on)].into(), SettingWhy::Asked).await {
                         Err(HvError::Refused { why, .. }) => without(format!("it refuses {name} = {on}: {why}")),
-                        other => drop(other?),
+                        other => other?,
                     }
                 }
             }
-            other => drop(other?),
+            other => other?,
         }
         host.put(parameters, settings).await?.into_iter().for_each(without);
         host.tell_offers().await
@@ -185,7 +191,8 @@ impl QmpDriver {
                 "inmigrate" => {
                     let state = host.execute("query-migrate", Value::Null).await?;
                     if state["status"] == "failed" {
-                        let why = state["error-desc"].as_str().unwrap_or("the incoming migration failed").to_owned();
+                        let why = state["error-desc"].as_str().unwrap_or("the incoming migration failed");
+                        let why = capped(why, TEXT_LIMIT).into_owned();
                         return Err(HvError::Refused {
                             host: host.name().into(),
                             what: "to run the guest".into(),
@@ -196,6 +203,7 @@ impl QmpDriver {
                 _ => {
                     if Arc::ptr_eq(host, &self.destination) {
                         self.destination_told.store(true, Ordering::Relaxed);
+                        self.owe(|duty| duty.told = true).await;
                     }
                     host.execute("cont", Value::Null).await?;
                     continue_if_running(host).await?;
@@ -211,6 +219,46 @@ impl QmpDriver {
             }
             tokio::time::sleep(ARRIVAL_LOOK).await;
         }
+    }
+
+    /// Starts the guardian, which both hosts tell from now on what was changed there.
+    async fn begin_guarding(&self) {
+        let mut inner = self.inner.lock().await;
+        let (Some(command), None) = (&self.options.guardian, &inner.guardian) else { return };
+        let sink = self.observer.sink().clone();
+        let say = Box::new(move |level, text| {
+            sink.emit(Body::Log(LogEvent { level, from: "guardian".into(), text }));
+        });
+        match Guardian::start(command, self.source.spec(), self.destination.spec(), say).await {
+            Ok(guardian) => {
+                self.source.guard_with(Some((guardian.handle(), Side::Source)));
+                self.destination.guard_with(Some((guardian.handle(), Side::Destination)));
+                inner.guardian = Some(guardian);
+            }
+            Err(e) => {
+                let text = format!(
+                    "no guardian ({e}): if blackout dies, resume a stopped guest and put changed settings back by hand"
+                );
+                self.log(Level::Warn, &self.source, text);
+            }
+        }
+    }
+
+    /// Tells the guardian what is owed from now on.
+    async fn owe(&self, f: impl FnOnce(&mut Duty) + Send + 'static) {
+        let inner = self.inner.lock().await;
+        if let Some(g) = &inner.guardian
+            && let Err(e) = g.owe(f).await
+        {
+            let text = format!("the guardian is gone ({e}): if blackout dies now, resume the guest by hand");
+            self.log(Level::Warn, &self.source, text);
+        }
+    }
+
+    /// Gives both hosts the settings they had before. Returns whether nothing is left to be put back.
+    async fn put_back(&self) -> bool {
+        let (source, destination) = tokio::join!(self.source.put_back(), self.destination.put_back());
+        source && destination
     }
 
     fn subscribe(&self) -> (broadcast::Receiver<Note>, broadcast::Receiver<Note>) {
@@ -259,6 +307,8 @@ impl Driver for QmpDriver {
                 ),
             });
         }
+        // From here on something may be changed.
+        self.begin_guarding().await;
         for (host, capabilities, parameters) in [
             (&self.source, &plan.source_capabilities, &plan.source_parameters),
             (&self.destination, &plan.destination_capabilities, &plan.destination_parameters),
@@ -271,16 +321,6 @@ impl Driver for QmpDriver {
         self.open_destination().await?;
         let mut inner = self.inner.lock().await;
         inner.plan = Some(plan);
-        if let (Some(command), None) = (&self.options.guardian, &inner.guardian) {
-            match Guardian::start(command, self.source.spec(), self.destination.spec()).await {
-                Ok(g) => inner.guardian = Some(g),
-                Err(e) => {
-                    let text =
-                        format!("no guardian ({e}): if blackout dies while the guest is stopped, resume it by hand");
-                    self.log(Level::Warn, &self.source, text);
-                }
-            }
-        }
         Ok(())
     }
 
@@ -336,7 +376,7 @@ impl Driver for QmpDriver {
             return Err(HvError::NotNow { what: format!("set '{name}'"), why });
         }
         let value = offer.parameter(name, &value)?;
-        self.source.execute("migrate-set-parameters", json!({ name: value })).await?;
+        self.source.set_parameters(&Map::from_iter([(name.to_owned(), value)]), SettingWhy::Asked).await?;
         self.source.tell_offers().await
     }
 
@@ -357,7 +397,15 @@ impl Driver for QmpDriver {
         if o.phase != Phase::PreCopy {
             return not_now(&format!("only pre-copy can be switched to it, and this is {}", o.phase.word()));
         }
-        self.source.execute("migrate-start-postcopy", Value::Null).await.map(drop)
+        self.owe(|duty| duty.post_copy = true).await;
+        self.post_copy.store(true, Ordering::Relaxed);
+        let started = self.source.execute("migrate-start-postcopy", Value::Null).await.map(drop);
+        // Without an answer it may have begun.
+        if matches!(started, Err(HvError::Refused { .. })) {
+            self.post_copy.store(false, Ordering::Relaxed);
+            self.owe(|duty| duty.post_copy = false).await;
+        }
+        started
     }
 
     async fn start_auto_converge(&self) -> Result<(), HvError> {
@@ -371,7 +419,7 @@ impl Driver for QmpDriver {
         }
         match inner.plan.as_ref().and_then(|p| p.throttle.as_ref()) {
             Some(throttle) => {
-                self.source.set_parameters(throttle).await?;
+                self.source.set_parameters(throttle, SettingWhy::Asked).await?;
                 self.source.tell_offers().await
             }
             None => Ok(()),
@@ -384,14 +432,13 @@ impl Driver for QmpDriver {
             let why = "the guest is already on its way to the destination".to_owned();
             return Err(HvError::NotNow { what: "stop the source".into(), why });
         }
-        let mut inner = self.inner.lock().await;
-        if let Some(g) = &mut inner.guardian
-            && let Err(e) = g.arm().await
-        {
-            let text = format!("the guardian is gone ({e}): if blackout dies now, resume the guest by hand");
-            self.log(Level::Warn, &self.source, text);
+        self.owe(|duty| duty.armed = true).await;
+        self.source.execute("stop", Value::Null).await?;
+        // Seen to stand while the source still has something to send: so it will arrive.
+        if Self::status(&self.source).await.is_ok_and(|status| status == "paused") {
+            self.owe(|duty| duty.stopped = true).await;
         }
-        self.source.execute("stop", Value::Null).await.map(drop)
+        Ok(())
     }
 
     async fn resume_destination(&self) -> Result<(), HvError> {
@@ -399,6 +446,10 @@ impl Driver for QmpDriver {
     }
 
     async fn resume_source(&self) -> Result<(), HvError> {
+        if self.post_copy.load(Ordering::Relaxed) || self.observer.now().raw.starts_with("postcopy") {
+            let why = "post-copy has begun, so the guest's newest memory is at the destination".to_owned();
+            return Err(HvError::NotNow { what: "resume the guest at the source".into(), why });
+        }
         // The guest must never run twice. A closed UNIX socket means a dead process; a TCP
         // connection may be lost while the destination lives and has heard our `cont`.
         let d = &self.destination;
@@ -419,15 +470,26 @@ impl Driver for QmpDriver {
         if let Some(w) = inner.watcher.take() {
             w.abort();
         }
-        if let Some(g) = inner.guardian.take() {
-            g.stand_down().await;
-        }
         // The source may be asked to migrate again; an armed throttle must not stay behind.
         if let Some(throttle) = inner.plan.take().and_then(|p| p.throttle)
+            && !self.source.is_borrowed()
             && self.source.view().borrow().lost.is_none()
         {
-            let _ = self.source.set_parameters(&throttle).await;
+            let _ = self.source.set_parameters(&throttle, SettingWhy::PutBack).await;
             let _ = self.source.tell_offers().await;
+        }
+        if let Some(g) = &inner.guardian {
+            let _ = g.owe(|duty| duty.armed = false).await;
+        }
+        // What is left to be put back is left to the guardian, which waits for the migration to end.
+        let all = self.put_back().await;
+        for host in [&self.source, &self.destination] {
+            host.guard_with(None);
+        }
+        if let Some(g) = inner.guardian.take()
+            && all
+        {
+            g.stand_down().await;
         }
     }
 }

@@ -10,9 +10,11 @@ use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
 
-use super::client::{Client, QmpError, QmpEvent};
+use super::bounds::{Budget, Fold, SAMPLE_LIMIT, slim};
+use super::changes::{Former, Ledger, give_back};
+use super::client::{Client, QmpError, QmpEvent, Unread};
 use super::endpoint::{Endpoint, EndpointError};
-use crate::event::{Body, Capabilities, EventSink, HvEvent};
+use crate::event::{Body, Capabilities, EventSink, HvEvent, Level, LogEvent};
 use crate::hypervisor::HvError;
 
 /// How long a monitor has to answer while we connect.
@@ -63,6 +65,8 @@ impl HostSpec {
 pub(super) enum Note {
     /// It sent an event.
     Event(Arc<QmpEvent>),
+    /// It said more than is kept: what it is now is to be asked for.
+    Missed,
     /// It is gone; the view says why.
     Lost,
 }
@@ -91,6 +95,10 @@ pub struct QmpHost {
     offers: Mutex<Option<Capabilities>>,
     /// Whoever started its process tells of its end.
     kept: Arc<AtomicBool>,
+    /// What was changed here, and is to be put back.
+    ledger: Mutex<Ledger>,
+    /// What may still be kept of what it says.
+    budget: Arc<Mutex<Budget>>,
     task: AbortHandle,
 }
 
@@ -115,7 +123,7 @@ impl QmpHost {
         let name = spec.name.clone();
         let unreachable = |e: QmpError| HvError::Unreachable { host: name.clone(), why: e.to_string() };
         let view = watch::Sender::new(HostView::default());
-        let (notes, _) = broadcast::channel(4096);
+        let (notes, _) = broadcast::channel(1024);
         let own = spec.events.is_some();
         let (control, greeting, from_control) =
             Client::connect(&spec.control, CONNECT_PATIENCE, !own).await.map_err(unreachable)?;
@@ -136,6 +144,8 @@ impl QmpHost {
         view.send_modify(|v| v.running = status["running"].as_bool());
         // The listener starts here, so STOP and RESUME that waited in its queue correct the answer.
         let kept = Arc::new(AtomicBool::new(false));
+        let budget = Arc::new(Mutex::new(Budget::default()));
+        let unread = [Some(&control), listener.as_ref()].map(|c| c.map(Client::unread));
         let listening = Listening {
             name: spec.name.clone(),
             pid: spec.pid,
@@ -143,10 +153,26 @@ impl QmpHost {
             sink: sink.clone(),
             view: view.clone(),
             notes: notes.clone(),
+            budget: Arc::clone(&budget),
+            missed: 0,
+            fold_missed: Fold::default(),
+            fold_unread: Fold::default(),
         };
         let closed = control.closed();
-        let task = tokio::spawn(listening.run(events, listener, closed)).abort_handle();
-        Ok(Self { spec, version, control, view, notes, sink, offers: Mutex::default(), kept, task })
+        let task = tokio::spawn(listening.run(events, listener, closed, unread)).abort_handle();
+        Ok(Self {
+            spec,
+            version,
+            control,
+            view,
+            notes,
+            sink,
+            offers: Mutex::default(),
+            kept,
+            ledger: Mutex::default(),
+            budget,
+            task,
+        })
     }
 
     /// Somebody else tells the stream when its process ends, and knows more of it: then the loss of
@@ -161,6 +187,32 @@ impl QmpHost {
         if told.as_ref() != Some(&offers) {
             *told = Some(offers.clone());
             self.sink.emit(say(self.spec.name.clone(), offers));
+        }
+    }
+
+    pub(super) fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it answered, as far as it may be kept.
+    pub(super) fn kept(&self, answer: Value) -> Value {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).keep(slim(answer, SAMPLE_LIMIT))
+    }
+
+    pub(super) fn sink(&self) -> &EventSink {
+        &self.sink
+    }
+
+    pub(super) async fn give_back(&self, former: &Former) -> Result<(), HvError> {
+        give_back(&self.control, former).await.map_err(|e| self.explain(e))
+    }
+
+    /// Whether its process is known to have ended.
+    pub(super) fn has_ended(&self) -> bool {
+        match self.spec.pid {
+            Some(pid) => !std::path::Path::new(&format!("/proc/{pid}")).exists(),
+            // The kernel closes a UNIX connection only at the death of its other end.
+            None => self.view.borrow().lost.is_some() && matches!(self.spec.control, Endpoint::Unix(_)),
         }
     }
 
@@ -210,6 +262,7 @@ impl QmpHost {
                 HvError::Silent { host, what: format!("'{command}'"), seconds }
             }
             QmpError::Closed { why, .. } => HvError::Lost { host, why },
+            QmpError::Unread { command, why, .. } => HvError::Unread { host, what: format!("'{command}'"), why },
             other => HvError::Unreachable { host, why: other.to_string() },
         }
     }
@@ -229,16 +282,28 @@ struct Listening {
     sink: EventSink,
     view: watch::Sender<HostView>,
     notes: broadcast::Sender<Note>,
+    budget: Arc<Mutex<Budget>>,
+    /// Events not kept that the watchers were not yet told of.
+    missed: u64,
+    fold_missed: Fold,
+    fold_unread: Fold,
 }
+
+/// How soon watchers are told that events were not kept, and remarks are looked after.
+const MISSED_WITHIN: Duration = Duration::from_millis(100);
 
 impl Listening {
     /// Tells every event until one of the two connections ends.
     async fn run(
-        self,
+        mut self,
         events: Option<mpsc::Receiver<QmpEvent>>,
         listener: Option<Client>,
         mut control_closed: watch::Receiver<Option<QmpError>>,
+        unread: [Option<watch::Receiver<Unread>>; 2],
     ) {
+        let mut unread = unread.map(|rx| rx.map(|rx| (0, rx)));
+        let mut look_after = tokio::time::interval(MISSED_WITHIN);
+        look_after.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut events = events;
         let mut events_closed = listener.as_ref().map_or_else(|| control_closed.clone(), Client::closed);
         if let Some(rx) = &mut events {
@@ -246,6 +311,7 @@ impl Listening {
                 tokio::select! {
                     // Events first: what QEMU said before it ended is told before its end.
                     biased;
+                    _ = look_after.tick() => self.look_after(&mut unread),
                     event = rx.recv() => match event {
                         Some(event) => self.tell(event),
                         None => break,
@@ -260,6 +326,7 @@ impl Listening {
                 }
             }
         }
+        self.look_after(&mut unread);
         let mut reason = None;
         for rx in [&mut events_closed, &mut control_closed] {
             if reason.is_none() {
@@ -292,8 +359,38 @@ impl Listening {
         tokio::time::timeout(DYING, gone).await.is_ok()
     }
 
-    fn tell(&self, event: QmpEvent) {
+    /// Tells what was not kept or could not be read since the last time.
+    fn look_after(&mut self, unread: &mut [Option<(u64, watch::Receiver<Unread>)>; 2]) {
+        let (sink, from) = (self.sink.clone(), self.name.clone());
+        let remark = |text: Option<String>| {
+            if let Some(text) = text {
+                sink.emit(Body::Log(LogEvent { level: Level::Warn, from: from.clone(), text }));
+            }
+        };
+        for (seen, rx) in unread.iter_mut().flatten() {
+            let now = rx.borrow_and_update().clone();
+            let more = now.count - std::mem::replace(seen, now.count);
+            let text = || format!("a message of its that cannot be read was skipped: {}", now.last);
+            remark(self.fold_unread.say(more, text));
+        }
+        let missed = std::mem::take(&mut self.missed);
+        if missed > 0 {
+            let _ = self.notes.send(Note::Missed);
+        }
+        let text = || "it sends more events than can be kept; some are not recorded".to_owned();
+        remark(self.fold_missed.say(missed, text));
+    }
+
+    fn tell(&mut self, event: QmpEvent) {
         let t = self.sink.clock().at(event.received);
+        if !self.budget.lock().unwrap_or_else(PoisonError::into_inner).allows(&event.data) {
+            self.missed += 1;
+            // Where the guest is, is known all the same.
+            if let "STOP" | "RESUME" = event.name.as_str() {
+                self.view.send_modify(|v| v.running = Some(event.name == "RESUME"));
+            }
+            return;
+        }
         let host = self.name.clone();
         let emit = |ev| self.sink.emit_at(t, Body::Hypervisor(ev));
         emit(HvEvent::Raw { host: host.clone(), name: event.name.clone(), at: event.at, data: event.data.clone() });

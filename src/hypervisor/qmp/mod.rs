@@ -30,6 +30,8 @@
 //! help, but it also lifts the `max-bandwidth` limit for the rest, so that the blackout is not the
 //! one the link would give. It can be had by tuning `downtime-limit` while the migration runs.
 
+mod bounds;
+mod changes;
 pub mod client;
 mod driver;
 mod endpoint;
@@ -41,6 +43,7 @@ mod status;
 mod tuning;
 mod watch;
 
+pub use changes::Former;
 pub use driver::{QmpDriver, QmpOptions};
 pub use endpoint::{Endpoint, EndpointError};
 pub use frame::{FrameError, Framer};

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::bounds::{NAME_LIMIT, OFFERED, PARAMETER_LIMIT, fits};
 use super::host::QmpHost;
-use crate::event::{MigrationSettings, Then};
+use crate::event::{MigrationSettings, SettingWhy, Then};
 use crate::hypervisor::{HvError, nearest};
 
 /// Migration capabilities and parameters of one QEMU, with their present values.
@@ -40,9 +41,23 @@ impl Offer {
             .into_iter()
             .flatten()
             .filter_map(|c| Some((c["capability"].as_str()?.to_owned(), c["state"].as_bool()?)))
+            .filter(|(name, _)| name.len() <= NAME_LIMIT)
+            .take(OFFERED)
             .collect();
-        let parameters = parameters.as_object().cloned().unwrap_or_default();
+        let Value::Object(parameters) = parameters else {
+            return Ok(Self { host: host.name().to_owned(), capabilities, ..Self::default() });
+        };
+        let parameters = parameters
+            .into_iter()
+            .filter(|(name, value)| name.len() <= NAME_LIMIT && fits(value, PARAMETER_LIMIT))
+            .take(OFFERED)
+            .collect();
         Ok(Self { host: host.name().to_owned(), capabilities, parameters })
+    }
+
+    /// The present value of a parameter or a capability.
+    pub(super) fn value(&self, name: &str) -> Option<Value> {
+        self.parameters.get(name).cloned().or_else(|| self.capabilities.get(name).map(|on| Value::Bool(*on)))
     }
 
     fn need_capability(&self, name: &str) -> Result<(), HvError> {
@@ -103,8 +118,8 @@ pub(super) fn parameters(offer: &Offer, settings: &MigrationSettings) -> Result<
     };
     if let Some(bandwidth) = settings.bandwidth_bytes_per_s {
         put("max-bandwidth", &json!(bandwidth))?;
-        // The link does not grow in post-copy, where QEMU would otherwise know no limit.
-        if offer.parameters.contains_key("max-postcopy-bandwidth") {
+        // In post-copy QEMU would otherwise know no limit. Without post-copy it is none of our business.
+        if wants_post_copy(settings) && offer.parameters.contains_key("max-postcopy-bandwidth") {
             put("max-postcopy-bandwidth", &json!(bandwidth))?;
         }
     }
@@ -129,15 +144,36 @@ fn throttle_of(offer: &Offer, asked: &Map<String, Value>) -> Map<String, Value> 
         .collect()
 }
 
+/// Whether post-copy was asked for, from the start or by the stop policy.
+pub(super) fn wants_post_copy(settings: &MigrationSettings) -> bool {
+    settings.post_copy || settings.policy.then == Then::PostCopy && settings.policy.has_rules()
+}
+
+/// Settings that nobody asked for in so many words, but that what was asked for needs.
+const NEEDED: [&str; 4] = ["events", "return-path", "cpu-throttle-initial", "max-cpu-throttle"];
+
+/// Why a setting is set: because the operator's settings name it, or because they cannot be had
+/// without it.
+pub(super) fn why(name: &str, settings: &MigrationSettings) -> SettingWhy {
+    let needed = NEEDED.contains(&name) && !settings.extra.contains_key(name);
+    if needed { SettingWhy::Needed } else { SettingWhy::Asked }
+}
+
 /// What to set for these settings on two QEMUs that offer this. `uri` is the migration's.
+///
+/// At QEMUs that are ours, whatever bears on a migration is set, and left-overs are cleared. At
+/// `borrowed` ones only what was asked for is switched on, and of what it needs: `events` at the
+/// source, without which rounds cannot be told apart, and `return-path` at the source if the stop
+/// policy may stop the guest.
 pub(super) fn plan(
     source: &Offer,
     destination: &Offer,
     settings: &MigrationSettings,
     uri: &str,
+    borrowed: bool,
 ) -> Result<Plan, HvError> {
     let mut plan = Plan::default();
-    let post_copy = settings.post_copy || settings.policy.then == Then::PostCopy && settings.policy.has_rules();
+    let post_copy = wants_post_copy(settings);
     let later = settings.policy.then == Then::AutoConverge && settings.policy.has_rules() && !settings.auto_converge;
     if post_copy {
         source.need_capability("postcopy-ram")?;
@@ -149,17 +185,24 @@ pub(super) fn plan(
     // With a return path the source says `completed` only once the destination has everything,
     // so that a stopped guest is not given up too early. It needs a channel that goes both ways.
     let both_ways = ["tcp:", "unix:", "vsock:"].iter().any(|scheme| uri.starts_with(scheme));
-    for (name, on) in [("events", true), ("postcopy-ram", post_copy), ("return-path", both_ways)] {
-        for (offer, set) in [(source, &mut plan.source_capabilities), (destination, &mut plan.destination_capabilities)]
+    let stops = settings.policy.has_rules() && settings.policy.then == Then::StopAndCopy;
+    let return_path = both_ways && (stops || !borrowed);
+    for (name, on) in [("events", true), ("postcopy-ram", post_copy), ("return-path", return_path)] {
+        for (offer, set, at_source) in
+            [(source, &mut plan.source_capabilities, true), (destination, &mut plan.destination_capabilities, false)]
         {
+            if borrowed && !(on && (at_source || name == "postcopy-ram")) {
+                continue;
+            }
             let both = source.capabilities.contains_key(name) && destination.capabilities.contains_key(name);
             if both || name == "events" && offer.capabilities.contains_key(name) {
                 set.insert(name.to_owned(), on);
             }
         }
     }
-    if source.capabilities.contains_key("auto-converge") {
-        plan.source_capabilities.insert("auto-converge".to_owned(), settings.auto_converge || later);
+    let converges = settings.auto_converge || later;
+    if source.capabilities.contains_key("auto-converge") && (converges || !borrowed) {
+        plan.source_capabilities.insert("auto-converge".to_owned(), converges);
     }
     for (name, value) in &settings.extra {
         if !source.is_capability(name) {
@@ -260,7 +303,7 @@ mod tests {
             extra: [("multifd-channels".to_owned(), json!("4")), ("multifd".to_owned(), json!("on"))].into(),
             ..MigrationSettings::default()
         };
-        let p = plan(&offer("a", &ALL), &offer("b", &ALL), &s, "tcp:h:1").unwrap();
+        let p = plan(&offer("a", &ALL), &offer("b", &ALL), &s, "tcp:h:1", false).unwrap();
         assert_eq!(
             Value::Object(p.source_parameters),
             json!({"max-bandwidth": 32_000_000, "downtime-limit": 100, "multifd-channels": 4})
@@ -269,20 +312,50 @@ mod tests {
         assert_eq!(p.destination_capabilities.get("multifd"), Some(&true));
         assert_eq!(p.source_capabilities.get("return-path"), Some(&true));
         assert_eq!(p.source_capabilities.get("postcopy-ram"), Some(&false), "left-overs are cleared");
-        let p = plan(&offer("a", &ALL), &offer("b", &ALL), &s, "exec:cat").unwrap();
+        let p = plan(&offer("a", &ALL), &offer("b", &ALL), &s, "exec:cat", false).unwrap();
         assert_eq!(p.source_capabilities.get("return-path"), Some(&false));
+    }
+
+    #[test]
+    fn at_a_borrowed_qemu_nothing_is_set_that_was_not_asked_for() {
+        let both = (offer("a", &ALL), offer("b", &ALL));
+        let plan = |s: &MigrationSettings| plan(&both.0, &both.1, s, "tcp:h:1", true).unwrap();
+        let p = plan(&MigrationSettings::default());
+        assert!(p.source_parameters.is_empty() && p.destination_parameters.is_empty(), "{p:?}");
+        assert_eq!(p.source_capabilities, [("events".to_owned(), true)].into());
+        assert!(p.destination_capabilities.is_empty(), "{p:?}");
+        let stops = MigrationSettings { policy: StopPolicy::xen_3_4(), ..Default::default() };
+        assert_eq!(plan(&stops).source_capabilities.get("return-path"), Some(&true));
+        let post = MigrationSettings { post_copy: true, bandwidth_bytes_per_s: Some(5), ..Default::default() };
+        let p = plan(&post);
+        assert_eq!(p.destination_capabilities, [("postcopy-ram".to_owned(), true)].into());
+        assert_eq!(p.source_parameters.get("max-postcopy-bandwidth"), None, "not offered here");
+        assert_eq!((why("events", &post), why("postcopy-ram", &post)), (SettingWhy::Needed, SettingWhy::Asked));
+    }
+
+    #[test]
+    fn the_limit_of_post_copy_is_touched_only_with_post_copy() {
+        let mut one = offer("a", &ALL);
+        one.parameters.insert("max-postcopy-bandwidth".into(), json!(0));
+        let mut s = MigrationSettings { bandwidth_bytes_per_s: Some(9), ..Default::default() };
+        assert_eq!(Value::Object(parameters(&one, &s).unwrap()), json!({"max-bandwidth": 9}));
+        s.policy = StopPolicy { then: Then::PostCopy, ..StopPolicy::none() };
+        assert_eq!(Value::Object(parameters(&one, &s).unwrap()), json!({"max-bandwidth": 9}), "no rule, no post-copy");
+        s.policy.rounds = Some(3);
+        let with = json!({"max-bandwidth": 9, "max-postcopy-bandwidth": 9});
+        assert_eq!(Value::Object(parameters(&one, &s).unwrap()), with);
     }
 
     #[test]
     fn what_is_not_offered_is_named() {
         let s = MigrationSettings { extra: [("max-bandwith".to_owned(), json!(1))].into(), ..Default::default() };
-        let e = plan(&offer("a", &ALL), &offer("b", &ALL), &s, "tcp:h:1").unwrap_err().to_string();
+        let e = plan(&offer("a", &ALL), &offer("b", &ALL), &s, "tcp:h:1", false).unwrap_err().to_string();
         assert!(e.contains("did you mean 'max-bandwidth'?") && e.contains("downtime-limit"), "{e}");
         let s = MigrationSettings { post_copy: true, ..Default::default() };
-        let e = plan(&offer("a", &ALL), &offer("b", &["events"]), &s, "tcp:h:1").unwrap_err().to_string();
+        let e = plan(&offer("a", &ALL), &offer("b", &["events"]), &s, "tcp:h:1", false).unwrap_err().to_string();
         assert!(e.contains("host 'b' offers no migration capability 'postcopy-ram'") && e.contains("events"), "{e}");
         // An old QEMU without return-path at one end is no error: nobody asked for it.
-        let p = plan(&offer("a", &ALL), &offer("b", &["events"]), &Default::default(), "tcp:h:1").unwrap();
+        let p = plan(&offer("a", &ALL), &offer("b", &["events"]), &Default::default(), "tcp:h:1", false).unwrap();
         assert_eq!(p.source_capabilities.get("return-path"), None);
         for (name, value) in [
             ("downtime-limit", json!("fast")),
@@ -301,12 +374,12 @@ mod tests {
     fn auto_converge_waits_for_its_rule() {
         let policy = StopPolicy { then: Then::AutoConverge, ..StopPolicy::xen_3_4() };
         let mut s = MigrationSettings { policy, ..Default::default() };
-        let p = plan(&offer("a", &ALL), &offer("b", &ALL), &s, "tcp:h:1").unwrap();
+        let p = plan(&offer("a", &ALL), &offer("b", &ALL), &s, "tcp:h:1", false).unwrap();
         assert_eq!(p.source_capabilities.get("auto-converge"), Some(&true));
         assert_eq!(p.source_parameters.get("max-cpu-throttle"), Some(&json!(1)));
         assert_eq!(Value::Object(p.throttle.unwrap()), json!({"cpu-throttle-initial": 20, "max-cpu-throttle": 99}));
         s.auto_converge = true;
-        let p = plan(&offer("a", &ALL), &offer("b", &ALL), &s, "tcp:h:1").unwrap();
+        let p = plan(&offer("a", &ALL), &offer("b", &ALL), &s, "tcp:h:1", false).unwrap();
         assert_eq!((p.throttle, p.source_parameters.get("max-cpu-throttle")), (None, None));
     }
 }

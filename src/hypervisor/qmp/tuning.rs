@@ -1,11 +1,11 @@
 //! What one QEMU offers, told to the stream; and settings put to it outside of a migration's plan,
 //! one by one, so that one value it refuses leaves the others in effect.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::host::QmpHost;
-use super::negotiate::{Offer, as_switch, capability_list, is_live, parameters, unit_of};
-use crate::event::{Body, Capabilities, HvEvent, MigrationSettings, Parameter};
+use super::negotiate::{Offer, as_switch, is_live, parameters, unit_of, why};
+use crate::event::{Body, Capabilities, HvEvent, MigrationSettings, Parameter, SettingWhy};
 use crate::hypervisor::HvError;
 
 /// What an offer is in the words of the vocabulary. Migration capabilities are parameters that are
@@ -46,16 +46,29 @@ impl QmpHost {
         Ok(())
     }
 
-    pub(super) async fn set_parameters(&self, set: &Map<String, Value>) -> Result<(), HvError> {
-        if !set.is_empty() {
-            self.execute("migrate-set-parameters", Value::Object(set.clone())).await?;
+    /// What of the settings it would not take, a line about each; nothing is changed. For hosts that
+    /// are not ours, which are left as they are until a migration is fired.
+    ///
+    /// # Errors
+    /// When it is gone or does not answer.
+    pub async fn check(&self, settings: &MigrationSettings) -> Result<Vec<String>, HvError> {
+        let offer = Offer::ask(self).await?;
+        let basic = MigrationSettings { extra: Default::default(), ..settings.clone() };
+        let mut refused: Vec<String> = parameters(&offer, &basic).err().iter().map(ToString::to_string).collect();
+        for (name, value) in &settings.extra {
+            let checked = match offer.is_capability(name) {
+                true => as_switch(name, value).map(drop),
+                false => offer.parameter(name, value).map(drop),
+            };
+            refused.extend(checked.err().map(|e| e.to_string()));
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Puts those of the settings to it that it takes now: with a migration `running`, those that may
-    /// be changed then. Returns a line about each it does not take, and tells what it offers
-    /// afterwards.
+    /// be changed then. At a host that is not ours, a parameter that was changed before and is not
+    /// asked for any more gets its former value. Returns a line about each it does not take, and tells
+    /// what it offers afterwards.
     ///
     /// # Errors
     /// When it is gone, does not answer, or refuses bandwidth or downtime limit.
@@ -63,8 +76,16 @@ impl QmpHost {
         let offer = Offer::ask(self).await?;
         let basic = MigrationSettings { extra: Default::default(), ..settings.clone() };
         let mut changed = parameters(&offer, &basic)?;
+        let wanted: Vec<String> = changed.keys().cloned().collect();
         changed.retain(|name, value| offer.parameters.get(name) != Some(value) && !settings.extra.contains_key(name));
-        self.set_parameters(&changed).await?;
+        self.set_parameters(&changed, SettingWhy::Asked).await?;
+        let mut no_longer = self.former().parameters;
+        no_longer.retain(|name, _| {
+            let asked = changed.contains_key(name) || settings.extra.contains_key(name);
+            let armed = why(name, settings) == SettingWhy::Needed;
+            !asked && !armed && (is_live(name) || !running) && !wanted.contains(name)
+        });
+        self.set_parameters(&no_longer, SettingWhy::PutBack).await?;
         let mut refused = Vec::new();
         for (name, value) in &settings.extra {
             match self.tune_one(&offer, name, value, running).await {
@@ -90,9 +111,8 @@ impl QmpHost {
                 Some(is) if *is == on => Ok(()),
                 _ if running => Err(later()),
                 _ => {
-                    let list = capability_list(&[(name.to_owned(), on)].into());
-                    self.execute("migrate-set-capabilities", list).await.map_err(|e| name_it(e, name, value))?;
-                    Ok(())
+                    let one = [(name.to_owned(), on)].into();
+                    self.set_capabilities(&one, SettingWhy::Asked).await.map_err(|e| name_it(e, name, value))
                 }
             };
         }
@@ -103,8 +123,8 @@ impl QmpHost {
         if running && !is_live(name) {
             return Err(later());
         }
-        let set = json!({ name: value });
-        self.execute("migrate-set-parameters", set).await.map(drop).map_err(|e| name_it(e, name, &value))
+        let one = Map::from_iter([(name.to_owned(), value.clone())]);
+        self.set_parameters(&one, SettingWhy::Asked).await.map_err(|e| name_it(e, name, &value))
     }
 
     /// Puts parameters to it: `own` together, which it must take, and `extra` one by one. Returns a
@@ -119,11 +139,15 @@ impl QmpHost {
     ) -> Result<Vec<String>, HvError> {
         let mut own = parameters.clone();
         own.retain(|name, _| !extra.extra.contains_key(name));
-        self.set_parameters(&own).await?;
+        let (needed, asked): (Map<_, _>, Map<_, _>) =
+            own.clone().into_iter().partition(|(name, _)| why(name, extra) == SettingWhy::Needed);
+        self.set_parameters(&asked, SettingWhy::Asked).await?;
+        self.set_parameters(&needed, SettingWhy::Needed).await?;
         let mut refused = Vec::new();
         for (name, value) in parameters.iter().filter(|(name, _)| !own.contains_key(*name)) {
-            match self.execute("migrate-set-parameters", json!({ name: value })).await {
-                Ok(_) => {}
+            let one = Map::from_iter([(name.clone(), value.clone())]);
+            match self.set_parameters(&one, SettingWhy::Asked).await {
+                Ok(()) => {}
                 Err(e @ HvError::Refused { .. }) => refused.push(name_it(e, name, value).to_string()),
                 Err(e) => return Err(e),
             }

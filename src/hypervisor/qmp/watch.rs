@@ -9,14 +9,19 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::bounds::{Fold, name};
 use super::client::QmpEvent;
 use super::host::{Note, QmpHost};
 use super::status::{Whereabouts, is_final, keep, phase_of, sample};
 use crate::event::{Body, HvEvent, Level, Phase};
 use crate::hypervisor::{HvError, Observer, Side};
+use crate::text::{TEXT_LIMIT, capped};
 
 /// How long the last answer may be waited for before the end is told without it.
 const FINAL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The least distance of two looks.
+const LOOKS_APART: Duration = Duration::from_millis(10);
 
 /// One answer to `query-migrate`, or why there was none.
 struct Look {
@@ -53,6 +58,8 @@ pub(super) struct WatchState {
     /// No further note will come from there.
     source_closed: bool,
     destination_closed: bool,
+    /// Remarks on looks that failed.
+    blind: Fold,
 }
 
 impl Watcher {
@@ -88,6 +95,10 @@ impl Watcher {
         match note {
             Ok(Note::Event(event)) => self.event(side, &event, now),
             Ok(Note::Lost) => self.lost(side),
+            Ok(Note::Missed) => {
+                self.catch_up(side);
+                now.notify_one();
+            }
             // Events that came too fast for us are in the stream all the same (the host told
             // them); the state they led to is asked for.
             Err(RecvError::Lagged(_)) => {
@@ -133,7 +144,7 @@ impl Watcher {
             (Side::Source, "MIGRATION") => {
                 if let Some(raw) = event.data["status"].as_str() {
                     self.state.told = Some(event.received);
-                    self.status(raw, event.received);
+                    self.status(&name(raw), event.received);
                     now.notify_one();
                 }
             }
@@ -194,22 +205,25 @@ impl Watcher {
         let answer = match look.answer {
             Ok(answer) => answer,
             Err(e) => {
-                if !matches!(e, HvError::Lost { .. }) {
-                    self.observer.log(Level::Warn, self.source.name(), format!("cannot look at the migration: {e}"));
+                let remark = || format!("cannot look at the migration: {e}");
+                if !matches!(e, HvError::Lost { .. })
+                    && let Some(text) = self.state.blind.say(1, remark)
+                {
+                    self.observer.log(Level::Warn, self.source.name(), text);
                 }
                 return;
             }
         };
         let figures = sample(&answer);
-        let raw = answer["status"].as_str().unwrap_or_default().to_owned();
+        let raw = name(answer["status"].as_str().unwrap_or_default());
         let has_ram = answer.get("ram").is_some();
-        let body = HvEvent::Sample { sample: figures.clone(), raw: answer.clone() };
+        let error = answer["error-desc"].as_str().map(|text| capped(text, TEXT_LIMIT).into_owned());
+        let body = HvEvent::Sample { sample: figures.clone(), raw: self.source.kept(answer) };
         self.observer.sink().emit_at(t, Body::Hypervisor(body));
         let at_source = !self.guest.stopped && !self.guest.resumed;
         if let Some(round) = figures.round.filter(|r| *r > 0 && !self.rounds_by_event && at_source) {
             self.observer.round(t, round, None);
         }
-        let error = answer["error-desc"].as_str().map(str::to_owned);
         self.observer.update(|o| {
             if o.round_remaining_bytes.is_none() && figures.round.is_some() && figures.round >= o.round {
                 o.round_remaining_bytes = figures.remaining_bytes;
@@ -284,9 +298,12 @@ async fn poll(source: Arc<QmpHost>, every: Duration, now: Arc<Notify>, looks: mp
         let asked = Instant::now();
         let answer = source.execute("query-migrate", Value::Null).await;
         let lost = matches!(answer, Err(HvError::Lost { .. }));
+        // However many events ask for a look.
+        let rest = LOOKS_APART.saturating_sub(asked.elapsed());
         if looks.send(Look { asked, received: Instant::now(), answer }).await.is_err() || lost {
             break;
         }
+        tokio::time::sleep(rest).await;
     }
     // The watcher says when it is over, not the poll.
     std::future::pending::<()>().await;
