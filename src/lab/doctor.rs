@@ -175,7 +175,7 @@ enum NetworkTrial {
 
 fn try_network() -> NetworkTrial {
     match netns::enter() {
-        Ok(network) => match super::tap::try_open("bo-trial") {
+        Ok(network) => match super::tap::open("bo-trial") {
             Ok(_) => NetworkTrial::Fine { unprivileged: network.unprivileged },
             Err(e) => NetworkTrial::Tap { why: e.to_string(), errno: e.raw_os_error().unwrap_or(0) },
         },

@@ -70,7 +70,9 @@ impl Works {
         let key = format!("{name}{generation}");
         let files = Files::new(self.dir.path(), &key);
         let tap = format!("bo-{key}");
-        let command = self.machine.command(&files, &tap, incoming)?;
+        let network = |why: String| LabError::Network { step: format!("tap of host {name}"), why };
+        let device = super::tap::open(&tap).map_err(|e| network(format!("cannot make {tap}: {e}")))?;
+        let command = self.machine.command(&files, device, incoming)?;
         let process = self.keeper.spawn(command).await.map_err(|e| LabError::NoQemu {
             program: self.machine.program.display().to_string(),
             why: e.to_string(),
@@ -90,7 +92,6 @@ impl Works {
             serial: files.serial(),
         };
         let host = Host { info, files, process, expected: Arc::new(AtomicBool::new(false)) };
-        let network = |why: String| LabError::Network { step: format!("tap of host {name}"), why };
         let deadline = Instant::now() + GREETING;
         let given_up = || host.process.ended().is_some() || Instant::now() > deadline;
         if self.links.appears(&tap, given_up).await.map_err(network)? {

@@ -15,6 +15,7 @@
 
 pub mod accel;
 mod boot;
+mod confine;
 mod cpio;
 pub mod doctor;
 mod elf;

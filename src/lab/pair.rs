@@ -84,6 +84,7 @@ struct Prepared {
     qemu_version: String,
     image: Initramfs,
     remark: Option<String>,
+    sandbox: bool,
 }
 
 fn prepare(network: &Network, options: &LabOptions) -> Result<Prepared, LabError> {
@@ -108,7 +109,8 @@ fn prepare(network: &Network, options: &LabOptions) -> Result<Prepared, LabError
     if options.memory_bytes < least {
         return Err(LabError::TooSmall { asked: show_bytes(options.memory_bytes), least: show_bytes(least) });
     }
-    Ok(Prepared { kernel, qemu_version, image, remark })
+    let sandbox = qemu::sandboxes(&options.qemu);
+    Ok(Prepared { kernel, qemu_version, image, remark, sandbox })
 }
 
 /// Writes a file nobody else can read: the initramfs holds the agent's key.
@@ -141,6 +143,10 @@ impl Lab {
         if let Some(doubt) = qemu::doubt(&prepared.qemu_version) {
             remark(&sink, Level::Warn, format!("{}: {doubt}", prepared.qemu_version));
         }
+        if !prepared.sandbox {
+            let text = "this QEMU was built without a sandbox (seccomp), so it runs without one".to_owned();
+            remark(&sink, Level::Warn, text);
+        }
         let dir = RunDir::create(&root)?;
         let initrd = dir.path().join("initrd");
         write_private(&initrd, &prepared.image.bytes)?;
@@ -154,6 +160,7 @@ impl Lab {
             library_dirs: prepared.image.library_dirs,
             mac: network.guest.mac,
             name: options.name,
+            sandbox: prepared.sandbox,
         };
         let keeper = Keeper::start().map_err(|e| LabError::Other(format!("cannot start a thread: {e}")))?;
         let links =

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::accel::Accel;
+use super::confine::{SANDBOX, confine, number};
 use super::error::LabError;
 use super::packages::{Distro, QEMU};
 
@@ -25,6 +26,8 @@ pub(crate) struct Machine {
     pub(crate) library_dirs: Vec<PathBuf>,
     pub(crate) mac: [u8; 6],
     pub(crate) name: String,
+    /// Whether this QEMU can filter its own system calls.
+    pub(crate) sandbox: bool,
 }
 
 /// The files of one host, all beginning with its key, e.g. `a1`.
@@ -106,9 +109,9 @@ impl Machine {
         text
     }
 
-    /// The arguments for a host with these files on `tap`; one that waits for a migration if
-    /// `incoming`.
-    pub(crate) fn args(&self, files: &Files, tap: &str, incoming: bool) -> Vec<String> {
+    /// The arguments for a host with these files, whose tap device is open under the number `tap`; one
+    /// that waits for a migration if `incoming`.
+    pub(crate) fn args(&self, files: &Files, tap: i32, incoming: bool) -> Vec<String> {
         let mac: Vec<String> = self.mac.iter().map(|b| format!("{b:02x}")).collect();
         let (accel, cpu) = match self.accel {
             Accel::Kvm => ("kvm", "host"),
@@ -120,6 +123,9 @@ impl Machine {
         let mut args: Vec<String> =
             ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"].map(String::from).to_vec();
         let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
+        if self.sandbox {
+            add("-sandbox", SANDBOX.into());
+        }
         add("-name", format!("guest={},debug-threads=on", self.name.replace(',', ",,")));
         add("-machine", "q35".into());
         add("-accel", accel.into());
@@ -134,7 +140,7 @@ impl Machine {
         for what in ["commands", "events", "guardian"] {
             add("-qmp", format!("unix:{},server=on,wait=off", path(&files.qmp(what))));
         }
-        add("-netdev", format!("tap,id=net0,ifname={tap},script=no,downscript=no"));
+        add("-netdev", format!("tap,id=net0,fd={tap}"));
         // No boot ROM: it would need a file of its own, and the guest does not boot from the net.
         add("-device", format!("virtio-net-pci,netdev=net0,mac={},romfile=", mac.join(":")));
         if incoming {
@@ -144,11 +150,13 @@ impl Machine {
     }
 
     /// The command for such a host; standard error goes to its file.
-    pub(crate) fn command(&self, files: &Files, tap: &str, incoming: bool) -> Result<Command, LabError> {
+    pub(crate) fn command(&self, files: &Files, tap: File, incoming: bool) -> Result<Command, LabError> {
         let stderr = files.stderr();
         let log = File::create(&stderr).map_err(|e| LabError::file("cannot make", stderr, e))?;
         let mut command = Command::new(&self.program);
-        command.args(self.args(files, tap, incoming)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.args(self.args(files, number(&tap), incoming));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        confine(&mut command, tap);
         Ok(command)
     }
 }
@@ -191,6 +199,13 @@ pub fn version(program: &Path) -> Result<String, LabError> {
     }
 }
 
+/// Whether a QEMU was built to filter its own system calls.
+pub(crate) fn sandboxes(program: &Path) -> bool {
+    let mut command = Command::new(program);
+    command.args(["-sandbox", SANDBOX, "--version"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
 /// Bytes of a file; 0 if there is none.
 pub(crate) fn size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |m| m.len())
@@ -218,25 +233,27 @@ mod tests {
             library_dirs: vec!["/lib/x86_64-linux-gnu".into()],
             mac: [0x52, 0x54, 0, 1, 2, 3],
             name: "guest".into(),
+            sandbox: true,
         }
     }
 
     #[test]
     fn both_ends_are_the_same_machine() {
         let dir = Path::new("/run/x");
-        let source = machine().args(&Files::new(dir, "a1"), "bo-a1", false);
-        let mut dest = machine().args(&Files::new(dir, "b2"), "bo-b2", true);
+        let source = machine().args(&Files::new(dir, "a1"), 7, false);
+        let mut dest = machine().args(&Files::new(dir, "b2"), 7, true);
         assert_eq!(dest.split_off(dest.len() - 2), ["-incoming", "defer"]);
         let other = |a: &String| a.replace("a1", "").replace("b2", "");
         assert_eq!(source.iter().map(other).collect::<Vec<_>>(), dest.iter().map(other).collect::<Vec<_>>());
         let text = source.join(" ");
         assert!(text.contains("mac=52:54:00:01:02:03") && text.contains("size=262144K"), "{text}");
+        assert!(text.contains("-sandbox on,") && text.contains("tap,id=net0,fd=7"), "{text}");
         assert!(text.contains("LD_LIBRARY_PATH=/lib/x86_64-linux-gnu"), "{text}");
     }
 
     #[test]
     fn commas_in_paths_are_doubled() {
-        let args = machine().args(&Files::new(Path::new("/run/x,y"), "a1"), "t", false);
+        let args = machine().args(&Files::new(Path::new("/run/x,y"), "a1"), 7, false);
         assert!(args.iter().any(|a| a == "unix:/run/x,,y/a1.events.qmp,server=on,wait=off"), "{args:?}");
     }
 
