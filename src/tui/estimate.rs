@@ -21,13 +21,13 @@ pub(crate) fn newest(m: &Migration) -> Sample {
 
 /// The link, bytes/s: as set, else as measured.
 pub(crate) fn link_bytes_per_s(m: &Migration, sample: &Sample) -> Option<f64> {
-    m.settings.bandwidth_bytes_per_s.map(|b| b as f64).or(sample.throughput_bytes_per_s).filter(|b| *b > 0.0)
+    m.settings.limit_bytes_per_s().map(|b| b as f64).or(sample.throughput_bytes_per_s).filter(|b| *b > 0.0)
 }
 
 /// What goes over the link now, bytes/s: as measured, else as set.
 pub(crate) fn throughput(m: &Migration, sample: &Sample) -> Option<f64> {
     let measured = sample.throughput_bytes_per_s.filter(|t| *t > 0.0 && t.is_finite());
-    measured.or(m.settings.bandwidth_bytes_per_s.map(|b| b as f64)).filter(|t| *t > 0.0)
+    measured.or(m.settings.limit_bytes_per_s().map(|b| b as f64)).filter(|t| *t > 0.0)
 }
 
 /// The dirty rate to judge by, pages/s: the hypervisor's where it has one, else the agent's. The
@@ -51,7 +51,7 @@ pub(crate) fn dirty_to_link(state: &State, m: &Migration, sample: &Sample) -> Op
 
 /// Whether the whole WSET passes within the downtime limit: then a migration ends even over the link.
 pub(crate) fn wset_fits(wset_bytes: u64, settings: &MigrationSettings) -> bool {
-    match (settings.bandwidth_bytes_per_s, settings.downtime_limit_ms) {
+    match (settings.limit_bytes_per_s(), settings.downtime_limit_ms) {
         (Some(link), Some(limit)) if link > 0 && wset_bytes > 0 => {
             wset_bytes as f64 / link as f64 <= limit as f64 / 1000.0
         }

@@ -17,7 +17,7 @@ pub enum Column {
     Route,
     /// RATE requested when it began, pages/s.
     Rate,
-    /// RATE over what the link carries.
+    /// RATE over the bandwidth limit.
     Ratio,
     /// WSET, bytes.
     Wset,
@@ -65,9 +65,9 @@ impl Column {
             Self::Number => "n",
             Self::Route => "way",
             Self::Rate => "RATE",
-            Self::Ratio => "/link",
+            Self::Ratio => "/limit",
             Self::Wset => "WSET",
-            Self::Link => "link",
+            Self::Link => "limit",
             Self::Policy => "policy",
             Self::Time => "time",
             Self::Rounds => "rounds",
@@ -86,7 +86,7 @@ impl Column {
             Self::Rate => Key::Number(outcome::requested(state, m)),
             Self::Ratio => Key::Number(outcome::ratio(outcome::requested(state, m), m)),
             Self::Wset => count(m.load.map(|l| l.wset_bytes)),
-            Self::Link => count(m.settings.bandwidth_bytes_per_s),
+            Self::Link => count(m.settings.limit_bytes_per_s()),
             Self::Policy => Key::Text(m.settings.policy.name.clone()),
             Self::Time => Key::Number(outcome::took(m).map(|t| t.as_secs_f64())),
             Self::Rounds => count(outcome::rounds(m)),

@@ -44,7 +44,7 @@ pub(crate) fn requested(state: &State, m: &Migration) -> Option<f64> {
 
 /// RATE over what the link carries: above 1, pre-copy cannot converge.
 pub(crate) fn ratio(rate: Option<f64>, m: &Migration) -> Option<f64> {
-    let link = m.settings.bandwidth_bytes_per_s.filter(|b| *b > 0).map(link_pages_per_s)?;
+    let link = m.settings.limit_bytes_per_s().map(link_pages_per_s)?;
     Some(rate? / link).filter(|r| r.is_finite())
 }
 

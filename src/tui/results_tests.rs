@@ -86,7 +86,7 @@ fn the_result_page_turns_over_earlier_migrations() {
 fn the_reason_is_on_the_card_at_every_size() {
     for (width, height) in [(80, 24), (120, 40), (200, 50)] {
         let text = Desk::on(Page::Result).shows(width, height);
-        for part in ["reported begins 2.89 s late: policy xen-3.4", "RATE 9,000/s", "1.15 x link", "WSET 96.0 MiB"] {
+        for part in ["reported begins 2.89 s late: policy xen-3.4", "RATE 9,000/s", "1.15 x limit", "WSET 96.0 MiB"] {
             assert!(text.contains(part), "{part} at {width}x{height}:\n{text}");
         }
     }

@@ -52,7 +52,7 @@ fn idle(state: &State, now: Nanos) -> (Tone, String) {
     }
     let fallback = default_migration();
     let settings = state.next.as_ref().or(state.migrations.last().map(|m| &m.settings)).unwrap_or(&fallback);
-    let link = settings.bandwidth_bytes_per_s.map(link_pages_per_s).filter(|l| *l > 0.0);
+    let link = settings.limit_bytes_per_s().map(link_pages_per_s).filter(|l| *l > 0.0);
     if let Some(text) = ramping(state, link, now) {
         return text;
     }
@@ -64,32 +64,35 @@ fn idle(state: &State, now: Nanos) -> (Tone, String) {
     let rate = load.dirty.rate_pages_per_s();
     let shown = show_count(rate.round() as u64);
     let Some(link) = link else {
-        return (Tone::Calm, format!("idle: RATE {shown}/s; with a bandwidth set, the link's place is known"));
+        return (
+            Tone::Calm,
+            format!("idle: RATE {shown}/s; with a bandwidth limit set, what it lets through is known"),
+        );
     };
     let capacity = show_count(link as u64);
     let times = rate / link;
     if times <= NEAR {
         let text = format!(
-            "idle: RATE {shown}/s is {:.0} % of the link's {capacity} pages/s: pre-copy should converge",
+            "idle: RATE {shown}/s is {:.0} % of the {capacity} pages/s that the bandwidth limit allows: pre-copy should converge",
             100.0 * times
         );
         (Tone::Calm, text)
     } else if times <= 1.0 {
         let text = format!(
-            "idle: RATE {shown}/s is near the link, {:.0} % of its {capacity} pages/s: pre-copy converges slowly",
+            "idle: RATE {shown}/s is near the bandwidth limit, {:.0} % of its {capacity} pages/s: pre-copy converges slowly",
             100.0 * times
         );
         (Tone::Calm, text)
     } else if wset_fits(load.wset_bytes, settings) {
         let text = format!(
-            "idle: RATE {shown}/s is {times:.2} x the link, but WSET {} passes within the downtime limit: \
+            "idle: RATE {shown}/s is {times:.2} x the bandwidth limit, but WSET {} passes within the downtime limit: \
              pre-copy may still end",
             show_bytes(load.wset_bytes)
         );
         (Tone::Calm, text)
     } else {
         let text = format!(
-            "firing now would not converge: RATE {shown}/s is {times:.2} x the link's {capacity} pages/s; {}",
+            "firing now would not converge: RATE {shown}/s is {times:.2} x the {capacity} pages/s that the bandwidth limit allows; {}",
             would_end(state, settings)
         );
         (Tone::Warn, text)
@@ -108,7 +111,7 @@ fn outlook(state: &State, load: &LoadSettings, link: Option<f64>) -> Option<(Ton
     let of_link = || {
         let times = rate / link?;
         let times = if times < 1.0 { format!("{:.0} %", times * 100.0) } else { format!("{times:.2} x") };
-        Some(format!("; RATE {}/s is {times} of the link", show_count(rate.round() as u64)))
+        Some(format!("; RATE {}/s is {times} of the bandwidth limit", show_count(rate.round() as u64)))
     };
     let needs = words::needs(forecast).map(|needs| format!("; needs {needs}"));
     let jump = || words::jump(forecast).map(|jump| format!("; {jump}"));
@@ -122,9 +125,9 @@ fn ramping(state: &State, link: Option<f64>, now: Nanos) -> Option<(Tone, String
     let count = |rate: f64| show_count(rate.round().max(0.0) as u64);
     let crosses = match link {
         Some(link) => match crosses_in_s(ramp, link, now) {
-            Some(s) => format!("; crosses the link in about {}", rough_seconds(s)),
-            None if super::estimate::ramp_at(ramp, now) > link => "; over the link".into(),
-            None => "; under the link".into(),
+            Some(s) => format!("; crosses the bandwidth limit in about {}", rough_seconds(s)),
+            None if super::estimate::ramp_at(ramp, now) > link => "; over the bandwidth limit".into(),
+            None => "; under the bandwidth limit".into(),
         },
         None => String::new(),
     };
@@ -182,7 +185,9 @@ fn pre_copy(state: &State, m: &Migration, sample: &Sample, now: Nanos) -> (Tone,
         return (Tone::Calm, format!("pre-copy: copying the guest's memory while it runs{agent}"));
     };
     let dirty_bytes = dirty * PAGE_BYTES as f64;
-    let rates = format!("dirtying {} over a {} link", show_bandwidth(dirty_bytes), show_bandwidth(link));
+    // Without a limit it is held against what is seen to get through.
+    let kind = if m.settings.limit_bytes_per_s().is_some() { "a limit of" } else { "a throughput of" };
+    let rates = format!("dirtying {} against {kind} {}", show_bandwidth(dirty_bytes), show_bandwidth(link));
     let left = sample.remaining_bytes.filter(|b| *b > 0);
     let forecast = m.expected.as_ref().map(|(_, forecast)| forecast);
     let expected = forecast.and_then(words::running);
@@ -327,7 +332,7 @@ mod tests {
         let state = fixture::migrating(BEGAN + 11 * S);
         assert_eq!(
             say(&state),
-            "not converging: dirtying 36.8 MB/s over a 32.0 MB/s link; policy stops it after 29 rounds or 768 MiB, \
+            "not converging: dirtying 36.8 MB/s against a limit of 32.0 MB/s; policy stops it after 29 rounds or 768 MiB, \
              in about 3 s"
         );
     }
@@ -356,10 +361,10 @@ mod tests {
         assert!(text.starts_with("the guest has stood still for 2.00 s; ") && text.ends_with(" more"), "{text}");
         assert!(say(&fixture::migrating(RESUMED + S)).contains("settling"));
         assert!(say(&fixture::migrating(SETTLED + S)).ends_with("gone for 2.96 s (reply-gap)"));
-        assert!(say(&fixture::idle(3 * S)).contains("26 % of the link's 7,812 pages/s"));
+        assert!(say(&fixture::idle(3 * S)).contains("26 % of the 7,812 pages/s that the bandwidth limit allows"));
         assert_eq!(
             say(&fixture::idle(6 * S)),
-            "firing now would not converge: RATE 9,000/s is 1.15 x the link's 7,812 pages/s; policy xen-3.4 would \
+            "firing now would not converge: RATE 9,000/s is 1.15 x the 7,812 pages/s that the bandwidth limit allows; policy xen-3.4 would \
              stop it after 29 rounds or 3 x RAM"
         );
         assert!(say(&State::default()).starts_with("starting:"));
@@ -376,7 +381,7 @@ mod tests {
         let mut state = fixture::idle(3 * S);
         state.load.requested = Some((1, fixture::load(7500.0), S));
         let (tone, text) = sentence(&state, 3 * S);
-        assert!(tone == Tone::Calm && text.contains("near the link, 96 %"), "{text}");
+        assert!(tone == Tone::Calm && text.contains("near the bandwidth limit, 96 %"), "{text}");
         state.load.requested = Some((1, LoadSettings { wset_bytes: 8 << 20, ..fixture::load(9000.0) }, S));
         assert!(say(&state).contains("WSET 8.0 MiB passes within the downtime limit"), "{}", say(&state));
         state.next.as_mut().unwrap().bandwidth_bytes_per_s = None;
@@ -388,9 +393,10 @@ mod tests {
         let mut state = fixture::idle(6 * S);
         state.load.ramp =
             Some(Ramp { from_pages_per_s: 2000.0, to_pages_per_s: 12_000.0, began: 5 * S, over_ns: 20 * S });
-        let want = "ramp: RATE goes from 2,000 to 12,000 pages/s, 19.0 s left; crosses the link in about 11 s";
+        let want =
+            "ramp: RATE goes from 2,000 to 12,000 pages/s, 19.0 s left; crosses the bandwidth limit in about 11 s";
         assert_eq!(say(&state), want);
-        assert!(sentence(&state, 20 * S).1.ends_with("5.0 s left; over the link"));
+        assert!(sentence(&state, 20 * S).1.ends_with("5.0 s left; over the bandwidth limit"));
     }
 
     #[test]
@@ -417,7 +423,7 @@ mod tests {
         state.migrations[0].samples.last_mut().unwrap().1.dirty_pages_per_s = Some(2000.0);
         state.load.achieved.as_mut().unwrap().1.rate_pages_per_s = 1990.0;
         let text = say(&state);
-        assert!(text.starts_with("converging: dirtying 8.2 MB/s over a 32.0 MB/s link;"), "{text}");
+        assert!(text.starts_with("converging: dirtying 8.2 MB/s against a limit of 32.0 MB/s;"), "{text}");
         assert!(text.ends_with("about 4 s"), "{text}");
     }
 }

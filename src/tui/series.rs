@@ -116,7 +116,7 @@ pub(crate) struct RateColumn {
     pub(crate) requested: Option<f64>,
     /// Seen by the hypervisor, where it was renewed.
     pub(crate) hypervisor: Option<f64>,
-    /// The link's capacity.
+    /// The bandwidth limit.
     pub(crate) link: Option<f64>,
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn rate_columns(state: &State, axis: &Axis) -> Vec<RateColumn> {
 pub(crate) fn link_at(state: &State, t: Nanos) -> Option<f64> {
     let ran = |m: &&Migration| m.began <= t && m.ended.as_ref().is_some_and(|(end, _)| t < *end);
     match state.migrations.iter().rev().find(ran) {
-        Some(m) => m.settings.bandwidth_bytes_per_s.map(crate::units::link_pages_per_s),
+        Some(m) => m.settings.limit_bytes_per_s().map(crate::units::link_pages_per_s),
         None => link_pages_per_s(state),
     }
 }
@@ -248,10 +248,10 @@ fn requested_rates(state: &State, axis: &Axis, columns: &mut [RateColumn]) {
     }
 }
 
-/// The link's capacity as set now, pages/s.
+/// The bandwidth limit as set now, pages/s.
 pub(crate) fn link_pages_per_s(state: &State) -> Option<f64> {
     let settings = state.next.as_ref().or(state.migrations.last().map(|m| &m.settings));
-    settings.and_then(|s| s.bandwidth_bytes_per_s).map(crate::units::link_pages_per_s)
+    settings.and_then(|s| s.limit_bytes_per_s()).map(crate::units::link_pages_per_s)
 }
 
 /// What was left to send in each column, bytes (the newest of the column).

@@ -59,11 +59,7 @@ pub fn type_migration(from: &MigrationSettings, control: Control, text: &str) ->
     match control {
         Control::Bandwidth if none => to.bandwidth_bytes_per_s = None,
         Control::Bandwidth => {
-            let bandwidth = units::parse_bandwidth(text).map_err(|e| e.to_string())?;
-            if bandwidth == 0 {
-                return Err("a bandwidth of 0 would never end; write for instance 32M, or none".into());
-            }
-            to.bandwidth_bytes_per_s = Some(bandwidth);
+            to.bandwidth_bytes_per_s = Some(units::parse_rate_limit(text).map_err(|e| e.to_string())?);
         }
         Control::DowntimeLimit if none => to.downtime_limit_ms = None,
         Control::DowntimeLimit => {
@@ -111,12 +107,19 @@ pub fn show_policy(policy: &StopPolicy) -> String {
     if rules.is_empty() { "left to the hypervisor".into() } else { rules.join(", ") }
 }
 
-/// What the hypervisor offers that would send: the one with the running guest, else any.
+/// What the hypervisor offers that would send: the one that has the guest. Where that is not known, the
+/// one that is not known to do without it; None if there are several of these.
 #[must_use]
 pub fn offers(state: &State) -> Option<&Capabilities> {
-    let running = state.migrations.last().filter(|m| m.ended.is_none()).and_then(|m| state.hosts.get(&m.from));
-    let source = running.or_else(|| state.hosts.values().find(|h| h.running == Some(true) && h.lost.is_none()));
-    source.and_then(|h| h.offers.as_ref()).or_else(|| state.hosts.values().find_map(|h| h.offers.as_ref()))
+    let running = state.migrations.last().filter(|m| m.ended.is_none()).map(|m| m.from.as_str());
+    let located = || state.guest.as_ref().and_then(|(_, location)| location.host());
+    let known = running.or_else(located).and_then(|host| state.hosts.get(host));
+    let source = known.or_else(|| state.hosts.values().find(|h| h.running == Some(true) && h.lost.is_none()));
+    if let Some(source) = source {
+        return source.offers.as_ref();
+    }
+    let mut may = state.hosts.values().filter(|h| h.running != Some(false) && h.lost.is_none());
+    may.next().filter(|_| may.next().is_none()).and_then(|host| host.offers.as_ref())
 }
 
 /// Parameters that our own controls stand for, by the control and the names hypervisors have for it.
@@ -275,6 +278,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::event::Location;
 
     #[test]
     fn what_is_shown_to_start_from_can_be_typed_back() {
@@ -285,6 +289,27 @@ mod tests {
         for control in Control::MIGRATION {
             assert_eq!(type_migration(&m, control, &show_value(&m, control)), Ok(m.clone()), "{control:?}");
         }
+    }
+
+    #[test]
+    fn the_controls_are_those_of_the_host_that_has_the_guest() {
+        use crate::event::{Body, Event, HvEvent};
+        let mut state = State::new(crate::session::testing::header());
+        let tell = |state: &mut State, ev| state.apply(&Event { t: 1, ev: Body::Hypervisor(ev) });
+        for host in ["dest", "source"] {
+            let up = HvEvent::HostUp { host: host.into(), version: "1".into(), pid: None };
+            tell(&mut state, up);
+            let offers = Capabilities { product: host.into(), ..Capabilities::default() };
+            tell(&mut state, HvEvent::Offers { host: host.into(), offers });
+        }
+        assert_eq!(offers(&state), None, "either could be it");
+        tell(&mut state, HvEvent::Located { location: Location::At { host: "source".into(), running: true } });
+        // Whichever told its values last.
+        let dest = Capabilities { product: "dest".into(), cancel: true, ..Capabilities::default() };
+        tell(&mut state, HvEvent::Offers { host: "dest".into(), offers: dest });
+        assert_eq!(offers(&state).unwrap().product, "source");
+        tell(&mut state, HvEvent::Located { location: Location::At { host: "dest".into(), running: false } });
+        assert_eq!(offers(&state).unwrap().product, "dest");
     }
 
     proptest! {

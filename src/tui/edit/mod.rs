@@ -69,7 +69,7 @@ impl Control {
             Self::Period => "PERIOD",
             Self::Fill => "FILL",
             Self::Pattern => "pattern",
-            Self::Bandwidth => "bandwidth",
+            Self::Bandwidth => "bandwidth limit",
             Self::DowntimeLimit => "downtime limit",
             Self::Policy => "stop policy",
             Self::PostCopy => "post-copy",

@@ -44,7 +44,7 @@ pub fn presets(now: &LoadSettings, wset_limit_bytes: Option<u64>, link_pages_per
             preset("below the jump", dirtying(0.5 * link), "converges in a few rounds"),
             preset("just under", dirtying(0.9 * link), "converges slowly"),
             preset("over the jump", over, "does not converge"),
-            preset("twice the link", twice, "does not converge, long blackout"),
+            preset("twice the limit", twice, "does not converge, long blackout"),
             preset("random pages", LoadSettings { pattern: Pattern::Random, ..over }, "some pages twice a round"),
             preset("hotspot", LoadSettings { pattern: Pattern::Hotspot, ..twice }, "few pages, over and over"),
         ]);

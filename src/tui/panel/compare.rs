@@ -98,7 +98,7 @@ fn settings(base: &Migration, of: &Migration) -> Vec<Line> {
         both("LOAD", &|m| load(m, |l| format!("{:.0} %", l.cpu_load_pct))),
         both("FILL", &|m| load(m, |l| format!("{:.0} %", l.fill_pct))),
         both("pattern", &|m| load(m, |l| format!("{:?}", l.pattern).to_lowercase())),
-        both("link", &|m| m.settings.bandwidth_bytes_per_s.map_or_else(unknown, |b| show_bandwidth(b as f64))),
+        both("limit", &|m| m.settings.limit_bytes_per_s().map_or_else(unknown, |b| show_bandwidth(b as f64))),
         both("downtime-limit", &|m| m.settings.downtime_limit_ms.map_or_else(unknown, |ms| format!("{ms} ms"))),
         both("policy", &|m| m.settings.policy.name.clone()),
         both("post-copy", &|m| yes(m.settings.post_copy)),

@@ -1,4 +1,4 @@
-//! The dirty rate against the link's capacity: the picture of the jump.
+//! The dirty rate against the bandwidth limit: the picture of the jump.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -112,7 +112,7 @@ impl Chart<'_> {
     /// Where the rate achieved passes the link: the jump. The words stand before it, where the rate was
     /// under the line and there is nothing else.
     fn crossings(&self, pen: &mut Pen<'_>, columns: &[RateColumn]) {
-        let (ctx, words) = (self.ctx, format!("over the link {}", self.ctx.glyphs.warn));
+        let (ctx, words) = (self.ctx, format!("over the limit {}", self.ctx.glyphs.warn));
         // A guest that begins again after a standstill is briefly under the line: that is no jump.
         let enough = 500_000_000_u64.div_ceil(ctx.axis.column_ns);
         let (mut under, mut last_under, mut free) = (0, 0, 0);
@@ -177,7 +177,7 @@ fn scale(ctx: &Ctx<'_>, pen: &mut Pen<'_>, rows: u16, top: f64) {
     }
     label(1, &show_count(top as u64), muted);
     if let (Some(y), Some(link)) = (link_y, link) {
-        let text = format!("link {}", show_count(link as u64));
+        let text = format!("limit {}", show_count(link as u64));
         let text = if width(&text) > g - 2 { show_count(link as u64) } else { text };
         pen.fill(0, g - 2, y, " ", Style::new());
         pen.right(0, g - 2, y, &text, ctx.style(Role::Link));
@@ -197,7 +197,7 @@ fn legend(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
     let role = if over { Role::RateOver } else { Role::RateAchieved };
     let entries = [
         (if over { ctx.glyphs.over } else { bar }, role, "achieved", achieved),
-        (ctx.glyphs.link, Role::Link, "link", link),
+        (ctx.glyphs.link, Role::Link, "limit", link),
         (ctx.glyphs.requested, Role::RateRequested, "requested", requested),
         (ctx.glyphs.hypervisor, Role::RateHypervisor, "seen by hypervisor", hypervisor),
         (ctx.glyphs.set, Role::RateSet, "set", set),

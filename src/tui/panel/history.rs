@@ -285,7 +285,7 @@ fn cell(ctx: &Ctx<'_>, m: &Migration, column: Column) -> String {
         Column::Rate => requested.map_or_else(unknown, |r| format!("{}/s", show_count(r.round().max(0.0) as u64))),
         Column::Ratio => outcome::ratio(requested, m).map_or_else(unknown, |r| format!("{r:.2}")),
         Column::Wset => m.load.map_or_else(unknown, |l| show_bytes(l.wset_bytes)),
-        Column::Link => m.settings.bandwidth_bytes_per_s.map_or_else(unknown, |b| show_bandwidth(b as f64)),
+        Column::Link => m.settings.limit_bytes_per_s().map_or_else(unknown, |b| show_bandwidth(b as f64)),
         Column::Policy => m.settings.policy.name.clone(),
         Column::Time => time(outcome::took(m)),
         Column::Rounds => outcome::rounds(m).map_or_else(unknown, |n| n.to_string()),

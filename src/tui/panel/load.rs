@@ -134,18 +134,18 @@ fn remark(ctx: &Ctx<'_>) -> Option<(String, String, Role)> {
         let (from, to) = (count(ramp.from_pages_per_s), count(ramp.to_pages_per_s));
         let left = ramp_left_s(ramp, now);
         let crosses = link_pages_per_s(state).and_then(|link| crosses_in_s(ramp, link, now));
-        let crosses = crosses.map_or(String::new(), |s| format!(", crosses the link in about {}", rough_seconds(s)));
+        let crosses = crosses.map_or(String::new(), |s| format!(", crosses the limit in about {}", rough_seconds(s)));
         let arrow = ctx.glyphs.arrow;
         let long = format!("ramp {from} {arrow} {to}, {left:.1} s left{crosses}");
         return Some((long, format!("ramp {from}{arrow}{to} {left:.1} s left"), Role::Warn));
     }
     match times_the_link(ctx) {
         Some(t) if t > 1.0 => {
-            Some((format!("{warn} OVER THE LINK {t:.2}x"), format!("{warn} {t:.2} x link"), Role::Warn))
+            Some((format!("{warn} OVER THE LIMIT {t:.2}x"), format!("{warn} {t:.2} x limit"), Role::Warn))
         }
         Some(t) if t >= NEAR => {
             let pct = 100.0 * t;
-            Some((format!("near the link, {pct:.0} %"), format!("link {pct:.0} %"), Role::Value))
+            Some((format!("near the limit, {pct:.0} %"), format!("limit {pct:.0} %"), Role::Value))
         }
         _ => None,
     }

@@ -211,9 +211,10 @@ fn figures(ctx: &Ctx<'_>, m: &Migration) -> Vec<Figure> {
     let sample = newest(m);
     let ratio = dirty_to_link(ctx.state, m, &sample);
     let round = sample.round.or(m.rounds.last().map(|(_, n)| *n));
+    let against = if m.settings.limit_bytes_per_s().is_some() { "limit" } else { "throughput" };
     let items = [
         round.map(|n| ("round", n.to_string(), Role::Value)),
-        ratio.map(|r| ("dirty", format!("{r:.2} x link"), if r > 1.0 { Role::Warn } else { Role::Good })),
+        ratio.map(|r| ("dirty", format!("{r:.2} x {against}"), if r > 1.0 { Role::Warn } else { Role::Good })),
         sample.remaining_bytes.map(|b| ("left", show_bytes(b), Role::Value)),
         sample.transferred_bytes.map(|b| ("sent", show_bytes(b), Role::Value)),
         sample.throughput_bytes_per_s.map(|b| ("at", show_bandwidth(b), Role::Value)),

@@ -16,7 +16,8 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer, selected: usiz
     let presets = input::control::presets(ctx.view, ctx.state);
     let room = area.width.saturating_sub(4);
     let rows: Vec<String> = presets.iter().enumerate().map(|(i, p)| row(i, p, link, room)).collect();
-    let title = if link.is_some() { "A load to choose" } else { "A load to choose (no bandwidth set: no jump known)" };
+    let title =
+        if link.is_some() { "A load to choose" } else { "A load to choose (no bandwidth limit set: no jump known)" };
     let keys = format!("{} or 1-{} choose, Enter takes it, Esc leaves", arrows(ctx), rows.len());
     list(ctx, area, buf, title, &rows, selected.min(rows.len().saturating_sub(1)), &keys);
 }
@@ -31,7 +32,7 @@ fn row(i: usize, preset: &Preset, link: Option<f64>, room: u16) -> String {
     let load = &preset.load;
     let rate = load.dirty.rate_pages_per_s();
     let share = match link {
-        Some(link) if rate > 0.0 => format!("{:3.0} % of link", 100.0 * rate / link),
+        Some(link) if rate > 0.0 => format!("{:3.0} % of limit", 100.0 * rate / link),
         _ => String::new(),
     };
     let mut row = format!(

@@ -115,7 +115,7 @@ fn at(ctx: &Ctx<'_>, t: Nanos, short: bool) -> Vec<Item> {
     }
     items.push(achieved);
     items.push(item(word("hypervisor", "hv"), pages(seen_by_hypervisor(state, t))));
-    items.push(item(if over { "over link" } else { "link" }, pages(rate.link)));
+    items.push(item(if over { "over limit" } else { "limit" }, pages(rate.link)));
     items.push(item("left", remaining_columns(state, &one).first().copied().flatten().map(show_bytes)));
     items.push(item(
         word("sent at", "at"),

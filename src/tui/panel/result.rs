@@ -169,7 +169,7 @@ fn ran_under(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
     let rate = outcome::rate(m);
     let asked = outcome::requested(ctx.state, m).filter(|asked| rate.is_some_and(|r| (asked - r).abs() >= 0.5));
     let pages = |rate: f64| show_count(rate.round().max(0.0) as u64);
-    let link = m.settings.bandwidth_bytes_per_s.map(|b| show_bandwidth(b as f64));
+    let link = m.settings.limit_bytes_per_s().map(|b| show_bandwidth(b as f64));
     let items = [
         rate.map(|r| {
             let asked = asked.map_or(String::new(), |a| format!(" ({} requested)", pages(a)));
@@ -178,10 +178,10 @@ fn ran_under(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
         Some(match (outcome::ratio(rate, m), link) {
             (Some(ratio), Some(link)) => {
                 let style = if ratio > 1.0 { ctx.style(Role::Warn) } else { text };
-                (format!("{ratio:.2} x link {link}"), style)
+                (format!("{ratio:.2} x limit {link}"), style)
             }
-            (None, Some(link)) => (format!("link {link}"), text),
-            (_, None) => ("link not limited".to_owned(), muted),
+            (None, Some(link)) => (format!("limit {link}"), text),
+            (_, None) => ("no bandwidth limit of ours".to_owned(), muted),
         }),
         m.load.map(|l| (format!("WSET {}", show_bytes(l.wset_bytes)), text)),
         // In short, for where there is no room for the line that has it beside what was measured.

@@ -1,4 +1,4 @@
-//! What is sent a second, against the link's bandwidth.
+//! What is sent a second, against the bandwidth limit.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -54,7 +54,7 @@ fn legend(ctx: &Ctx<'_>, pen: &mut Pen<'_>, link: Option<f64>) {
     let now = looked::sample(ctx).and_then(|s| s.throughput_bytes_per_s);
     let mut x = ctx.gutter;
     let entries =
-        [(ctx.glyphs.bars[6], Role::Throughput, "throughput", now), (ctx.glyphs.link, Role::Link, "link", link)];
+        [(ctx.glyphs.bars[6], Role::Throughput, "throughput", now), (ctx.glyphs.link, Role::Link, "limit", link)];
     for (symbol, role, word, value) in entries {
         let value = value.filter(|v| v.is_finite()).map_or(String::new(), show_bandwidth);
         if x + 3 + width(word) + width(&value) > pen.width() {

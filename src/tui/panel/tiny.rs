@@ -74,7 +74,7 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let text = format!("{}/s", show_count(rate.round().max(0.0) as u64));
     x = pen.text(x, bottom, &text, ctx.style(if over { Role::Warn } else { Role::Value }));
     if let Some(link) = link {
-        let word = if over { "over the link" } else { "link" };
+        let word = if over { "over the limit" } else { "limit" };
         x = pen.text(x + 2, bottom, &format!("{word} {}", show_count(link as u64)), ctx.style(Role::Muted));
     }
     if let Some(text) = clock::frozen(ctx, area.width.saturating_sub(x + 1)) {
