@@ -158,6 +158,11 @@ fn a_killed_controller_leaves_a_whole_capture_and_nothing_else() {
     assert_ne!(Some(&network), network_of(std::process::id()).as_ref(), "the lab has no network of its own");
     let hosts = hosts(&place.capture());
     assert_eq!(hosts.len(), 2, "two hosts should run");
+    for (pid, _) in &hosts {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let confined = ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"];
+        assert!(confined.iter().all(|line| status.contains(line)), "a QEMU may do more than it needs: {status}");
+    }
     let killed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
     running.child().kill().unwrap();
     let ran = running.take();

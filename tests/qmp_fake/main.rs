@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blackout::event::{
-    Body, Event, Hub, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, SessionClock, StopRule, Then,
+    Body, Event, Hub, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, SessionClock, SettingWhy,
+    StopRule, Then,
 };
 use blackout::hypervisor::qmp::client::{Client, QmpError};
 use blackout::hypervisor::qmp::{Endpoint, QmpDriver, QmpHost, QmpOptions};
@@ -319,6 +320,85 @@ async fn a_refused_migration_fails_before_anything_is_watched() {
     let MigrationEnd::Failed { why } = end else { panic!("{end:?}") };
     assert!(why.contains("-incoming defer"), "{why}");
     assert!(!a.orders().contains(&"migrate".to_owned()));
+}
+
+/// The settings blackout says it sets: host, name, from, to, why.
+fn set(events: &[Event]) -> Vec<(String, String, Value, Value, SettingWhy)> {
+    let setting = |e: &Event| match &e.ev {
+        Body::Hypervisor(HvEvent::Setting { host, name, from, to, why }) => {
+            Some((host.clone(), name.clone(), from.clone(), to.clone(), *why))
+        }
+        _ => None,
+    };
+    events.iter().filter_map(setting).collect()
+}
+
+#[tokio::test]
+async fn what_is_changed_while_it_runs_is_put_back_to_what_was_there_first() {
+    let limit = |bytes| MigrationSettings { bandwidth_bytes_per_s: bytes, ..MigrationSettings::default() };
+    let commands = vec![
+        RunCommand::SetMigration(limit(Some(5))),
+        RunCommand::SetMigration(limit(Some(7))),
+        RunCommand::Tune { name: "downtime-limit".into(), value: json!(77) },
+        RunCommand::Tune { name: "downtime-limit".into(), value: json!(88) },
+        // No longer asked for: the hypervisor's own again.
+        RunCommand::SetMigration(limit(None)),
+    ];
+    let (end, events, a, b) = play("none", commands, async |a: Fake, b: Fake| {
+        a.migration("active", ram(1, 5000));
+        a.looked(8).await;
+        arrive(&a, &b, ram(2, 0));
+    })
+    .await;
+    assert_eq!(end, MigrationEnd::Done);
+    for host in [&a, &b] {
+        let (parameters, capabilities) = host.settings();
+        assert_eq!(parameters, json!({"max-bandwidth": 1000, "downtime-limit": 300}));
+        assert!(capabilities.values().all(|on| !on), "{capabilities:?}");
+    }
+    let of = |wanted: &str| -> Vec<_> {
+        set(&events).into_iter().filter(|s| s.1 == wanted).map(|s| (s.2, s.3, s.4)).collect()
+    };
+    let (asked, back) = (SettingWhy::Asked, SettingWhy::PutBack);
+    let want = [(json!(1000), json!(5), asked), (json!(5), json!(7), asked), (json!(7), json!(1000), back)];
+    assert_eq!(of("max-bandwidth"), want);
+    // With the settings that do not name it any more.
+    let want = [(json!(300), json!(77), asked), (json!(77), json!(88), asked), (json!(88), json!(300), back)];
+    assert_eq!(of("downtime-limit"), want);
+    assert!(set(&events).iter().all(|s| s.0 == "a"), "nothing is set at the destination");
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_back_is_told_with_the_command_for_it() {
+    let commands = vec![RunCommand::Tune { name: "max-bandwidth".into(), value: json!(5) }];
+    let (end, events, a, _) = play("none", commands, async |a: Fake, b: Fake| {
+        a.migration("active", ram(1, 5000));
+        a.given("migrate-set-parameters").await;
+        a.looked(3).await;
+        a.refuse("migrate-set-parameters", "not today");
+        arrive(&a, &b, ram(2, 0));
+    })
+    .await;
+    assert_eq!(end, MigrationEnd::Done);
+    assert_eq!(a.settings().0["max-bandwidth"], 5);
+    assert!(log_says(&events, "not today. To put them back by hand, give on "), "{events:#?}");
+    assert!(log_says(&events, r#"{"arguments":{"max-bandwidth":1000},"execute":"migrate-set-parameters"}"#));
+    let capabilities = a.settings().1;
+    assert!(capabilities.values().all(|on| !on), "what can be put back is: {capabilities:?}");
+}
+
+#[tokio::test]
+async fn without_being_asked_nothing_is_set_but_what_shows_the_rounds() {
+    let (end, events, ..) = play("none", vec![], async |a: Fake, b: Fake| {
+        a.migration("active", ram(1, 5000));
+        a.looked(2).await;
+        arrive(&a, &b, ram(2, 0));
+    })
+    .await;
+    assert_eq!(end, MigrationEnd::Done);
+    let on = ("a".to_owned(), "events".to_owned(), json!(false), json!(true), SettingWhy::Needed);
+    let off = ("a".to_owned(), "events".to_owned(), json!(true), json!(false), SettingWhy::PutBack);
+    assert_eq!(set(&events), [on, off]);
 }
 
 async fn greet(path: &Path, said: Option<&'static [u8]>) -> QmpError {

@@ -1,6 +1,6 @@
 //! A pretended QEMU: answers what every QEMU answers, and does on `migrate` what a test scripts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +19,8 @@ struct State {
     refused: HashMap<&'static str, &'static str>,
     /// Commands whose answer is half a message.
     garbled: Vec<&'static str>,
+    parameters: Value,
+    capabilities: BTreeMap<String, bool>,
 }
 
 /// One pretended QEMU with a monitor for commands and one for events.
@@ -43,6 +45,10 @@ impl Fake {
                 migration: json!({}),
                 refused: HashMap::new(),
                 garbled: Vec::new(),
+                parameters: json!({"max-bandwidth": 1000, "downtime-limit": 300}),
+                capabilities: ["events", "return-path", "postcopy-ram", "auto-converge"]
+                    .map(|c| (c.to_owned(), false))
+                    .into(),
             })),
             out: broadcast::channel(1000).0,
             commands: watch::Sender::new(Vec::new()),
@@ -126,6 +132,12 @@ impl Fake {
         self.state.lock().unwrap().garbled.push(command);
     }
 
+    /// Every parameter and capability.
+    pub(crate) fn settings(&self) -> (Value, BTreeMap<String, bool>) {
+        let state = self.state.lock().unwrap();
+        (state.parameters.clone(), state.capabilities.clone())
+    }
+
     /// Waits until `command` has been given.
     pub(crate) async fn given(&self, command: &str) {
         let mut rx = self.commands.subscribe();
@@ -181,10 +193,26 @@ impl Fake {
             }
             (None, "query-migrate") => json!({"return": self.state.lock().unwrap().migration.clone()}),
             (None, "query-migrate-capabilities") => {
-                let list = ["events", "return-path", "postcopy-ram", "auto-converge"];
-                json!({"return": list.map(|c| json!({"capability": c, "state": false}))})
+                let all = self.state.lock().unwrap().capabilities.clone();
+                let all: Vec<Value> = all.iter().map(|(c, on)| json!({"capability": c, "state": on})).collect();
+                json!({ "return": all })
             }
-            (None, "query-migrate-parameters") => json!({"return": {"max-bandwidth": 1000, "downtime-limit": 300}}),
+            (None, "query-migrate-parameters") => json!({"return": self.state.lock().unwrap().parameters.clone()}),
+            (None, "migrate-set-parameters") => {
+                let mut state = self.state.lock().unwrap();
+                for (name, value) in request["arguments"].as_object().unwrap() {
+                    state.parameters[name] = value.clone();
+                }
+                json!({"return": {}})
+            }
+            (None, "migrate-set-capabilities") => {
+                let mut state = self.state.lock().unwrap();
+                for c in request["arguments"]["capabilities"].as_array().unwrap() {
+                    let (name, on) = (c["capability"].as_str().unwrap(), c["state"].as_bool().unwrap());
+                    state.capabilities.insert(name.to_owned(), on);
+                }
+                json!({"return": {}})
+            }
             (None, "stop") => {
                 self.guest("paused");
                 json!({"return": {}})

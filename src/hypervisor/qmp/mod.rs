@@ -4,6 +4,20 @@
 //! they come. What a QEMU can do is found by asking it (`query-migrate-capabilities`,
 //! `query-migrate-parameters`), never by its version.
 //!
+//! # Hosts that are not ours
+//!
+//! At a QEMU that blackout did not start itself, every default is QEMU's own: a parameter or a
+//! capability is set only if the operator asked for it, or if what was asked for needs it (`events` at
+//! the source, to see rounds; `return-path` at the source, if the stop policy may stop the guest). Each
+//! is told before it is set ([`crate::event::HvEvent::Setting`]), and gets the value it had before
+//! blackout first touched it when the migration is over, however it ended, or when it is not asked
+//! for any more. What QEMU does not let us put back is told with the command that does.
+//!
+//! # What a QEMU may say
+//!
+//! A message that cannot be read is skipped and told; texts, values and bytes a second are bounded
+//! where they come in.
+//!
 //! # Stopping the guest from outside
 //!
 //! A QEMU ends pre-copy by itself only when what is left fits its `downtime-limit`; above the jump
@@ -16,7 +30,8 @@
 //!   source, also if the destination died after `completed` but before it ever ran.
 //! - With a return path (set whenever the URI's channel goes both ways) QEMU says `completed` only
 //!   after the destination has loaded everything.
-//! - A [`guardian`] process does the same if blackout dies in between, be it by `kill -9`.
+//! - A [`guardian`] process does the same if blackout dies in between, be it by `kill -9`, and puts
+//!   back what was changed.
 //!
 //! Not guaranteed: that the guest runs again if the machine on which blackout and its guardian run
 //! dies or loses its way to both monitors; if the source QEMU dies before the destination has

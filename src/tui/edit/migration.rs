@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn the_controls_are_those_of_the_host_that_has_the_guest() {
         use crate::event::{Body, Event, HvEvent};
-        let mut state = State::new(crate::session::testing::header());
+        let mut state = State::begin(crate::tui::fixture::fixture("below-the-jump").0);
         let tell = |state: &mut State, ev| state.apply(&Event { t: 1, ev: Body::Hypervisor(ev) });
         for host in ["dest", "source"] {
             let up = HvEvent::HostUp { host: host.into(), version: "1".into(), pid: None };

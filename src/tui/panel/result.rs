@@ -12,6 +12,7 @@ use crate::analysis::explain::explain;
 use crate::analysis::prediction::words::{beside, time};
 use crate::analysis::{Bounded, Downtimes, Estimate, Method};
 use crate::event::{MigrationEnd, StopRule};
+use crate::session::outlook::over_limit_pct;
 use crate::session::result::verdict;
 use crate::session::state::Migration;
 use crate::tui::draw::Ctx;
@@ -170,6 +171,7 @@ fn ran_under(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
     let asked = outcome::requested(ctx.state, m).filter(|asked| rate.is_some_and(|r| (asked - r).abs() >= 0.5));
     let pages = |rate: f64| show_count(rate.round().max(0.0) as u64);
     let link = m.settings.limit_bytes_per_s().map(|b| show_bandwidth(b as f64));
+    let is_qemu = ctx.state.hosts.get(&m.from).is_some_and(|h| h.version.starts_with("QEMU"));
     let items = [
         rate.map(|r| {
             let asked = asked.map_or(String::new(), |a| format!(" ({} requested)", pages(a)));
@@ -183,6 +185,8 @@ fn ran_under(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
             (None, Some(link)) => (format!("limit {link}"), text),
             (_, None) => ("no bandwidth limit of ours".to_owned(), muted),
         }),
+        // QEMU does so by itself: not an error of what is measured here.
+        over_limit_pct(m).filter(|_| is_qemu).map(|pct| (format!("sent {pct:.0} % over it, as QEMU does"), muted)),
         m.load.map(|l| (format!("WSET {}", show_bytes(l.wset_bytes)), text)),
         // In short, for where there is no room for the line that has it beside what was measured.
         m.predicted.as_ref().and_then(|(_, f)| f.migration_s).map(|t| (format!("predicted {}", time(&t)), muted)),
