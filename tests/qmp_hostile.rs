@@ -116,7 +116,8 @@ impl Hostile {
             "mbps": 8.0, "dirty-pages-rate": 100, "page-size": 4096});
         match (command, self.attack) {
             ("query-migrate", _) if !self.attacks.load(Ordering::Relaxed) => json!({"return": {}}),
-            ("query-migrate", Attack::Refusals) => refusal(4 << 20),
+            // As much as a message could hold where up to 4 MiB were taken.
+            ("query-migrate", Attack::Refusals) => refusal((4 << 20) - 4096),
             ("query-migrate", Attack::SmallerRefusals) => refusal(400 << 10),
             ("query-migrate", Attack::Samples) => {
                 json!({"return": {"status": "active", "ram": ram, "more": vec![0; 200_000]}})

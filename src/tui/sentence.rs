@@ -385,7 +385,7 @@ mod tests {
         state.load.requested = Some((1, LoadSettings { wset_bytes: 8 << 20, ..fixture::load(9000.0) }, S));
         assert!(say(&state).contains("WSET 8.0 MiB passes within the downtime limit"), "{}", say(&state));
         state.next.as_mut().unwrap().bandwidth_bytes_per_s = None;
-        assert!(say(&state).starts_with("idle: RATE 9,000/s; with a bandwidth set"), "unknown stays unknown");
+        assert!(say(&state).starts_with("idle: RATE 9,000/s; with a bandwidth limit set"), "unknown stays unknown");
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn remark(ctx: &Ctx<'_>) -> Option<(String, String, Role)> {
     }
     match times_the_link(ctx) {
         Some(t) if t > 1.0 => {
-            Some((format!("{warn} OVER THE LIMIT {t:.2}x"), format!("{warn} {t:.2} x limit"), Role::Warn))
+            Some((format!("{warn} OVER THE LIMIT {t:.2}x"), format!("{warn} {t:.2}x limit"), Role::Warn))
         }
         Some(t) if t >= NEAR => {
             let pct = 100.0 * t;
