@@ -77,9 +77,9 @@ impl Qemu {
             arguments => json!({"execute": command, "arguments": arguments}),
         };
         stream.write_all(format!("{{\"execute\":\"qmp_capabilities\"}}{request}").as_bytes()).unwrap();
-        let answers = BufReader::new(stream).lines().map_while(Result::ok).filter(|l| !l.contains("\"event\""));
+        let mut answers = BufReader::new(stream).lines().map_while(Result::ok).filter(|l| !l.contains("\"event\""));
         // The greeting, and the answer to qmp_capabilities.
-        let answer: Value = serde_json::from_str(&answers.skip(2).next().unwrap()).unwrap();
+        let answer: Value = serde_json::from_str(&answers.nth(2).unwrap()).unwrap();
         assert!(answer.get("error").is_none(), "{command}: {answer}");
         answer["return"].clone()
     }
