@@ -43,6 +43,10 @@ fn values_that_make_no_sense_are_refused_with_what_would() {
     refused(&place, "lab --headless --policy then=explode", &["then=explode", "stop-and-copy", "post-copy", "cancel"]);
     refused(&place, "lab --headless --policy rounds=many", &["many", "rounds=10"]);
     refused(&place, "lab --headless --bandwidth 32MB/h", &["32MB/h", "for instance 32M"]);
+    // One meaning everywhere: to QEMU 0 is no limit, to the demo it was nothing at all.
+    for command in ["lab --headless", "demo --headless", "migrate --headless --source /a --dest /b --uri tcp:h:1"] {
+        refused(&place, &format!("{command} --bandwidth 0"), &["bandwidth limit", "'0'", "max-bandwidth=0"]);
+    }
     refused(&place, "lab --headless --warm-up 2", &["invalid duration '2'", "no unit"]);
     refused(&place, "lab --headless --ping-interval 50", &["invalid duration '50'", "no unit"]);
     refused(&place, "lab --headless --accel turbo", &["turbo", "auto", "kvm", "tcg"]);

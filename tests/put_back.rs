@@ -30,6 +30,30 @@ fn qemu_is_here() -> bool {
     found
 }
 
+/// A guest of its own kind: firmware that writes half a megabyte over and over, so that a migration over
+/// a slow link does not end before it is to be ended.
+fn busy_firmware() -> Vec<u8> {
+    const CODE: [u8; 24] = [
+        0xfa, // cli
+        0xb8, 0x00, 0x10, // again: mov ax, 0x1000
+        0x8e, 0xc0, // segment: mov es, ax
+        0x31, 0xff, // xor di, di
+        0xb9, 0x00, 0x80, // mov cx, 0x8000
+        0xf3, 0xab, // rep stosw
+        0x05, 0x00, 0x10, // add ax, 0x1000
+        0x3d, 0x00, 0x90, // cmp ax, 0x9000
+        0x72, 0xef, // jb segment
+        0xeb, 0xea, // jmp again
+        0xf4, // hlt
+    ];
+    // At the reset vector: jmp f000:0000.
+    const RESET: [u8; 5] = [0xea, 0x00, 0x00, 0x00, 0xf0];
+    let mut rom = vec![0; 0x1_0000];
+    rom[..CODE.len()].copy_from_slice(&CODE);
+    rom[0xfff0..0xfff5].copy_from_slice(&RESET);
+    rom
+}
+
 /// A QEMU with three monitors for blackout and one for the test.
 struct Qemu {
     child: Child,
@@ -47,6 +71,7 @@ impl Qemu {
     fn start(place: &Place, name: &str, incoming: bool) -> Self {
         let mut c = Command::new(QEMU);
         c.args(["-accel", "tcg", "-m", "64", "-display", "none", "-nodefaults", "-no-user-config", "-machine", "q35"]);
+        c.arg("-bios").arg(place.file("bios", busy_firmware()));
         let sockets = place.path(name);
         for monitor in ["c", "e", "g", "t"] {
             let socket = format!("socket,id={monitor},path={}.{monitor},server=on,wait=off", sockets.display());
@@ -235,7 +260,8 @@ impl Bench {
     }
 }
 
-const SLOW: &str = "--bandwidth 10K --downtime-limit 50ms --post-copy --auto-converge --param cpu-throttle-increment=7";
+const SLOW: &str =
+    "--bandwidth 100K --downtime-limit 50ms --post-copy --auto-converge --param cpu-throttle-increment=7";
 
 #[test]
 fn after_a_success_nothing_is_changed() {
