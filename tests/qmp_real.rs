@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blackout::event::{
-    Body, By, Event, EventSink, Hub, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, SessionClock,
-    StopPolicy, Then,
+    Body, By, Event, EventSink, Hub, HvEvent, Location, MigrationEnd, MigrationEvent, MigrationSettings, Phase,
+    SessionClock, StopPolicy, Then,
 };
 use blackout::hypervisor::qmp::{Endpoint, GuardianCommand, HostSpec, QmpDriver, QmpHost, QmpOptions, guardian};
 use blackout::hypervisor::{Driver, RunCommand, run_migration};
@@ -277,6 +277,27 @@ async fn a_dying_end_is_a_failure_with_a_reason() {
             assert_eq!(status(&bench.source).await, "running", "{why}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_killed_at_the_destinations_resume_has_migrated() {
+    if !qemu_is_here() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (mut a, b) = (Qemu::start(dir.path(), "a", false), Qemu::start(dir.path(), "b", true));
+    let bench = Bench::new(dir.path(), &a, &b).await;
+    let killed = async {
+        let mut view = bench.destination.view();
+        view.wait_for(|v| v.running == Some(true)).await.unwrap();
+        a.kill();
+    };
+    let (end, ()) = tokio::join!(bench.run(settings(100_000_000, "none"), no_commands()), killed);
+    assert_eq!(end, MigrationEnd::Done);
+    assert_eq!(status(&bench.destination).await, "running");
+    let events = bench.events();
+    let there = Location::At { host: "b".into(), running: true };
+    index(&events, "place", |e| matches!(e, Body::Hypervisor(HvEvent::Located { location }) if *location == there));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,6 +47,22 @@ pub struct PhaseTime {
     pub ms: f64,
 }
 
+/// Something that was wanted of a running migration: who wanted it, and whether it took effect, are two
+/// facts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Requested {
+    /// When, ms after the migration began.
+    pub after_ms: f64,
+    /// What: `cancel`, `stop-and-copy`, `post-copy` or `auto-converge`.
+    pub what: &'static str,
+    /// Who wanted it, in words.
+    pub by: String,
+    /// Whether it took effect; null while that is open.
+    pub took_effect: Option<bool>,
+    /// Why it is not done, if the hypervisor refused it or did not answer.
+    pub refused: Option<String>,
+}
+
 /// The result of one migration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
@@ -80,10 +96,12 @@ pub struct Row {
     pub gaps: Option<u32>,
     /// All gaps together, ms.
     pub gaps_total_ms: Option<f64>,
-    /// `done`, `failed`, `cancelled` or `unfinished`.
+    /// `done`, `failed`, `cancelled`, `unsettled` or `unfinished`.
     pub outcome: &'static str,
     /// The rule that ended pre-copy, in words.
     pub rule: Option<String>,
+    /// What was wanted of it while it ran, and whether that took effect.
+    pub requests: Vec<Requested>,
     /// What happened, in words.
     pub verdict: String,
     /// Whether the result is final.

@@ -16,8 +16,8 @@ use super::patience::{ns, until, within};
 use super::requests::Requests;
 use super::stage::Stage;
 use crate::event::{
-    Body, By, EventSink, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos,
-    OperatorEvent, SessionClock,
+    Body, By, EventSink, HvEvent, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings,
+    Nanos, OperatorEvent, SessionClock,
 };
 use crate::hypervisor::{RunCommand, run_migration};
 use crate::session::Shared;
@@ -26,7 +26,7 @@ use crate::session::state::Outcome;
 /// A guest that has not answered so long after a migration is reported as not answering.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How long a quit waits for a running migration to be cancelled, in real time.
-const CANCEL_WITHIN: Duration = Duration::from_secs(20);
+const CANCEL_WITHIN: Duration = Duration::from_secs(30);
 /// How long after its deadline the last probe's class may take to reach the state.
 const TAIL: Duration = Duration::from_millis(200);
 /// What is simulated is waited for at least so long in real time, at whatever speed: what is due must
@@ -36,6 +36,10 @@ const AT_LEAST: Duration = Duration::from_secs(10);
 const COMMANDS: usize = 256;
 /// How long a migration waits for settings that are just being put to its source.
 const TUNED_WITHIN: Duration = Duration::from_secs(5);
+/// How long the hosts may take to say where the guest is, between migrations.
+const PROSPECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long a driver for the next migration may take to be had: a lab may have to start a host for it.
+const CAST_WITHIN: Duration = Duration::from_secs(120);
 /// How long a quit waits for a host that is being started for the next migration.
 const RENEWED_WITHIN: Duration = Duration::from_millis(500);
 
@@ -59,6 +63,8 @@ pub(super) struct Controller {
     wanted: bool,
     /// What the end of the session waits for.
     waiting: Waiting,
+    /// The ends of the next migration, as far as they are known.
+    ends: Option<(String, String)>,
 }
 
 impl Drop for Controller {
@@ -119,6 +125,7 @@ impl Controller {
             tuning: None,
             wanted: false,
             waiting,
+            ends: None,
         }
     }
 
@@ -245,6 +252,20 @@ impl Controller {
         }
     }
 
+    /// Tells where the guest is and what the next migration would be.
+    pub(super) async fn look_around(&mut self) {
+        let Some(stage) = &self.stage else { return };
+        let Ok(prospect) = tokio::time::timeout(PROSPECT_WITHIN, stage.prospect()).await else { return };
+        if let Some(location) = prospect.guest {
+            self.sink.emit(Body::Hypervisor(HvEvent::Located { location }));
+        }
+        self.ends = Some((prospect.from.clone(), prospect.to.clone()));
+        self.sink.emit(Body::Migration(match prospect.obstacle {
+            Some(why) => MigrationEvent::NotReady { why },
+            None => MigrationEvent::Ready { from: prospect.from, to: prospect.to },
+        }));
+    }
+
     /// Puts the next migration's settings to its source already now, so that what it offers is told
     /// with the values that count, and what it refuses is told before it matters.
     fn tune(&mut self) {
@@ -294,7 +315,10 @@ impl Controller {
             return;
         }
         let cast = match &mut self.stage {
-            Some(stage) => stage.cast(&self.sink).await,
+            Some(stage) => match tokio::time::timeout(CAST_WITHIN, stage.cast(&self.sink)).await {
+                Ok(cast) => cast,
+                Err(_) => Err(anyhow::anyhow!("the hosts were not ready within {} s", CAST_WITHIN.as_secs())),
+            },
             None => Err(anyhow::anyhow!("making ready for this migration has failed")),
         };
         match cast {
@@ -309,7 +333,9 @@ impl Controller {
                         let _ = tokio::time::timeout(TUNED_WITHIN, tuning).await;
                     }
                     let end = run_migration(&*cast.driver, n, &cast.from, &cast.to, settings, sink.clone(), rx).await;
-                    settle(&sink, &shared, n, probe_deadline).await;
+                    // A guest that nobody knows the place of is not waited for.
+                    let wait = !matches!(end, MigrationEnd::Unsettled { .. });
+                    settle(&sink, &shared, n, probe_deadline, wait).await;
                     end
                 });
                 self.running = Some(Running { commands, task });
@@ -323,12 +349,9 @@ impl Controller {
         self.migrations += 1;
         let n = self.migrations;
         let why = super::in_full(e);
-        self.sink.emit(Body::Migration(MigrationEvent::Began {
-            n,
-            from: "?".into(),
-            to: "?".into(),
-            settings: self.next.clone(),
-        }));
+        let (from, to) = self.ends.clone().unwrap_or_else(|| ("?".into(), "?".into()));
+        let settings = self.next.clone();
+        self.sink.emit(Body::Migration(MigrationEvent::Began { n, from, to, settings }));
         self.sink.emit(Body::Migration(MigrationEvent::Ended { n, end: MigrationEnd::Failed { why } }));
         self.sink.emit(Body::Migration(MigrationEvent::Settled { n }));
     }
@@ -348,6 +371,7 @@ impl Controller {
 
     async fn renewed(&mut self, made: Result<(Box<dyn Stage>, Result<()>), JoinError>) {
         self.take_back(made);
+        self.look_around().await;
         self.tune();
         if std::mem::take(&mut self.wanted) {
             self.fire().await;
@@ -448,12 +472,12 @@ async fn step_due(clock: SessionClock, then: Option<Nanos>) {
 }
 
 /// Waits until the guest answers again and the last probes of the blackout have found their class.
-async fn settle(sink: &EventSink, shared: &Shared, n: u32, probe_deadline: Duration) {
+async fn settle(sink: &EventSink, shared: &Shared, n: u32, probe_deadline: Duration, wait: bool) {
     let clock = sink.clock();
     let ended = clock.now();
     let least = if clock.is_simulated() { AT_LEAST } else { Duration::ZERO };
     let answered = probed(shared, move |o| o.rtt != u64::MAX && o.sent > ended);
-    if within(clock, ANSWER_WITHIN, least, answered).await.is_none() {
+    if wait && within(clock, ANSWER_WITHIN, least, answered).await.is_none() {
         sink.emit(Body::Log(LogEvent {
             level: Level::Error,
             from: "probe".into(),

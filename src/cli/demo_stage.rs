@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use async_trait::async_trait;
 
-use super::stage::{Cast, Stage, Tuning};
+use super::stage::{Cast, Prospect, Stage, Tuning};
 use crate::demo::SimulatedGuest;
 use crate::event::{Body, EventSink, HvEvent, MigrationEnd, MigrationSettings};
 use crate::hypervisor::model::driver::{ModelDriver, ModelOptions, offers, refused, version};
@@ -34,6 +34,11 @@ impl DemoStage {
 
 #[async_trait]
 impl Stage for DemoStage {
+    async fn prospect(&self) -> Prospect {
+        let [from, to] = self.hosts.map(str::to_owned);
+        Prospect { guest: None, from, to, obstacle: None }
+    }
+
     async fn cast(&mut self, sink: &EventSink) -> Result<Cast> {
         let [from, to] = self.hosts;
         let options = self.options.clone();

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::patience::{ns, pass, within};
 use crate::event::{Level, LoadSettings, MigrationEnd, Nanos, OperatorEvent, SessionClock};
+use crate::session::state::Migration;
 use crate::session::{Shared, State};
 use crate::units::{show_bandwidth, show_bytes, show_duration};
 
@@ -27,8 +28,15 @@ pub(super) struct Plan {
 
 /// How long the agent may take to fill and lock a WSET.
 const ACK_WITHIN: Duration = Duration::from_secs(120);
-/// How long a cancelled migration may take to be over and settled.
-const CANCELLED_WITHIN: Duration = Duration::from_secs(90);
+/// How long the agent may take to be connected when the session begins.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(120);
+/// How long it may take to make a migration ready: a lab may have to start a host for it.
+const BEGUN_WITHIN: Duration = Duration::from_secs(300);
+/// How long a migration that is given up may take to be over; the run gives it 10 s, and a few more to
+/// find out where the guest is.
+const CANCELLED_WITHIN: Duration = Duration::from_secs(30);
+/// How long the guest and the last probes may take to settle a result: a guest is waited for for 60 s.
+const SETTLED_WITHIN: Duration = Duration::from_secs(180);
 /// How long the agent may take to answer again after a blackout.
 const AGAIN_WITHIN: Duration = Duration::from_secs(30);
 /// How long a forecast of a simulated migration is waited for, in real time.
@@ -48,7 +56,10 @@ pub(super) async fn drive(shared: &Shared, intents: &UnboundedSender<OperatorEve
         let _ = intents.send(intent);
     };
     if plan.agent {
-        wait(shared, |s| s.agent.connected).await;
+        let connected = wait(shared, |s| s.agent.connected);
+        if tokio::time::timeout(CONNECTED_WITHIN, connected).await.is_err() {
+            bail!("the agent is not connected after {} s", CONNECTED_WITHIN.as_secs());
+        }
     }
     if plan.load != LoadSettings::default() {
         send(OperatorEvent::SetLoad { id: 1, to: plan.load });
@@ -68,14 +79,30 @@ pub(super) async fn drive(shared: &Shared, intents: &UnboundedSender<OperatorEve
             let _ = tokio::time::timeout(FORETOLD_WITHIN, wait(shared, foretold)).await;
         }
         send(OperatorEvent::Migrate);
-        let settled = || wait(shared, move |s: &State| s.migrations.get(index).is_some_and(|m| m.settled.is_some()));
-        if within(clock, plan.give_up_after, Duration::ZERO, settled()).await.is_none() {
+        let of = |s: &State, is: fn(&Migration) -> bool| s.migrations.get(index).is_some_and(is);
+        // What is made ready before it begins is no part of the time it may take.
+        let began = wait(shared, move |s: &State| of(s, |_| true));
+        if within(clock, BEGUN_WITHIN, BEGUN_WITHIN, began).await.is_none() {
+            bail!("migration {} has not begun within {} s", i + 1, BEGUN_WITHIN.as_secs());
+        }
+        let ended = || wait(shared, move |s: &State| of(s, |m| m.ended.is_some()));
+        if within(clock, plan.give_up_after, Duration::ZERO, ended()).await.is_none() {
             tell!("migration {}: not over after {}: cancelling it", i + 1, show_duration(plan.give_up_after));
             send(OperatorEvent::GiveUp { after_ns: ns(plan.give_up_after) });
             as_asked = false;
-            if within(clock, CANCELLED_WITHIN, CANCELLED_WITHIN, settled()).await.is_none() {
-                bail!("migration {} can be neither finished nor cancelled", i + 1);
+            if within(clock, CANCELLED_WITHIN, CANCELLED_WITHIN, ended()).await.is_none() {
+                // Its end is told when the session ends.
+                return Ok(false);
             }
+        }
+        let settled = wait(shared, move |s: &State| of(s, |m| m.settled.is_some()));
+        if within(clock, SETTLED_WITHIN, SETTLED_WITHIN, settled).await.is_none() {
+            tell!("migration {}: its result is not settled after {} s", i + 1, SETTLED_WITHIN.as_secs());
+            as_asked = false;
+        }
+        if shared.with_state(|s| of(s, |m| matches!(m.ended, Some((_, MigrationEnd::Unsettled { .. }))))) {
+            // Where the guest is, nobody knows: nothing more is done to it.
+            return Ok(false);
         }
         as_asked &= shared.with_state(|s| {
             s.migrations

@@ -58,6 +58,8 @@ pub const EXIT_NOT_AS_ASKED: u8 = 1;
 pub const EXIT_TROUBLE: u8 = 2;
 /// It worked, but the capture is not whole.
 pub const EXIT_CAPTURE: u8 = 3;
+/// A migration was lost sight of, or left running: where the guest is has to be looked for.
+pub const EXIT_UNSETTLED: u8 = 4;
 
 /// A terminal instrument for VM live migration: load a guest, fire a migration, see what it costs.
 #[derive(Debug, Parser)]

@@ -22,15 +22,17 @@ use super::loader::Loader;
 use super::requests::{self, Requests};
 use super::stage::Stage;
 use super::tour::{Ground, Tour};
-use super::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK};
+use super::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK, EXIT_UNSETTLED};
 use crate::event::{
-    Body, EventSink, Header, HostFacts, Level, LoadSettings, LogEvent, MigrationSettings, OperatorEvent, SCHEMA_MAJOR,
-    SCHEMA_MINOR, SessionClock, Versions,
+    Body, EventSink, Header, HostFacts, Level, LoadSettings, Location, LogEvent, MigrationEnd, MigrationEvent,
+    MigrationSettings, OperatorEvent, SCHEMA_MAJOR, SCHEMA_MINOR, SessionClock, Versions,
 };
 use crate::host;
 use crate::session::outlook::Rests;
-use crate::session::{FinishReport, Live, RecorderOptions, Shared, result};
+use crate::session::{FinishReport, Live, RecorderOptions, Shared, State, result};
+use crate::text::foreign;
 use crate::tui;
+use crate::units::show_duration;
 
 /// How long the capture may take to be written when the end was cut short.
 const WRITTEN_WITHIN: Duration = Duration::from_millis(300);
@@ -187,18 +189,86 @@ where
         Closed::CutShort(why) => (Err(why), false),
     };
     let why = worked.as_ref().map_or_else(super::in_full, |_| "quit".into());
+    leave_unsettled(&sink, &shared, &why);
     let report = if in_order { live.finish(&why) } else { live.finish_within(&why, WRITTEN_WITHIN) };
     drop(inside);
     runtime.shutdown_timeout(if in_order { Duration::from_secs(1) } else { WRITTEN_WITHIN });
 
     tell_result(&shared, plan.args.headless.json)?;
     tell_capture(&report);
-    let as_asked = worked?;
-    Ok(ExitCode::from(match (report.is_sound(), as_asked) {
-        (false, _) => EXIT_CAPTURE,
-        (true, false) => EXIT_NOT_AS_ASKED,
-        (true, true) => EXIT_OK,
-    }))
+    let came_of = shared.with_state(CameOf::read);
+    for line in &came_of.unsettled {
+        tell!("blackout: {line}");
+    }
+    if came_of.lost > 0 && report.lost == 0 {
+        tell!("blackout: {} event(s) were lost in blackout's own queues: the result may lack something", came_of.lost);
+    }
+    let sound = report.is_sound() && came_of.lost == 0;
+    if let (false, Err(e)) = (came_of.unsettled.is_empty(), &worked) {
+        tell!("blackout: {}", super::in_full(e));
+        return Ok(ExitCode::from(EXIT_UNSETTLED));
+    }
+    Ok(ExitCode::from(exit_code(sound, worked?, &came_of)))
+}
+
+/// What a session came to, as far as its exit code tells.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct CameOf {
+    /// A line on each migration that was lost sight of.
+    unsettled: Vec<String>,
+    /// Whether a migration failed.
+    failed: bool,
+    /// Events lost in our own queues.
+    lost: u64,
+}
+
+impl CameOf {
+    fn read(state: &State) -> Self {
+        let ends = || state.migrations.iter().filter_map(|m| m.ended.as_ref().map(|(_, end)| (m.n, end)));
+        let unsettled = ends().filter_map(|(n, end)| match end {
+            MigrationEnd::Unsettled { last, seen, .. } => {
+                let ago = seen.map_or_else(String::new, |t| {
+                    let ago = Duration::from_nanos(state.now.saturating_sub(t));
+                    format!(", {} before the end of the session", show_duration(ago))
+                });
+                let last = foreign(&last.words());
+                Some(format!("migration {n} is UNSETTLED: the guest {last} when it was last seen{ago}: look there"))
+            }
+            _ => None,
+        });
+        Self {
+            unsettled: unsettled.collect(),
+            failed: ends().any(|(_, end)| matches!(end, MigrationEnd::Failed { .. })),
+            lost: state.health.lost_events,
+        }
+    }
+}
+
+/// The exit code of a session that could do its work. What concerns a guest comes first.
+fn exit_code(sound: bool, as_asked: bool, came_of: &CameOf) -> u8 {
+    match () {
+        () if !came_of.unsettled.is_empty() => EXIT_UNSETTLED,
+        () if !sound => EXIT_CAPTURE,
+        () if !as_asked || came_of.failed => EXIT_NOT_AS_ASKED,
+        () => EXIT_OK,
+    }
+}
+
+/// Tells the end of a migration that is left running: that it goes on without us, and where the guest was
+/// last known to be, is all that can be said of it.
+fn leave_unsettled(sink: &EventSink, shared: &Shared, why: &str) {
+    let running = shared.with_state(|s| {
+        let n = s.migrations.last().filter(|m| m.ended.is_none())?.n;
+        let (seen, last) = match &s.guest {
+            Some((t, location)) => (Some(*t), location.clone()),
+            None => (None, Location::Unknown { why: "it was never seen".into() }),
+        };
+        Some((n, MigrationEnd::Unsettled { why: format!("blackout ended while it ran: {why}"), last, seen }))
+    });
+    if let Some((n, end)) = running {
+        sink.emit(Body::Migration(MigrationEvent::Ended { n, end }));
+        sink.emit(Body::Migration(MigrationEvent::Settled { n }));
+    }
 }
 
 /// Says where the capture is and, whatever else went wrong, whether it is whole.
@@ -273,6 +343,8 @@ async fn control(
         sink.emit(Body::Log(LogEvent { level: Level::Error, from: "blackout".into(), text }));
     })?;
     let mut controller = Controller::new(sink, shared, ready.stage, ready.agent, requests, terms);
+    // Before anything is done: what is refused is refused with the hosts' names.
+    controller.look_around().await;
     for intent in early {
         match intent {
             OperatorEvent::SetLoad { id, to } => controller.give(id, to, true),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 
-use crate::event::{EventSink, MigrationEnd, MigrationSettings};
+use crate::event::{EventSink, Location, MigrationEnd, MigrationSettings};
 use crate::hypervisor::qmp::{Endpoint, HostSpec, QmpDriver, QmpHost, QmpOptions};
 use crate::hypervisor::{Driver, HvError};
 use crate::lab::{HostInfo, Lab};
@@ -18,12 +18,37 @@ pub(super) struct Cast {
     pub to: String,
 }
 
+/// What is known between migrations.
+pub(super) struct Prospect {
+    /// Where the guest is; None where that is told by other means.
+    pub guest: Option<Location>,
+    /// The ends of the next migration.
+    pub from: String,
+    pub to: String,
+    /// Why there can be none.
+    pub obstacle: Option<String>,
+}
+
+/// Where the guest of these two is.
+async fn located(
+    source: &Arc<QmpHost>,
+    destination: &Arc<QmpHost>,
+    options: &QmpOptions,
+    sink: &EventSink,
+) -> Location {
+    let (from, to) = (source.name().to_owned(), destination.name().to_owned());
+    let driver = QmpDriver::new(Arc::clone(source), Arc::clone(destination), options.clone(), sink.clone());
+    driver.locate().await.location(&from, &to)
+}
+
 /// Putting settings to a hypervisor; comes to a line about each it does not take.
 pub(super) type Tuning = Pin<Box<dyn Future<Output = Result<Vec<String>, HvError>> + Send>>;
 
 /// A source, a destination, and what becomes of them after each migration.
 #[async_trait]
 pub(super) trait Stage: Send {
+    /// Where the guest is, as far as is known, and what the next migration would be.
+    async fn prospect(&self) -> Prospect;
     /// A driver for the next migration.
     async fn cast(&mut self, sink: &EventSink) -> Result<Cast>;
     /// A migration has ended so: makes ready for the next one.
@@ -40,12 +65,13 @@ pub(super) struct LabStage {
     lab: Lab,
     /// Connections by generation of the host, so that its events come in between migrations too.
     hosts: Vec<(u32, Arc<QmpHost>)>,
+    sink: EventSink,
 }
 
 impl LabStage {
     /// Connects to both hosts of a lab that is up.
     pub(super) async fn new(lab: Lab, sink: &EventSink) -> Result<Self> {
-        let mut stage = Self { lab, hosts: Vec::new() };
+        let mut stage = Self { lab, hosts: Vec::new(), sink: sink.clone() };
         stage.connect(sink).await?;
         Ok(stage)
     }
@@ -98,6 +124,21 @@ fn spec(info: &HostInfo) -> HostSpec {
 
 #[async_trait]
 impl Stage for LabStage {
+    async fn prospect(&self) -> Prospect {
+        let (source, destination) = (self.host(self.lab.source()), self.host(self.lab.destination()));
+        let name = |info: Option<&HostInfo>| info.map_or_else(|| "?".to_owned(), |info| info.name.clone());
+        let (from, to) = (name(self.lab.source()), name(self.lab.destination()));
+        let guest = match (&source, &destination) {
+            (Some(source), Some(destination)) => {
+                Some(located(source, destination, &QmpOptions::to(""), &self.sink).await)
+            }
+            _ => None,
+        };
+        // A destination that is gone is replaced when the next migration begins.
+        let obstacle = source.is_none().then(|| "the guest's host is gone, and the guest with it".to_owned());
+        Prospect { guest, from, to, obstacle }
+    }
+
     async fn cast(&mut self, sink: &EventSink) -> Result<Cast> {
         if self.lacks_destination() {
             self.lab.replace_destination().await.context("a fresh destination cannot be started")?;
@@ -144,7 +185,7 @@ pub(super) struct AttachedStage {
     source: Arc<QmpHost>,
     destination: Arc<QmpHost>,
     options: QmpOptions,
-    used: bool,
+    sink: EventSink,
 }
 
 impl AttachedStage {
@@ -159,19 +200,33 @@ impl AttachedStage {
         let destination = Arc::new(QmpHost::connect(destination, sink.clone()).await?);
         source.tell_offers().await?;
         destination.tell_offers().await?;
-        Ok(Self { source, destination, options, used: false })
+        Ok(Self { source, destination, options, sink: sink.clone() })
     }
 }
 
 #[async_trait]
 impl Stage for AttachedStage {
-    async fn cast(&mut self, sink: &EventSink) -> Result<Cast> {
-        if self.used {
-            bail!(
-                "the guest has moved to {0}, and no destination waits there for it to move on: start one with \
-                 -incoming, and run 'blackout migrate' with {0} as its source",
+    async fn prospect(&self) -> Prospect {
+        let (from, to) = (self.source.name().to_owned(), self.destination.name().to_owned());
+        let guest = located(&self.source, &self.destination, &self.options, &self.sink).await;
+        let obstacle = match &guest {
+            Location::At { host, .. } if *host == from => None,
+            Location::At { .. } => Some(format!(
+                "the guest {}, and no destination waits for it to move on: start one with -incoming, and run \
+                 'blackout migrate' with {} as its source",
+                guest.words(),
                 self.destination.spec().control
-            );
+            )),
+            Location::Nowhere | Location::Both => Some(format!("the guest {}", guest.words())),
+            // What is not known is asked for again when a migration is to begin.
+            Location::Moving | Location::Unknown { .. } => None,
+        };
+        Prospect { guest: Some(guest), from, to, obstacle }
+    }
+
+    async fn cast(&mut self, sink: &EventSink) -> Result<Cast> {
+        if let Some(why) = self.prospect().await.obstacle {
+            bail!(why);
         }
         let (from, to) = (self.source.name().to_owned(), self.destination.name().to_owned());
         let (source, destination) = (Arc::clone(&self.source), Arc::clone(&self.destination));
@@ -179,17 +234,17 @@ impl Stage for AttachedStage {
         Ok(Cast { driver: Arc::new(driver), from, to })
     }
 
-    async fn after(&mut self, end: &MigrationEnd, _sink: &EventSink) -> Result<()> {
-        if *end == MigrationEnd::Done {
-            self.used = true;
-        }
+    async fn after(&mut self, _end: &MigrationEnd, _sink: &EventSink) -> Result<()> {
         Ok(())
     }
 
     fn tune(&self, settings: MigrationSettings) -> Option<Tuning> {
-        // Nothing is changed at a host that is not ours before a migration is fired.
+        // Nothing is changed at a host that is not ours before a migration is fired; and a source that stands
+        // still after it has given its guest away is left alone.
+        let lost = self.source.view().borrow().lost.is_some();
+        let there = !lost && self.destination.view().borrow().running != Some(true);
         let source = Arc::clone(&self.source);
-        (!self.used).then(|| Box::pin(async move { source.check(&settings).await }) as Tuning)
+        there.then(|| Box::pin(async move { source.check(&settings).await }) as Tuning)
     }
 
     async fn close(self: Box<Self>) {

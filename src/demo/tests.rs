@@ -222,7 +222,7 @@ impl Ran {
         let setup = |e: &&Event| matches!(e.ev, Body::Hypervisor(HvEvent::Phase { .. }));
         let began = self.events.iter().find(setup).unwrap().t;
         let of = |e: &Event| match &e.ev {
-            Body::Hypervisor(HvEvent::Sample { .. }) => None,
+            Body::Hypervisor(HvEvent::Sample { .. } | HvEvent::Located { .. }) => None,
             Body::Hypervisor(ev) => Some((e.t - began, ev.clone())),
             _ => None,
         };

@@ -425,6 +425,19 @@ pub enum MigrationEnd {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MigrationEvent {
+    /// What the next migration would be: told once the hosts are attached, and after each migration.
+    /// Since schema 1.3.
+    Ready {
+        /// Source host.
+        from: String,
+        /// Destination host.
+        to: String,
+    },
+    /// No migration is possible until something is done about it. Since schema 1.3.
+    NotReady {
+        /// Why, and what would make one possible.
+        why: String,
+    },
     /// The command to migrate is about to be given. Migration time counts from here.
     Began {
         /// Number of the migration in the session, from 1.

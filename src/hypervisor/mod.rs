@@ -8,6 +8,7 @@
 
 pub mod model;
 pub mod observe;
+pub mod place;
 pub mod policy;
 pub mod qmp;
 pub mod run;
@@ -18,6 +19,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 pub use observe::{Observation, Observer, Side};
+pub use place::Place;
 pub use run::{RunCommand, run_migration};
 
 pub use crate::event::{Capabilities, Parameter};
@@ -143,7 +145,7 @@ pub trait Driver: Send + Sync {
     async fn start_auto_converge(&self) -> Result<(), HvError>;
 
     /// Stops the guest at the source, so that the migration can finish. From here on the guest
-    /// runs nowhere until somebody resumes it: the driver first arms what safeguard it has
+    /// runs nowhere until it is resumed: the driver first arms what safeguard it has
     /// against the death of this process.
     async fn stop_source(&self) -> Result<(), HvError>;
 
@@ -157,6 +159,9 @@ pub trait Driver: Send + Sync {
     /// The state of that time ([`Observation::at`]) has been judged, and what follows from it has been
     /// asked for: a driver whose time is of its own making may go on.
     fn judged(&self, _at: Nanos) {}
+
+    /// Asks where the guest is, of both ends. Returns within seconds, also where an end does not answer.
+    async fn locate(&self) -> Place;
 
     /// The newest state of the migration.
     fn observe(&self) -> watch::Receiver<Observation>;

@@ -54,6 +54,8 @@ pub struct Observation {
     pub destination_lost: Option<String>,
     /// What went wrong, in the product's own words where it said any.
     pub error: Option<String>,
+    /// What befell the guest last, in words.
+    pub befell: Option<String>,
     /// The product's own rule gave up on convergence: when (ns of the session clock), and the rule in
     /// words.
     pub gave_up: Option<(Nanos, String)>,
@@ -78,6 +80,7 @@ impl Default for Observation {
             source_lost: None,
             destination_lost: None,
             error: None,
+            befell: None,
             gave_up: None,
             at: None,
         }

@@ -325,6 +325,8 @@ impl State {
 
     fn migration(&mut self, t: Nanos, ev: &MigrationEvent) {
         match ev {
+            MigrationEvent::Ready { from, to } => self.route = Some(Ok((from.clone(), to.clone()))),
+            MigrationEvent::NotReady { why } => self.route = Some(Err(why.clone())),
             MigrationEvent::Began { n, from, to, settings } => {
                 let load = self.load.set.map(|s| s.1).or_else(|| self.load.achieved.as_ref().map(|a| a.1.set));
                 self.migrations.push(Migration {

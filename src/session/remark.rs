@@ -220,6 +220,8 @@ fn setting(name: &str, from: &Value, to: &Value, why: SettingWhy) -> String {
 
 fn migration(ev: &MigrationEvent) -> Option<(Level, String)> {
     Some(match ev {
+        MigrationEvent::Ready { .. } => return None,
+        MigrationEvent::NotReady { why } => (Level::Info, format!("no further migration is possible: {why}")),
         MigrationEvent::Began { n, from, to, settings } => {
             (Level::Info, format!("#{n} from {from} to {to} begins, policy {}", settings.policy.name))
         }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::place;
-use super::state::{Migration, State};
-use crate::analysis::table::{self, PhaseTime, Row};
-use crate::event::{Header, MigrationEnd, Nanos, Phase, StopRule, Then};
+use super::state::{Befallen, Migration, Request, State};
+use crate::analysis::table::{self, PhaseTime, Requested, Row};
+use crate::event::{Header, Location, MigrationEnd, Nanos, Phase, StopRule, Then};
 use crate::units::{show_bytes, show_duration};
 
 /// The result of a session, for programs.
@@ -23,6 +23,8 @@ pub struct SessionResult {
     pub events: u64,
     /// Events lost on the way.
     pub lost_events: u64,
+    /// Where the guest is at the end of the session, as far as is known; null where nothing is.
+    pub guest: Option<Location>,
     /// Whether the capture could not be written at some time.
     pub recorder_troubled: bool,
     /// Why the session ended; null if it did not in good order.
@@ -40,6 +42,7 @@ pub fn result(state: &State) -> SessionResult {
         length_ms: millis(state.now),
         events: state.events,
         lost_events: state.health.lost_events,
+        guest: state.guest.as_ref().map(|(_, location)| location.clone()),
         recorder_troubled: state.health.recorder_ever_troubled,
         ended: state.ended.clone(),
         migrations: state.migrations.iter().map(|m| row(m, state.now)).collect(),
@@ -84,7 +87,8 @@ pub fn row(m: &Migration, now: Nanos) -> Row {
             Some((_, MigrationEnd::Unsettled { .. })) => "unsettled",
             None => "unfinished",
         },
-        rule: m.ruled.last().map(|(_, rule, then)| format!("{}, {}", after(m, rule), then.word())),
+        rule: m.ended_by().map(|(_, rule, then)| format!("{}, {}", after(m, rule), then.word())),
+        requests: m.requests.iter().map(|r| requested(m, r)).collect(),
         verdict: verdict(m),
         settled: m.settled.is_some(),
         predicted: m.predicted.as_ref().map(|(_, forecast)| forecast.clone()),
@@ -115,7 +119,7 @@ fn after(m: &Migration, rule: &StopRule) -> String {
             }
         }
         StopRule::Time { limit_ns } => format!("after {}", show_duration(Duration::from_nanos(*limit_ns))),
-        StopRule::Operator => match m.ruled.last() {
+        StopRule::Operator => match m.ended_by() {
             Some((t, ..)) => format!("after {}", show_duration(Duration::from_nanos(t.saturating_sub(m.began)))),
             None => "at once".to_owned(),
         },
@@ -126,11 +130,40 @@ fn after(m: &Migration, rule: &StopRule) -> String {
 /// What happened, in words.
 #[must_use]
 pub fn verdict(m: &Migration) -> String {
-    let course = course(m);
+    let mut course = course(m);
+    if let Some(cancel) = m.cancelled_in_vain() {
+        let refused = cancel.refused.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        let at = show_duration(Duration::from_nanos(cancel.t.saturating_sub(m.began)));
+        course = format!("{course}; a cancel by {} after {at} did not take effect{refused}", cancel.by.words());
+    }
+    for befell in m.befell.iter().filter(|b| tells(m, b)).take(3) {
+        let what = befell.what.words();
+        if !course.contains(what) {
+            course = format!("{course}; the guest {what} at {}", befell.host);
+        }
+    }
     if m.settled.is_some() && m.unanswered.is_some() {
         return format!("{course}; the guest has not answered since");
     }
     course
+}
+
+/// Whether something that befell the guest says why it is not there: not what the end of a source's process
+/// brings about, which has given its guest away.
+fn tells(m: &Migration, befell: &Befallen) -> bool {
+    let moved = m.resumed.as_ref().is_some_and(|(t, _, host)| *host == m.to && *t <= befell.t);
+    !(moved && befell.host == m.from)
+}
+
+/// What was wanted of a migration, for programs.
+fn requested(m: &Migration, request: &Request) -> Requested {
+    Requested {
+        after_ms: millis(request.t.saturating_sub(m.began)),
+        what: request.then.word(),
+        by: request.by.words(),
+        took_effect: m.took_effect(request),
+        refused: request.refused.clone(),
+    }
 }
 
 /// How it went, whether or not the guest is there afterwards.
@@ -150,7 +183,7 @@ fn course(m: &Migration) -> String {
         Some((_, MigrationEnd::Unsettled { why, last, .. })) => {
             format!("unsettled: {why}; last seen, the guest {}", last.words())
         }
-        Some((_, MigrationEnd::Done)) => match m.ruled.last() {
+        Some((_, MigrationEnd::Done)) => match m.ended_by() {
             None => format!("converged{}", rounds_words()),
             Some((_, rule @ StopRule::RemainingPages { .. }, _)) => {
                 format!("converged: ended by policy {} {}", m.settings.policy.name, after(m, rule))

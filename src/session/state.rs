@@ -41,6 +41,8 @@ pub struct State {
     pub hosts: BTreeMap<String, HostState>,
     /// Where the guest is, and since when that is known, ns; None until anything is known of it.
     pub guest: Option<(Nanos, Location)>,
+    /// The ends of the next migration, or why there can be none; None where that was not told.
+    pub route: Option<Result<(String, String), String>>,
     /// Settings for the next migration, once chosen.
     pub next: Option<MigrationSettings>,
     /// The newest forecast of a migration that has not begun: (ns, its number, what is expected). None
@@ -334,6 +336,22 @@ impl Migration {
         let cancelled =
             matches!(self.ended, None | Some((_, MigrationEnd::Cancelled { .. } | MigrationEnd::Failed { .. })));
         self.ruled.iter().rev().find(|(_, _, then)| *then != Then::Cancel || cancelled)
+    }
+
+    /// Whether a request took effect: a cancel by the end it led to, a stop by the guest's, a switch to
+    /// post-copy by its phase. None while that is open.
+    #[must_use]
+    pub fn took_effect(&self, request: &Request) -> Option<bool> {
+        let seen = match request.then {
+            Then::Cancel => matches!(self.ended, Some((_, MigrationEnd::Cancelled { .. }))),
+            Then::StopAndCopy => self.stopped.as_ref().is_some_and(|(t, ..)| *t >= request.t),
+            Then::PostCopy => self.phases.iter().any(|p| p.phase == Phase::PostCopy && p.from >= request.t),
+            Then::AutoConverge => request.refused.is_none(),
+        };
+        if seen {
+            return Some(true);
+        }
+        (self.ended.is_some() || request.refused.is_some()).then_some(false)
     }
 
     /// The request to cancel that was made last and did not take effect, once it has ended.

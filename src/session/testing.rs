@@ -322,6 +322,8 @@ fn migration() -> BoxedStrategy<MigrationEvent> {
             to,
             settings
         }),
+        (text(), text()).prop_map(|(from, to)| MigrationEvent::Ready { from, to }),
+        text().prop_map(|why| MigrationEvent::NotReady { why }),
         (1_u32..4, rule, then()).prop_map(|(n, rule, then)| MigrationEvent::Ruled { n, rule, then }),
         (1_u32..4, then(), by).prop_map(|(n, then, by)| MigrationEvent::Requested { n, then, by }),
         (1_u32..4, then(), text()).prop_map(|(n, then, why)| MigrationEvent::Refused { n, then, why }),

@@ -68,6 +68,9 @@ pub(crate) fn end_word(m: &Migration) -> &'static str {
 pub(crate) fn whereabouts(m: &Migration) -> String {
     let since =
         |t: Nanos| format!("{} after the start", show_duration(Duration::from_nanos(t.saturating_sub(m.began))));
+    if let Some((_, MigrationEnd::Unsettled { last, .. })) = &m.ended {
+        return format!("where the guest is now, is not known: last seen, it {}", last.words());
+    }
     match (&m.stopped, &m.resumed) {
         (_, Some((_, _, host))) if m.settled.is_some() && m.unanswered.is_some() => {
             format!("the guest runs at {host}, but has not answered since")

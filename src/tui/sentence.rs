@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::analysis::prediction::words;
 use crate::analysis::{Bounded, Downtimes, Method};
-use crate::event::{Converges, LoadSettings, MigrationEnd, MigrationSettings, Nanos, Phase, Sample, StopPolicy, Then};
+use crate::event::{
+    Converges, LoadSettings, MigrationEnd, MigrationSettings, Nanos, Phase, Sample, StopPolicy, Substate, Then,
+};
 use crate::session::State;
 use crate::session::state::Migration;
 use crate::units::{PAGE_BYTES, link_pages_per_s, show_bandwidth, show_bytes, show_count, show_duration};
@@ -14,6 +16,9 @@ use super::estimate::{
     NEAR, blackout_s, crosses_in_s, dirty_pages_per_s, link_bytes_per_s, newest, phase, policy_in_s, ramp_left_s,
     rest_s, rough_seconds, wset_fits,
 };
+
+/// Figures older than this, while memory should move, are shown with their age, ns.
+const STALE: Nanos = 1_000_000_000;
 
 /// How much a sentence matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +152,20 @@ fn running(state: &State, m: &Migration, now: Nanos) -> (Tone, String) {
     let here = ago(span.map_or(m.began, |s| s.from));
     let left = sample.remaining_bytes.map(|b| format!("; {} left", show_bytes(b))).unwrap_or_default();
     let more = rest_s(m, &sample).map(|s| format!(", about {} more", rough_seconds(s))).unwrap_or_default();
+    if let Some(substate) = span.and_then(|s| s.substate).filter(|s| *s != Substate::HandingOver) {
+        return within(m, substate, &here);
+    }
+    // What was seen long ago says nothing of what is left now.
+    let age = m.samples.last().map_or(0, |(t, _)| now.saturating_sub(*t));
+    let (left, more) = match age > STALE {
+        true if left.is_empty() => (left, String::new()),
+        true => (format!("{left} {} ago", ago(now - age)), String::new()),
+        false => (left, more),
+    };
+    if let Some(cancel) = m.requests.last().filter(|r| r.then == Then::Cancel && r.refused.is_none()) {
+        let text = format!("a cancel by {} is on its way for {}{left}", cancel.by.words(), ago(cancel.t));
+        return (Tone::Warn, text);
+    }
     match phase(m) {
         Phase::Setup | Phase::Idle => (Tone::Calm, format!("setting up the migration {} to {}", m.from, m.to)),
         Phase::PreCopy => pre_copy(state, m, &sample, now),
@@ -169,8 +188,52 @@ fn running(state: &State, m: &Migration, now: Nanos) -> (Tone, String) {
     }
 }
 
+/// What is out of the ordinary, for how long, and what the operator can do about it. Nothing moves, so
+/// nothing is said of what is left.
+fn within(m: &Migration, substate: Substate, here: &str) -> (Tone, String) {
+    let (from, to) = (&m.from, &m.to);
+    match substate {
+        Substate::Paused => (
+            Tone::Bad,
+            format!(
+                "post-copy is PAUSED for {here}: its connection is lost; the guest is at {to} and stands wherever it \
+                 needs memory that is still at {from}. Keep both hosts up and let the hypervisor recover it; it \
+                 cannot be cancelled"
+            ),
+        ),
+        Substate::Recovering => {
+            (Tone::Warn, format!("post-copy is being recovered for {here}: keep {from} up, it has memory {to} lacks"))
+        }
+        Substate::Cancelling => (
+            Tone::Warn,
+            format!("cancelling for {here}: it may still come too late; the guest is at {from} until then"),
+        ),
+        Substate::WaitingForDevice => (
+            Tone::Warn,
+            format!("waiting for {here} for the guest to let go of a device: unplug it in the guest, or cancel"),
+        ),
+        Substate::WaitingToSwitchOver => (
+            Tone::Bad,
+            format!(
+                "waiting for {here} to be told to switch over, with the guest stopped: let the hypervisor continue, \
+                 or cancel"
+            ),
+        ),
+        Substate::Replicating => {
+            (Tone::Calm, format!("replicating for {here}: {to} is kept in step with {from} until that is ended"))
+        }
+        Substate::WaitingToResume => (
+            Tone::Bad,
+            format!(
+                "everything has arrived at {to} and the guest stands still: blackout waits {here} before it resumes it"
+            ),
+        ),
+        Substate::HandingOver => (Tone::Bad, format!("the guest's devices are handed over for {here}")),
+    }
+}
+
 fn pre_copy(state: &State, m: &Migration, sample: &Sample, now: Nanos) -> (Tone, String) {
-    if let Some((_, rule, then)) = m.ruled.last() {
+    if let Some((_, rule, then)) = m.ended_by() {
         let rule = crate::hypervisor::policy::describe(rule);
         return (Tone::Warn, format!("pre-copy is being ended ({rule}): {}", then.word()));
     }

@@ -1,7 +1,9 @@
 //! Migrations between pretended QEMUs: what a real one does too seldom to test with.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
+mod ends;
 mod server;
+mod session;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -233,9 +235,10 @@ async fn a_destination_dead_before_it_ran_gives_the_guest_back_to_the_source() {
 
 #[tokio::test]
 async fn a_dropped_connection_is_a_failure_with_its_reason() {
-    let (end, events, ..) = play("none", vec![], async move |a: Fake, _| {
+    let (end, events, ..) = play("none", vec![], async move |a: Fake, b: Fake| {
         a.migration("active", ram(1, 5000));
         a.looked(2).await;
+        b.answer(json!({"status": "failed"}));
         a.die();
     })
     .await;

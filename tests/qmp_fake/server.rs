@@ -1,6 +1,6 @@
 //! A pretended QEMU: answers what every QEMU answers, and does on `migrate` what a test scripts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, watch};
+use tokio::task::AbortHandle;
 
 /// What a pretended QEMU is at the moment.
 #[derive(Debug)]
@@ -21,6 +22,10 @@ struct State {
     garbled: Vec<&'static str>,
     parameters: Value,
     capabilities: BTreeMap<String, bool>,
+    /// Commands that get no answer.
+    unanswered: HashSet<&'static str>,
+    /// Those who accept connections.
+    open: Vec<AbortHandle>,
 }
 
 /// One pretended QEMU with a monitor for commands and one for events.
@@ -49,18 +54,21 @@ impl Fake {
                 capabilities: ["events", "return-path", "postcopy-ram", "auto-converge"]
                     .map(|c| (c.to_owned(), false))
                     .into(),
+                unanswered: HashSet::new(),
+                open: Vec::new(),
             })),
             out: broadcast::channel(1000).0,
             commands: watch::Sender::new(Vec::new()),
         };
         for monitor in ["c", "e"] {
             let listener = UnixListener::bind(fake.path(monitor)).unwrap();
-            let fake = fake.clone();
-            tokio::spawn(async move {
+            let serving = fake.clone();
+            let open = tokio::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(fake.clone().serve(stream));
+                    tokio::spawn(serving.clone().serve(stream));
                 }
             });
+            fake.state.lock().unwrap().open.push(open.abort_handle());
         }
         fake
     }
@@ -85,9 +93,23 @@ impl Fake {
         let _ = self.out.send(Some(line.to_owned()));
     }
 
-    /// Ends all connections, as a dying process does.
+    /// Ends all connections and takes no more, as a dying process does.
     pub(crate) fn die(&self) {
+        for monitor in ["c", "e"] {
+            let _ = std::fs::remove_file(self.path(monitor));
+        }
+        self.state.lock().unwrap().open.drain(..).for_each(|open| open.abort());
         let _ = self.out.send(None);
+    }
+
+    /// Gives no answer to these commands any more.
+    pub(crate) fn hang(&self, commands: &[&'static str]) {
+        self.state.lock().unwrap().unanswered.extend(commands);
+    }
+
+    /// Answers everything again.
+    pub(crate) fn answer_again(&self) {
+        self.state.lock().unwrap().unanswered.clear();
     }
 
     /// The answer to `query-migrate` from now on.
@@ -172,7 +194,10 @@ impl Fake {
                     Ok(Some(line)) => line,
                     _ => return,
                 },
-                Ok(Some(line)) = lines.next_line() => self.obey(&line),
+                Ok(Some(line)) = lines.next_line() => match self.obey(&line) {
+                    Some(reply) => reply,
+                    None => continue,
+                },
                 else => return,
             };
             if write.write_all(format!("{line}\r\n").as_bytes()).await.is_err() {
@@ -181,9 +206,13 @@ impl Fake {
         }
     }
 
-    fn obey(&self, line: &str) -> String {
+    fn obey(&self, line: &str) -> Option<String> {
         let request: Value = serde_json::from_str(line).unwrap();
         let command = request["execute"].as_str().unwrap().to_owned();
+        if self.state.lock().unwrap().unanswered.contains(command.as_str()) {
+            self.commands.send_modify(|all| all.push(command));
+            return None;
+        }
         let refusal = self.state.lock().unwrap().refused.get(command.as_str()).copied();
         let mut reply = match (refusal, command.as_str()) {
             (Some(why), _) => json!({"error": {"class": "GenericError", "desc": why}}),
@@ -232,6 +261,6 @@ impl Fake {
             text.insert(1, '!');
         }
         self.commands.send_modify(|all| all.push(command));
-        text
+        Some(text)
     }
 }

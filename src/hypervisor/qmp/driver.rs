@@ -14,12 +14,14 @@ use super::bounds::name;
 use super::endpoint::Endpoint;
 use super::guardian::{Duty, Guardian, GuardianCommand};
 use super::host::{Note, QmpHost};
+use super::locate;
 use super::negotiate::{Offer, Plan, plan, why};
 use super::status::Whereabouts;
 use super::tuning;
 use super::watch::{WatchState, Watcher};
 use crate::event::{Body, EventSink, Level, LogEvent, MigrationSettings, Phase, SettingWhy};
-use crate::hypervisor::{Capabilities, Driver, HvError, Observation, Observer, Side};
+use crate::hypervisor::place::Condition;
+use crate::hypervisor::{Capabilities, Driver, HvError, Observation, Observer, Place, Side};
 use crate::text::{TEXT_LIMIT, capped};
 
 /// Between two looks at a destination that is still taking in what was sent.
@@ -459,6 +461,24 @@ impl Driver for QmpDriver {
             return Err(HvError::NotNow { what: "resume the guest at the source".into(), why });
         }
         self.resume(&self.source).await
+    }
+
+    async fn locate(&self) -> Place {
+        let (at_source, at_destination) = tokio::join!(locate::ask(&self.source), locate::ask(&self.destination));
+        let place = locate::place(&at_source, &at_destination, self.observer.now().complete);
+        match &place {
+            // Asked at about the same time, it may have moved between the two answers.
+            Place::Both => {
+                let at_source = locate::ask(&self.source).await;
+                locate::place(&at_source, &at_destination, self.observer.now().complete)
+            }
+            Place::Destination { is: Condition::Runs, .. } => {
+                // Its own word for it may have been missed.
+                self.destination.seen_running();
+                place
+            }
+            _ => place,
+        }
     }
 
     fn observe(&self) -> watch::Receiver<Observation> {

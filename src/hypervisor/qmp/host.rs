@@ -14,6 +14,7 @@ use super::bounds::{Budget, Fold, SAMPLE_LIMIT, slim};
 use super::changes::{Former, Ledger, give_back};
 use super::client::{Client, QmpError, QmpEvent, Unread};
 use super::endpoint::{Endpoint, EndpointError};
+use super::status::incident;
 use crate::event::{Body, Capabilities, EventSink, HvEvent, Level, LogEvent};
 use crate::hypervisor::HvError;
 
@@ -252,6 +253,27 @@ impl QmpHost {
         self.control.execute(command, arguments).await.map_err(|e| self.explain(e))
     }
 
+    /// The same, with less patience.
+    pub(super) async fn execute_within(
+        &self,
+        command: &str,
+        arguments: Value,
+        patience: Duration,
+    ) -> Result<Value, HvError> {
+        self.control.execute_within(command, arguments, patience).await.map_err(|e| self.explain(e))
+    }
+
+    /// The guest was found to run here by asking, whatever was told by event.
+    pub(super) fn seen_running(&self) {
+        self.view.send_if_modified(|v| {
+            let new = v.lost.is_none() && v.running != Some(true);
+            if new {
+                v.running = Some(true);
+            }
+            new
+        });
+    }
+
     pub(super) fn explain(&self, e: QmpError) -> HvError {
         let host = self.spec.name.clone();
         match e {
@@ -394,6 +416,9 @@ impl Listening {
         let host = self.name.clone();
         let emit = |ev| self.sink.emit_at(t, Body::Hypervisor(ev));
         emit(HvEvent::Raw { host: host.clone(), name: event.name.clone(), at: event.at, data: event.data.clone() });
+        if let Some((what, detail)) = incident(&event.name, &event.data) {
+            emit(HvEvent::Befell { host: host.clone(), what, detail, at: event.at });
+        }
         match event.name.as_str() {
             "STOP" => {
                 self.view.send_modify(|v| v.running = Some(false));

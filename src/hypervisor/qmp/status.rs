@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::event::{Phase, Sample};
+use crate::event::{Incident, Phase, Sample, Substate};
+use crate::text::foreign;
 use crate::units::PAGE_BYTES;
 
 /// Where the guest is, as far as its phase is concerned.
@@ -40,6 +41,41 @@ pub fn phase_of(raw: &str, guest: Whereabouts) -> Phase {
         "failed" => Phase::Failed,
         "cancelled" => Phase::Cancelled,
         _ => Phase::Unknown,
+    }
+}
+
+/// What is out of the ordinary in QEMU's status `raw`.
+#[must_use]
+pub fn substate_of(raw: &str) -> Option<Substate> {
+    match raw {
+        "postcopy-paused" => Some(Substate::Paused),
+        "postcopy-recover" | "postcopy-recover-setup" => Some(Substate::Recovering),
+        "cancelling" => Some(Substate::Cancelling),
+        "wait-unplug" => Some(Substate::WaitingForDevice),
+        "pre-switchover" => Some(Substate::WaitingToSwitchOver),
+        "device" | "postcopy-device" => Some(Substate::HandingOver),
+        "colo" => Some(Substate::Replicating),
+        _ => None,
+    }
+}
+
+/// What one of QEMU's events says befell the guest, with QEMU's own words where it has more to say.
+/// QEMU sends SHUTDOWN with its reason also when it is told to quit, or dies of a signal.
+#[must_use]
+pub(super) fn incident(name: &str, data: &Value) -> Option<(Incident, String)> {
+    let word = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
+    match name {
+        "SHUTDOWN" if data["guest"] == Value::Bool(false) && word("reason").starts_with("host") => None,
+        "SHUTDOWN" => Some((Incident::ShutDown, word("reason"))),
+        "RESET" => Some((Incident::Reset, word("reason"))),
+        "GUEST_PANICKED" | "GUEST_CRASHLOADED" => Some((Incident::Panicked, word("action"))),
+        "WATCHDOG" => Some((Incident::Watchdog, word("action"))),
+        "BLOCK_IO_ERROR" => {
+            let parts = ["operation", "device", "node-name", "action", "reason"].map(word);
+            let said: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            Some((Incident::IoError, foreign(&said.join(", "))))
+        }
+        _ => None,
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::bounds::{Fold, name};
 use super::client::QmpEvent;
 use super::host::{Note, QmpHost};
-use super::status::{Whereabouts, is_final, keep, phase_of, sample};
+use super::status::{Whereabouts, incident, is_final, keep, phase_of, sample, substate_of};
 use crate::event::{Body, HvEvent, Level, Phase};
 use crate::hypervisor::{HvError, Observer, Side};
 use crate::text::{TEXT_LIMIT, capped};
@@ -128,6 +128,11 @@ impl Watcher {
 
     fn event(&mut self, side: Side, event: &QmpEvent, now: &Notify) {
         let t = self.t(event.received);
+        if let Some((what, detail)) = incident(&event.name, &event.data) {
+            let detail = if detail.is_empty() { detail } else { format!(" ({detail})") };
+            let text = format!("the guest {} at the {}{detail}", what.words(), side.word());
+            self.observer.update(|o| o.befell = Some(text));
+        }
         match (side, event.name.as_str()) {
             (Side::Source, "STOP" | "RESUME") => {
                 let runs = event.name == "RESUME";
@@ -196,7 +201,9 @@ impl Watcher {
             self.observer.phase(t, Phase::Recovery, &self.state.raw);
         }
         let raw = self.state.raw.clone();
-        self.observer.phase(t, told, &raw);
+        // A status that goes on behind a phase of its own says nothing about that phase.
+        let substate = substate_of(&raw).filter(|_| told != Phase::Recovery);
+        self.observer.phase_within(t, told, &raw, substate);
         self.state.over = told.is_over() && told != Phase::Idle;
     }
 
@@ -264,18 +271,20 @@ impl Watcher {
         });
         if side == Side::Source {
             self.state.answered = true;
+            // What became of the migration is not said by that: the destination may have everything.
             if self.state.raw == "completed" {
                 self.tell_phase(Instant::now());
-            } else {
-                let raw = self.state.raw.clone();
-                self.observer.phase(self.t(Instant::now()), Phase::Failed, &raw);
-                self.state.over = true;
             }
         }
     }
 
     /// Tells the end without the last answer when that is long overdue.
     fn lateness(&mut self) {
+        // It was found to run by asking, and its own word for that was missed.
+        let running = self.destination.view().borrow().running;
+        if running == Some(true) && self.observer.now().destination_running != running {
+            self.catch_up(Side::Destination);
+        }
         if !self.state.answered && self.state.final_since.is_some_and(|t| t.elapsed() > FINAL_PATIENCE) {
             let text = "it gave no last answer to query-migrate; its own figures are missing".to_owned();
             self.observer.log(Level::Warn, self.source.name(), text);

@@ -170,6 +170,44 @@ fn verdicts_in_words() {
 }
 
 #[test]
+fn a_cancel_that_did_not_take_effect_is_not_the_end() {
+    // As recorded before schema 1.3: completed although a cancel had been ordered 0.3 s before.
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cancel-too-late.jsonl.gz");
+    let (mut player, _) = crate::session::Player::open(&path).unwrap();
+    player.seek(u64::MAX);
+    let told = player.shared().with_state(result);
+    let row = &told.migrations[0];
+    assert_eq!((row.outcome, row.rule.as_deref()), ("done", None));
+    assert!(row.verdict.starts_with("converged"), "{}", row.verdict);
+    assert!(row.verdict.ends_with("a cancel by the operator after 1.99 s did not take effect"), "{}", row.verdict);
+    assert_eq!((row.requests.len(), row.requests[0].by.as_str()), (1, "the operator"));
+    assert_eq!((row.requests[0].what, row.requests[0].took_effect), ("cancel", Some(false)));
+    // By a time-out, and refused.
+    let mut state = story();
+    let n = state.migrations.last().unwrap().n;
+    let m = state.migrations.last_mut().unwrap();
+    (m.ruled, m.requests) = (Vec::new(), Vec::new());
+    let t = m.began + 5_000 * MS;
+    let by = crate::event::By::GiveUpAfter { limit_ns: 5_000 * MS };
+    let asked = MigrationEvent::Requested { n, then: Then::Cancel, by };
+    state.apply(&Event { t, ev: Body::Migration(asked) });
+    let refused = MigrationEvent::Refused { n, then: Then::Cancel, why: "not today".into() };
+    state.apply(&Event { t, ev: Body::Migration(refused) });
+    let said = verdict(state.migrations.last().unwrap());
+    let want = "a cancel by --give-up-after 5.00 s after 5.00 s did not take effect (not today)";
+    assert!(said.ends_with(want), "{said}");
+    let last = crate::event::Location::At { host: "a".into(), running: true };
+    let m = state.migrations.last_mut().unwrap();
+    m.ended = Some((t, MigrationEnd::Unsettled { why: "silent".into(), last, seen: None }));
+    assert_eq!(row_of(&state).outcome, "unsettled");
+    assert!(verdict(state.migrations.last().unwrap()).contains("last seen, the guest runs at a"));
+}
+
+fn row_of(state: &State) -> crate::analysis::table::Row {
+    row(state.migrations.last().unwrap(), state.now)
+}
+
+#[test]
 fn a_lost_slot_is_revised_in_place_and_counted_once() {
     let mut state = story();
     let lost = |s: &State| s.probes[&0].counts[&Class::Lost];

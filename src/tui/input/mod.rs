@@ -196,7 +196,10 @@ fn migration(view: &mut View, action: Action, at: Situation<'_>) {
             view.notify(at.now, "no hypervisor is attached: 'blackout lab' and 'blackout migrate' have one");
         }
         Action::Migrate if at.state.hosts.is_empty() => view.notify(at.now, "no hypervisor has reported yet"),
-        Action::Migrate => view.ask(OperatorEvent::Migrate),
+        Action::Migrate => match &at.state.route {
+            Some(Err(why)) => view.notify(at.now, why.clone()),
+            Some(Ok(_)) | None => view.ask(OperatorEvent::Migrate),
+        },
         _ if !running => view.notify(at.now, "no migration is running: m fires one"),
         Action::StopAndCopy if phase_now(at.state) == Phase::StopAndCopy => {
             view.notify(at.now, "the guest stands still already");

@@ -6,7 +6,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
-use crate::event::Phase;
+use crate::event::{Location, Phase};
+use crate::session::State;
 use crate::tui::axis::{clock, phase_now};
 use crate::tui::draw::Ctx;
 use crate::tui::looked::Looked;
@@ -113,6 +114,9 @@ fn identity(ctx: &Ctx<'_>, pen: &mut Pen<'_>, end: u16) {
     if let Some((from, to)) = route(ctx) {
         item(&format!("{from} {} {to}", ctx.glyphs.arrow), ctx.style(Role::Value));
     }
+    if let Some((place, role)) = guest_place(state) {
+        item(&place, ctx.style(role));
+    }
     agent(ctx, &mut item);
     if let Some((accel, why)) = &state.lab.accel {
         let long = format!("{accel}: {why}");
@@ -147,9 +151,27 @@ pub(crate) fn route(ctx: &Ctx<'_>) -> Option<(String, String)> {
     if let Some(m) = state.migrations.last().filter(|m| m.ended.is_none()) {
         return Some((m.from.clone(), m.to.clone()));
     }
+    match &state.route {
+        Some(Ok(ends)) => return Some(ends.clone()),
+        Some(Err(_)) => return None,
+        None => {}
+    }
     let from = state.hosts.iter().find(|(_, h)| h.running == Some(true) && h.lost.is_none())?.0;
     let to = state.hosts.iter().find(|(name, h)| *name != from && h.lost.is_none()).map_or("?", |(n, _)| n);
     Some((from.clone(), to.to_string()))
+}
+
+/// Where the guest is, in a word; None in captures that do not tell.
+fn guest_place(state: &State) -> Option<(String, Role)> {
+    state.route.as_ref()?;
+    Some(match &state.guest.as_ref()?.1 {
+        Location::At { host, running: true } => (format!("guest on {host}"), Role::Value),
+        Location::At { host, running: false } => (format!("guest stopped on {host}"), Role::Warn),
+        Location::Moving => ("guest moving".into(), Role::Value),
+        Location::Both => ("guest on BOTH hosts".into(), Role::Error),
+        Location::Nowhere => ("guest on NO host".into(), Role::Error),
+        Location::Unknown { .. } => ("guest: place unknown".into(), Role::Warn),
+    })
 }
 
 fn agent(ctx: &Ctx<'_>, item: &mut dyn FnMut(&str, Style) -> bool) {

@@ -72,7 +72,7 @@ fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>, run: Option<&Migration>, rows: u16, f
             room = room.saturating_sub(width(&text));
         }
     }
-    if let Some((_, rule, _)) = run.and_then(|m| m.ruled.last()) {
+    if let Some((_, rule, _)) = run.and_then(|m| m.ended_by()) {
         let text = format!("ended by {} ", super::result::rule_words(rule));
         x = pen.text(x, 0, &shorten(&text, room, ctx.glyphs), ctx.style(Role::Warn));
     }
@@ -253,7 +253,7 @@ fn buttons(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, running: bool) {
     let offered = offers(ctx.state);
     let prepared = ctx.view.migration(ctx.state).post_copy;
     let all = [
-        (Action::Migrate, "migrate", "migrate", !running),
+        (Action::Migrate, "migrate", "migrate", !running && !matches!(ctx.state.route, Some(Err(_)))),
         (Action::Cancel, "cancel", "cancel", running && phase != Phase::PostCopy && offered.is_none_or(|o| o.cancel)),
         (Action::StopAndCopy, "stop-and-copy", "stop", copying && offered.is_none_or(|o| o.stop_and_copy)),
         (Action::PostCopy, "post-copy", "post-copy", copying && prepared),

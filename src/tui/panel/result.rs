@@ -190,7 +190,7 @@ fn ran_under(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
         m.load.map(|l| (format!("WSET {}", show_bytes(l.wset_bytes)), text)),
         // In short, for where there is no room for the line that has it beside what was measured.
         m.predicted.as_ref().and_then(|(_, f)| f.migration_s).map(|t| (format!("predicted {}", time(&t)), muted)),
-        Some(match m.ruled.last() {
+        Some(match m.ended_by() {
             Some((_, rule, _)) => (format!("ended by {}", rule_words(rule)), muted),
             None if m.ended.is_some() => ("no rule ended it".to_owned(), muted),
             None => ("no rule yet".to_owned(), muted),

@@ -23,7 +23,8 @@ use super::{Costs, Guest, Link, Order, Product, Scenario, run_watched};
 use crate::event::{
     Body, Capabilities, DirtyCycle, EventSink, HvEvent, Level, MigrationSettings, Nanos, Pattern, Phase, StopRule,
 };
-use crate::hypervisor::{Driver, HvError, Observation, Observer};
+use crate::hypervisor::place::Condition;
+use crate::hypervisor::{Driver, HvError, Observation, Observer, Place};
 
 /// A pre-copy that nobody has ended after so long is given up.
 const HORIZON: Duration = Duration::from_secs(24 * 3600);
@@ -299,6 +300,24 @@ impl Driver for ModelDriver {
             return Ok(());
         }
         not_now("run the guest at the source", "it is on its way to the destination")
+    }
+
+    async fn locate(&self) -> Place {
+        let now = self.observer.now();
+        if now.destination_running == Some(true) {
+            // In post-copy it runs there before its memory is there.
+            let whole = Some(matches!(now.phase, Phase::Recovery | Phase::Done));
+            return Place::Destination { is: Condition::Runs, whole };
+        }
+        match now.source_running {
+            // The simulated guest goes on at the source by itself if it is to stay there.
+            Some(false) if now.phase == Phase::Cancelled || now.phase == Phase::Failed => {
+                Place::Source(Condition::Stands)
+            }
+            Some(false) => Place::Moving,
+            // Before the migration has begun it runs there, too.
+            Some(true) | None => Place::Source(Condition::Runs),
+        }
     }
 
     fn judged(&self, at: Nanos) {
