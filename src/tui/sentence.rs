@@ -440,6 +440,45 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_moves_nothing_is_said_of_what_is_left() {
+        for substate in [
+            Substate::Paused,
+            Substate::Recovering,
+            Substate::Cancelling,
+            Substate::WaitingForDevice,
+            Substate::WaitingToSwitchOver,
+            Substate::WaitingToResume,
+        ] {
+            let mut state = fixture::migrating(BEGAN + 11 * S);
+            state.migrations[0].phases.last_mut().unwrap().substate = Some(substate);
+            let text = say(&state);
+            assert!(!text.contains(" left") && !text.contains(" more"), "{text}");
+            assert!(text.contains(" for ") || text.contains(" waits "), "it says for how long: {text}");
+        }
+    }
+
+    #[test]
+    fn old_figures_are_shown_with_their_age_and_promise_nothing() {
+        let state = fixture::migrating(fixture::STOPPED + 500 * fixture::MS);
+        assert!(!sentence(&state, state.now).1.contains(" ago"));
+        let text = sentence(&state, state.now + 3 * S).1;
+        assert!(text.contains(" left 3.") && text.ends_with(" s ago"), "{text}");
+    }
+
+    #[test]
+    fn a_cancel_on_its_way_is_not_yet_one() {
+        let mut state = fixture::migrating(BEGAN + 11 * S);
+        let by = crate::event::By::GiveUpAfter { limit_ns: 9 * S };
+        let cancel = crate::session::state::Request { t: BEGAN + 9 * S, then: Then::Cancel, by, refused: None };
+        state.migrations[0].requests.push(cancel);
+        assert!(
+            say(&state).starts_with("a cancel by --give-up-after 9.00 s is on its way for 2.00 s"),
+            "{}",
+            say(&state)
+        );
+    }
+
+    #[test]
     fn near_the_link_is_said_gently() {
         let mut state = fixture::idle(3 * S);
         state.load.requested = Some((1, fixture::load(7500.0), S));

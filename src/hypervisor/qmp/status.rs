@@ -171,6 +171,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_out_of_the_ordinary_has_a_word_of_its_own() {
+        for (raw, substate) in [
+            ("postcopy-paused", Some(Substate::Paused)),
+            ("postcopy-recover", Some(Substate::Recovering)),
+            ("postcopy-recover-setup", Some(Substate::Recovering)),
+            ("cancelling", Some(Substate::Cancelling)),
+            ("wait-unplug", Some(Substate::WaitingForDevice)),
+            ("pre-switchover", Some(Substate::WaitingToSwitchOver)),
+            ("device", Some(Substate::HandingOver)),
+            ("colo", Some(Substate::Replicating)),
+            ("active", None),
+            ("quantum-leap", None),
+        ] {
+            assert_eq!(substate_of(raw), substate, "{raw}");
+        }
+    }
+
+    #[test]
+    fn what_befell_the_guest_is_read_off_the_events() {
+        let io = json!({"device": "disk0", "operation": "write", "action": "stop", "reason": "no \u{1b}[2J space"});
+        let (what, detail) = incident("BLOCK_IO_ERROR", &io).unwrap();
+        assert_eq!((what, detail.as_str()), (Incident::IoError, "write, disk0, stop, no \\x1b[2J space"));
+        let own = json!({"guest": true, "reason": "guest-shutdown"});
+        assert_eq!(incident("SHUTDOWN", &own), Some((Incident::ShutDown, "guest-shutdown".into())));
+        assert_eq!(incident("SHUTDOWN", &json!({"guest": false, "reason": "host-signal"})), None);
+        assert_eq!(incident("RESET", &Value::Null), Some((Incident::Reset, String::new())));
+        assert_eq!(incident("STOP", &Value::Null), None);
+    }
+
+    #[test]
     fn an_answer_without_ram_keeps_the_last_figures_and_says_so() {
         let active = sample(&json!({"status": "active", "total-time": 504, "ram": {
             "total": 67_641_344u64, "remaining": 299_008, "transferred": 875_787, "mbps": 8.0,
