@@ -155,6 +155,25 @@ pub(super) struct HeadlessArgs {
     /// Give up a migration that has not ended after so long
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10m", requires = "headless")]
     pub give_up_after: Duration,
+    /// A session that only watches ends by itself after this time.
+    #[arg(skip)]
+    pub watch_for: Option<Duration>,
+}
+
+/// Without a screen, for a session that only watches.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Without a screen")]
+pub(super) struct WatchHeadlessArgs {
+    /// No screen: the event log on stderr, the summary on stdout; until --duration is over or a signal ends
+    /// it (SIGINT, SIGTERM), which is exit code 0, too, where no --duration was asked for
+    #[arg(long)]
+    pub headless: bool,
+    /// Watch for this time
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "headless")]
+    pub duration: Option<Duration>,
+    /// The summary as JSON
+    #[arg(long, requires = "headless")]
+    pub json: bool,
 }
 
 /// Everything a session can be told, whoever started its hosts.
@@ -179,9 +198,16 @@ pub(super) struct SessionArgs {
 }
 
 impl SessionArgs {
-    /// A session in the screen without load and migrations of its own.
-    pub(super) fn watching(probe: ProbeArgs, capture: CaptureArgs, screen: ScreenArgs) -> Self {
-        let (load, migration, headless) = Default::default();
+    /// A session without load and migrations of its own.
+    pub(super) fn watching(
+        probe: ProbeArgs,
+        capture: CaptureArgs,
+        screen: ScreenArgs,
+        asked: &WatchHeadlessArgs,
+    ) -> Self {
+        let (load, migration) = Default::default();
+        let (headless, json, watch_for) = (asked.headless, asked.json, asked.duration);
+        let headless = HeadlessArgs { headless, json, watch_for, ..HeadlessArgs::default() };
         Self { load, ramp: None, migration, probe, capture, headless, screen }
     }
 

@@ -149,6 +149,7 @@ fn tell_sessions(folder: &Path, tx: &Sender<News>) {
                 duration_ns: outline.duration_ns,
                 migrations: outline.migrations,
                 worst: outline.worst.map(|(method, worst)| (method.name(), worst)),
+                outages: outline.outages,
             },
             Err(e) => Told::Unread(e.to_string()),
         };

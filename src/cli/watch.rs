@@ -1,4 +1,4 @@
-//! `blackout watch`: the screen on a ping target alone.
+//! `blackout watch`: a session on a ping target alone.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::args::{CaptureArgs, ProbeArgs, ScreenArgs, SessionArgs};
+use super::args::{CaptureArgs, ProbeArgs, ScreenArgs, SessionArgs, WatchHeadlessArgs};
 use super::loader::Loader;
 use super::migrate::transport;
 use super::run::{Ready, SessionPlan, ending, session};
@@ -19,11 +19,17 @@ use crate::probe;
 /// How long the agent may take to answer.
 const AGENT_WITHIN: Duration = Duration::from_secs(20);
 
-/// Pings a target in the screen, and records it; no hypervisor, and no agent unless one is named.
+/// Pings a target in the screen, and records it; no hypervisor, and no agent unless one is named
+///
+/// At the end it prints the summary and each outage with its bounds and its time. Exit code 0 when it was
+/// watched for as long as was asked, whatever was seen; 1 when a signal ended it before --duration was
+/// over; 2 when it could not be watched; 3 when the capture or the numbers are not whole.
 #[derive(Debug, Clone, ClapArgs)]
 #[command(after_help = "EXAMPLES:
   blackout watch 192.0.2.10                          ping it every 50 ms
   blackout watch 192.0.2.10 --ping-interval 10ms     more closely
+  blackout watch 192.0.2.10 --headless --duration 1h --json
+                                                     without a screen, and its outages as JSON
   blackout watch 192.0.2.10 --agent 192.0.2.10:7070 --psk-file psk
                                                      and load it by its agent")]
 pub struct Args {
@@ -40,6 +46,8 @@ pub struct Args {
     probe: ProbeArgs,
     #[command(flatten)]
     capture: CaptureArgs,
+    #[command(flatten)]
+    headless: WatchHeadlessArgs,
     #[command(flatten)]
     screen: ScreenArgs,
 }
@@ -63,7 +71,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         forecasts: None,
         simulation: None,
         migration: MigrationSettings::default(),
-        args: SessionArgs::watching(args.probe, args.capture, args.screen),
+        args: SessionArgs::watching(args.probe, args.capture, args.screen, &args.headless),
     };
     plan.args.check()?;
     let options = plan.args.probe.options(target);

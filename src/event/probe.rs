@@ -238,3 +238,21 @@ pub enum ProbeEvent {
         id: u16,
     },
 }
+
+impl ProbeEvent {
+    /// Which probe it is about.
+    #[must_use]
+    pub fn id(&self) -> u16 {
+        match *self {
+            Self::Started { id, .. }
+            | Self::Ok { id, .. }
+            | Self::Late { id, .. }
+            | Self::Lost { id, .. }
+            | Self::Duplicate { id, .. }
+            | Self::NotSent { id, .. }
+            | Self::Error { id, .. }
+            | Self::Heard { id, .. }
+            | Self::Stopped { id } => id,
+        }
+    }
+}

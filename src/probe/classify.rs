@@ -74,6 +74,12 @@ impl Classifier {
         self.id
     }
 
+    /// A slot unanswered for so long is lost, ns.
+    #[must_use]
+    pub fn deadline(&self) -> u64 {
+        self.deadline
+    }
+
     /// The first slot nothing is known of yet.
     #[must_use]
     pub fn next(&self) -> u64 {

@@ -10,6 +10,7 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 
 use crate::event::{Nanos, SessionClock};
+use crate::units::show_duration;
 
 fn read(clock: ClockId) -> i128 {
     // Reading these two clocks cannot fail on Linux; zero would show as a broken schedule at once.
@@ -57,6 +58,45 @@ impl Monotonic {
     pub(crate) fn sleep_until(&self, t: Nanos) {
         let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &self.timespec(t));
     }
+}
+
+/// What monotonic time does not show: this machine slept, or its wall clock was set.
+#[derive(Debug, Clone)]
+pub(crate) struct Leaps {
+    /// CLOCK_BOOTTIME minus CLOCK_MONOTONIC, ns.
+    boot: i128,
+    /// CLOCK_REALTIME minus CLOCK_MONOTONIC, ns.
+    real: i128,
+}
+
+impl Leaps {
+    pub(crate) fn new() -> Self {
+        let mono = read(ClockId::CLOCK_MONOTONIC);
+        Self { boot: read(ClockId::CLOCK_BOOTTIME) - mono, real: read(ClockId::CLOCK_REALTIME) - mono }
+    }
+
+    /// What happened since the last look, if anything did.
+    pub(crate) fn look(&mut self) -> Option<String> {
+        let before = std::mem::replace(self, Self::new());
+        leap(self.boot - before.boot, self.real - before.real)
+    }
+}
+
+/// Differences below this are slewing, and the reading of the clocks one after another, ns.
+const LEAP: i128 = 200_000_000;
+
+fn leap(slept: i128, real: i128) -> Option<String> {
+    let set = real - slept;
+    let span = |ns: i128| show_duration(Duration::from_nanos(u64::try_from(ns.unsigned_abs()).unwrap_or(u64::MAX)));
+    let slept = (slept > LEAP).then(|| {
+        format!("this machine slept for {}, in which nothing was probed and the session's clock stood", span(slept))
+    });
+    let set = (set.abs() > LEAP).then(|| {
+        let way = if set > 0 { "forward" } else { "back" };
+        format!("the wall clock was set {way} by {}; durations are not concerned", span(set))
+    });
+    let told: Vec<String> = [slept, set].into_iter().flatten().collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// Carries kernel receive stamps over to the session clock.
@@ -149,6 +189,16 @@ mod tests {
         // Stepped between receiving and the last two samplings: the stamp is not believed.
         assert_eq!(carry(wall + 5_000_000, [wall + hour, wall + hour], nb, now), (now, false));
         assert_eq!(carry(wall - hour, [wall, wall], nb, now), (now, false));
+    }
+
+    #[test]
+    fn sleep_and_a_clock_that_is_set_are_told() {
+        const S: i128 = 1_000_000_000;
+        assert_eq!(leap(50_000, -3_000_000), None);
+        let slept = leap(90 * S, 90 * S + 1_000).unwrap();
+        assert!(slept.contains("slept for 90.0 s") && !slept.contains("wall clock"), "{slept}");
+        assert!(leap(0, -5 * S).unwrap().contains("set back by 5.00 s"));
+        assert!(Leaps::new().look().is_none());
     }
 
     #[test]

@@ -155,8 +155,10 @@ impl Fates {
                 }
             }
             Heard::Hint { seq } => {
-                let slot = seq.map(|seq| self.judge.slot_of_seq(seq));
-                let plausible = slot.is_none_or(|k| k.is_some_and(|k| self.judge.open_since(k).is_some()));
+                // In flight, or answered by now: a datagram socket hands errors over behind answers.
+                let slot = seq.map(|seq| self.judge.slot_of_seq(seq).and_then(|k| self.judge.sent_at(k)));
+                let fresh = |sent: Nanos| at.saturating_sub(sent) < self.judge.deadline();
+                let plausible = slot.is_none_or(|sent| sent.is_some_and(fresh));
                 self.aside(if plausible { Aside::Unverified } else { Aside::Implausible }, from, 1);
             }
             Heard::Aside(what) => self.aside(what, from, 1),

@@ -12,10 +12,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, getsockopt, recvmsg, sockopt};
 use nix::sys::time::TimeSpec;
 
-use super::clock::{Monotonic, StampMap};
+use super::clock::{Leaps, Monotonic, StampMap};
 use super::engine::Fates;
 use super::socket::dropped;
-use super::wire::{Heard, Mode, Ours, hear, hear_error};
+use super::wire::{Family, Heard, Mode, Ours, hear, hear_error};
 use crate::event::{Aside, Level, Nanos};
 
 /// Something that may concern a slot.
@@ -30,7 +30,7 @@ struct Sound {
 
 /// Most messages read in one batch, so that a flood cannot keep time from moving.
 const MOST: usize = 65_536;
-/// How often the kernel is asked what it dropped, ns.
+/// How often the kernel is asked what it dropped, and the clocks are compared, ns.
 const LOOK_FOR_DROPS: Nanos = 1_000_000_000;
 /// What a small message takes of the receive buffer, bytes, at the most.
 const MESSAGE_BYTES: usize = 1_280;
@@ -43,6 +43,7 @@ pub(crate) struct Hearing {
     pub(crate) fates: Fates,
     ours: Ours,
     stamps: StampMap,
+    leaps: Leaps,
     sounds: Vec<Sound>,
     control: Vec<u8>,
     /// Messages the receive buffer holds.
@@ -55,6 +56,8 @@ pub(crate) struct Hearing {
     before: Nanos,
     /// Messages with a wrong checksum this machine had received when the probe began.
     damaged: Option<u64>,
+    /// The same when drops were counted last.
+    refused: Option<u64>,
 }
 
 /// What a reading of the socket was.
@@ -79,6 +82,7 @@ impl Hearing {
             fates,
             ours,
             stamps: StampMap::new(mono),
+            leaps: Leaps::new(),
             sounds: Vec::new(),
             control,
             room: buffer / MESSAGE_BYTES,
@@ -86,6 +90,7 @@ impl Hearing {
             ask_at: 0,
             before,
             damaged: damaged(&ours),
+            refused: damaged(&ours),
         }
     }
 
@@ -97,6 +102,9 @@ impl Hearing {
         if begun >= self.ask_at {
             self.ask_at = begun.saturating_add(LOOK_FOR_DROPS);
             self.look_for_drops(socket);
+            if let Some(leap) = self.leaps.look() {
+                self.fates.log(Level::Warn, leap);
+            }
         }
         // A batch cut short says nothing of what had arrived by then.
         Batch { through: if heard < MOST { begun } else { 0 }, begun, heard }
@@ -136,9 +144,15 @@ impl Hearing {
 
     fn look_for_drops(&mut self, socket: BorrowedFd<'_>) {
         let now = dropped(socket).unwrap_or(self.dropped);
-        let new = now.wrapping_sub(std::mem::replace(&mut self.dropped, now));
+        let mut new = u64::from(now.wrapping_sub(std::mem::replace(&mut self.dropped, now)));
+        if new > 0 && matches!((self.ours.mode, self.ours.family), (Mode::Raw { .. }, Family::V6)) {
+            // Here the kernel counts what has a wrong checksum among what it dropped.
+            let damaged = damaged(&self.ours);
+            let refused = damaged.zip(self.refused).map_or(0, |(now, before)| now.saturating_sub(before));
+            (self.refused, new) = (damaged, new.saturating_sub(refused));
+        }
         if new > 0 {
-            self.fates.aside(Aside::Dropped, None, new.into());
+            self.fates.aside(Aside::Dropped, None, new);
         }
     }
 
@@ -211,9 +225,9 @@ fn v6(by: nix::libc::sockaddr_in6) -> Option<IpAddr> {
 /// received so far, where a socket of this kind is not handed them.
 fn damaged(ours: &Ours) -> Option<u64> {
     let (file, line, field) = match (ours.mode, ours.family) {
-        (Mode::Raw { .. }, super::wire::Family::V4) | (Mode::Udp, _) => return None,
-        (_, super::wire::Family::V4) => ("/proc/thread-self/net/snmp", "Icmp:", "InCsumErrors"),
-        (_, super::wire::Family::V6) => ("/proc/thread-self/net/snmp6", "Icmp6InCsumErrors", ""),
+        (Mode::Raw { .. }, Family::V4) | (Mode::Udp, _) => return None,
+        (_, Family::V4) => ("/proc/thread-self/net/snmp", "Icmp:", "InCsumErrors"),
+        (_, Family::V6) => ("/proc/thread-self/net/snmp6", "Icmp6InCsumErrors", ""),
     };
     let text = std::fs::read_to_string(file).ok()?;
     let mut lines = text.lines().filter(|l| l.split_whitespace().next() == Some(line));

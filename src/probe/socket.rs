@@ -96,6 +96,14 @@ pub(crate) fn dropped(socket: BorrowedFd<'_>) -> Option<u32> {
     (done == 0 && len as usize == size_of_val(&info)).then_some(info[DROPS])
 }
 
+/// Whether `n` more descriptors can be had. Asked beforehand where a library would panic without them.
+pub(crate) fn room_for(n: usize) -> Result<(), ProbeError> {
+    let what = "open what a probe needs (raise the limit of open files, ulimit -n)";
+    let open = || std::fs::File::open("/dev/null").map_err(failed(what));
+    let all: Result<Vec<_>, _> = std::iter::repeat_with(open).take(n).collect();
+    all.map(drop)
+}
+
 /// Takes the error a socket holds back for the next call, so that what that call says is its own.
 pub(crate) fn take_error(socket: BorrowedFd<'_>) {
     let _ = nix::sys::socket::getsockopt(&socket, sockopt::SocketError);
@@ -176,7 +184,8 @@ pub(crate) fn failed(what: &'static str) -> impl Fn(io::Error) -> ProbeError {
 pub(crate) fn not_permitted(datagram: &io::Error, raw: &io::Error) -> ProbeError {
     let refused = |e: &io::Error| matches!(e.raw_os_error(), Some(libc_errno::EPERM | libc_errno::EACCES));
     if !refused(raw) {
-        return ProbeError::Os { what: "open an ICMP socket", source: io::Error::from(raw.kind()) };
+        let source = raw.raw_os_error().map_or_else(|| raw.kind().into(), io::Error::from_raw_os_error);
+        return ProbeError::Os { what: "open an ICMP socket", source };
     }
     let program = std::env::current_exe().map_or_else(|_| "blackout".to_owned(), |p| p.display().to_string());
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ping_group_range")

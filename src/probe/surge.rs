@@ -32,10 +32,13 @@ use super::engine::{ATTENTION, Ending, Engine, Run};
 use super::hearing::Hearing;
 use super::promptness::be_prompt;
 use super::schedule::{Schedule, Turn};
-use super::socket::{failed, family_of, ident_of, not_permitted, prepare, take_error};
+use super::socket::{failed, family_of, ident_of, not_permitted, prepare, room_for, take_error};
 use super::wire::{BODY_BYTES, Body, Family, ICMP_HEADER, Mode, Ours, echo_request};
 use super::{ProbeError, ProbeOptions};
 use crate::event::{self, Class, Nanos};
+
+/// Descriptors the runtime (its signals included), the timer and the socket take, and some.
+const DESCRIPTORS: usize = 14;
 
 /// The `surge-ping` engine with its socket open.
 pub struct SurgePing {
@@ -51,6 +54,7 @@ impl SurgePing {
     /// # Errors
     /// When ICMP is not allowed or the operating system refuses.
     pub fn open(options: &ProbeOptions) -> Result<Self, ProbeError> {
+        room_for(DESCRIPTORS)?;
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()

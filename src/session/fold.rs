@@ -1,11 +1,14 @@
 //! The fold: how each event changes the state. Pure; the only writer of [`State`].
 
+use std::sync::Arc;
+
 use super::outcomes::{OUTCOMES, Outcomes, Placed};
 use super::remark;
 use super::state::{
     Befallen, CAPTIONS, HostState, Migration, Outcome, PhaseSpan, ProbeState, REPORTS, Ramp, Request, State,
 };
 use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn};
+use crate::analysis::probing;
 use crate::chunked::Chunked;
 use crate::event::{
     AgentEvent, Aside, Body, By, Class, Event, Header, HvEvent, LabEvent, Location, MigrationEnd, MigrationEvent,
@@ -189,6 +192,16 @@ impl State {
     }
 
     fn probe(&mut self, t: Nanos, ev: &ProbeEvent) {
+        match ev {
+            ProbeEvent::Started { id, spec } => {
+                self.digests.insert(*id, Arc::new(probing::Summary::new(spec.clone())));
+            }
+            other => {
+                if let Some(digest) = self.digests.get_mut(&other.id()) {
+                    Arc::make_mut(digest).apply(other);
+                }
+            }
+        }
         let needed = self.needed_from();
         let (id, k, sent, rtt, class) = match *ev {
             ProbeEvent::Started { id, ref spec } => {

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use thiserror::Error;
 
 use super::place;
+use super::probed::{self, Outages};
 use super::reader::{ReadError, Reader};
 use super::state::State;
 use crate::analysis::Method;
@@ -94,6 +95,8 @@ pub struct Outline {
     /// The longest downtime of them, and the estimator it is by: `reply-gap`, or where no migration has
     /// that, `stop-resume`. None where it is unknown.
     pub worst: Option<(Method, Duration)>,
+    /// The outages its first probe saw; None where it had none, or it was never answered.
+    pub outages: Option<Outages>,
 }
 
 /// Why a session has no [`Outline`].
@@ -129,7 +132,8 @@ pub fn outline(capture: &Path, most: u64) -> Result<Outline, NoOutline> {
         estimates.filter_map(|e| e.value.as_ref()).map(|v| (method, v.value)).max_by_key(|(_, value)| *value)
     };
     let worst = worst_by(Method::ReplyGap).or_else(|| worst_by(Method::StopResume));
-    Ok(Outline { duration_ns: state.now, migrations: state.migrations.len(), worst })
+    let outages = probed::in_brief(&state);
+    Ok(Outline { duration_ns: state.now, migrations: state.migrations.len(), worst, outages })
 }
 
 fn look(folder: &Path) -> Option<Recorded> {

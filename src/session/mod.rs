@@ -10,6 +10,7 @@ pub mod notable;
 pub mod outcomes;
 pub mod outlook;
 pub mod place;
+pub mod probed;
 mod pyramid;
 pub mod reader;
 pub mod recorder;
@@ -21,6 +22,7 @@ pub mod state;
 #[cfg(test)]
 mod testing;
 pub mod trail;
+mod wall;
 
 pub use holes::Hole;
 pub use live::{FinishReport, Live};

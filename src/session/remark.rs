@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::state::{LogLine, State};
 use crate::event::{
-    AgentEvent, Body, Class, Event, HvEvent, LabEvent, Level, LoadSettings, Location, MigrationEnd, MigrationEvent,
-    OperatorEvent, ProbeEvent, SessionEvent, SettingWhy, StopRule, Then,
+    AgentEvent, Aside, Body, Class, Event, HvEvent, LabEvent, Level, LoadSettings, Location, MigrationEnd,
+    MigrationEvent, OperatorEvent, ProbeEvent, SessionEvent, SettingWhy, StopRule, Then,
 };
 use crate::text::capped;
 use crate::units::{show_bytes, show_count, show_duration};
@@ -145,7 +145,14 @@ fn probe(state: &State, ev: &ProbeEvent) -> Option<(Level, String)> {
             if run + 1 != NOTABLE_LOSS {
                 return None;
             }
-            (Level::Warn, format!("probe {id}: the guest does not answer since slot {}", k + 1 - NOTABLE_LOSS as u64))
+            let silent = match state.digests.get(id) {
+                // No witness that it ever did: a guest that is filtered looks the same.
+                Some(digest) if digest.counts.answered() == 0 => {
+                    "no answer since the start: whether the target answers such probes at all is not known".to_owned()
+                }
+                _ => format!("the guest does not answer since slot {}", (k + 1).saturating_sub(NOTABLE_LOSS as u64)),
+            };
+            (Level::Warn, format!("probe {id}: {silent}"))
         }
         ProbeEvent::Error { id, k, what } => {
             let outcomes = &state.probes.get(id)?.outcomes;
@@ -153,6 +160,22 @@ fn probe(state: &State, ev: &ProbeEvent) -> Option<(Level, String)> {
                 return None;
             }
             (Level::Warn, format!("probe {id}, slot {k}: {what}"))
+        }
+        // One line for each kind and sender, and each time something of ours was lost.
+        ProbeEvent::Heard { id, what, n, from } => {
+            let digest = state.digests.get(id)?;
+            let told = *what != Aside::Dropped && digest.asides.contains_key(&(*what, *from));
+            if told || *what == Aside::Duplicate {
+                return None;
+            }
+            (Level::Warn, format!("probe {id}: {}", what.words(*n, *from, digest.spec.target)))
+        }
+        ProbeEvent::NotSent { id, k, why: Some(why) } => {
+            let digest = state.digests.get(id)?;
+            if digest.unsent.contains_key(why) {
+                return None;
+            }
+            (Level::Warn, format!("probe {id}, slot {k}: cannot send: {why}"))
         }
         _ => return None,
     })

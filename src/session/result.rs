@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::place;
+use super::probed::{self, ProbeRow};
 use super::state::{Befallen, Migration, Request, State};
 use crate::analysis::table::{self, PhaseTime, Requested, Row};
 use crate::event::{Header, Location, MigrationEnd, Nanos, Phase, StopRule, Then};
@@ -31,6 +32,8 @@ pub struct SessionResult {
     pub ended: Option<String>,
     /// One row for each migration.
     pub migrations: Vec<Row>,
+    /// What each probe saw by itself.
+    pub probes: Vec<ProbeRow>,
 }
 
 /// The result of a session.
@@ -46,6 +49,7 @@ pub fn result(state: &State) -> SessionResult {
         recorder_troubled: state.health.recorder_ever_troubled,
         ended: state.ended.clone(),
         migrations: state.migrations.iter().map(|m| row(m, state.now)).collect(),
+        probes: probed::rows(state),
     }
 }
 
@@ -210,6 +214,10 @@ fn course(m: &Migration) -> String {
 /// The table of a result for the terminal; that of a simulated hypervisor says so.
 #[must_use]
 pub fn text(result: &SessionResult, width: usize) -> String {
+    // Nothing was migrated: what the probes saw is what there is.
+    if result.migrations.is_empty() && !result.probes.is_empty() {
+        return probed::text(&result.probes);
+    }
     let table = table::text(&result.migrations, width);
     match &result.header {
         Some(header) if header.simulated => {

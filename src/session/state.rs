@@ -4,12 +4,14 @@
 use super::outcomes::Outcomes;
 use super::trail::Trail;
 pub use crate::analysis::downtime::Outcome;
+use crate::analysis::probing;
 use crate::chunked::Chunked;
 use crate::event::{
     By, Capabilities, Class, Forecast, ForeignTime, Header, HostEvent, Incident, Level, LoadReport, LoadSettings,
     Location, MigrationEnd, MigrationSettings, Nanos, Phase, ProbeSpec, Sample, StopRule, Substate, Then,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Load reports, requests and host CPU values kept one by one: an hour at 10 Hz.
 pub const REPORTS: usize = 36_000;
@@ -35,6 +37,9 @@ pub struct State {
     pub agent: AgentState,
     /// Probes by id. Probe 0 is the one downtime is measured with.
     pub probes: BTreeMap<u16, ProbeState>,
+    /// What each probe's outcomes say by themselves, by its id: counts, round trips, outages. Shared
+    /// between copies of the state until it changes.
+    pub digests: BTreeMap<u16, Arc<probing::Summary>>,
     /// Heartbeats: (received ns of the session clock, sequence, guest ns).
     pub heartbeats: Chunked<(Nanos, u64, u64)>,
     /// Hypervisor hosts by name.
@@ -300,7 +305,8 @@ impl State {
         let (reports, beats) = (self.reports.heap_bytes(), self.heartbeats.heap_bytes());
         let (requests, log) = (self.requests.heap_bytes(), self.log.heap_bytes());
         let trail = self.trail.heap_bytes() + self.host_cpu.heap_bytes();
-        probes + samples + text + hosts + reports + beats + requests + log + trail
+        let digests: usize = self.digests.values().map(|d| d.heap_bytes()).sum();
+        digests + probes + samples + text + hosts + reports + beats + requests + log + trail
     }
 }
 

@@ -2,6 +2,8 @@
 //! at what it did.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "helpers of tests; not every test needs all")]
 
+pub mod tun;
+
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;

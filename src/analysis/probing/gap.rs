@@ -216,6 +216,12 @@ impl GapFinder {
         self.recent.iter_mut().rev().find(|s| s.from.k < k && k < s.to.k)
     }
 
+    /// Memory taken, bytes, roughly.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.recent.capacity() * size_of::<Stretch>() + self.kept.heap_bytes()
+    }
+
     /// The longest silence that ended: by its lower bound, then by its upper.
     #[must_use]
     pub fn longest(&self) -> Option<Gap> {

@@ -59,6 +59,12 @@ impl Histogram {
         self.n == 0
     }
 
+    /// Memory taken, bytes, roughly.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.buckets.len() * 16
+    }
+
     /// The smallest value.
     #[must_use]
     pub fn min(&self) -> Option<u64> {

@@ -149,6 +149,13 @@ impl Summary {
         self.spacing.add(sent.abs_diff(due));
     }
 
+    /// Memory taken, bytes, roughly.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let texts: usize = self.errors.keys().chain(self.unsent.keys()).map(|t| t.len() + 64).sum();
+        self.rtt.heap_bytes() + self.spacing.heap_bytes() + self.gaps.heap_bytes() + texts + self.asides.len() * 48
+    }
+
     /// Whether probes were not answered and none ever was: then nothing is known of the target, not even
     /// that it answers probes of this kind at all.
     #[must_use]

@@ -11,6 +11,10 @@ pub fn ms(ns: u64) -> String {
     format!("{:.3}", ns as f64 / 1e6)
 }
 
+fn slots(n: u64) -> String {
+    if n == 1 { "1 slot".to_owned() } else { format!("{n} slots") }
+}
+
 /// A silence: its bounds and its slots.
 #[must_use]
 pub fn gap_words(gap: &Gap) -> String {
@@ -76,21 +80,12 @@ impl Summary {
             format!("{n} slots could not be sent from this machine, no loss of the target's: {}", foreign(why))
         }));
         if c.not_sent > refused {
-            let n = c.not_sent - refused;
-            lines.push(format!("{n} slots passed unsent: this machine was busy; no loss of the target's"));
+            let passed = slots(c.not_sent - refused);
+            lines.push(format!("{passed} passed unsent: this machine was busy; no loss of the target's"));
         }
         // Duplicates stand among the counts.
         let asides = self.asides.iter().filter(|((what, _), _)| *what != crate::event::Aside::Duplicate);
         lines.extend(asides.map(|((what, from), n)| what.words(*n, *from, self.spec.target)));
         lines
-    }
-
-    /// A silence's length on its own, as a list of them shows it.
-    #[must_use]
-    pub fn length_words(gap: &Gap) -> String {
-        match gap.hi {
-            Some(hi) => format!("[{}, {}]", show_duration(gap.lo), show_duration(hi)),
-            None => format!("at least {}", show_duration(gap.lo)),
-        }
     }
 }

@@ -19,6 +19,7 @@ use super::keys::{Action, Keymap};
 use super::run::Markers;
 use super::theme::Theme;
 use crate::event::Nanos;
+use crate::session::probed::Outages;
 
 /// What is always offered, in the order of the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +178,8 @@ pub enum Told {
         migrations: usize,
         /// The longest downtime, and the name of the estimator it is by; None where it is unknown.
         worst: Option<(&'static str, Duration)>,
+        /// The outages its first probe saw; None where nothing is known of its target.
+        outages: Option<Outages>,
     },
     /// Why it has not been read.
     Unread(String),

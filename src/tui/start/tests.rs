@@ -55,6 +55,10 @@ fn with_sessions() -> Start {
         duration_ns: 123 * S,
         migrations,
         worst: worst.map(|(method, ms)| (method, Duration::from_millis(ms))),
+        outages: (migrations == 0).then(|| Outages {
+            count: 2,
+            longest: Some((Duration::from_millis(2800), Some(Duration::from_millis(2900)))),
+        }),
     };
     let mut start = fresh();
     start.hear(News::Sessions(Sessions::Found(vec![
@@ -310,7 +314,7 @@ proptest! {
         start.hear(News::Lab(Lab::Missing(vec![lack(&text, &text, &text)])));
         let told = |i: usize| match i % 3 {
             0 => Told::Unread(text.clone()),
-            1 => Told::Known { duration_ns: began, migrations: i, worst: lasted.map(|ns| ("stop-resume", Duration::from_nanos(ns))) },
+            1 => Told::Known { duration_ns: began, migrations: i, worst: lasted.map(|ns| ("stop-resume", Duration::from_nanos(ns))), outages: None },
             _ => Told::Reading,
         };
         let all = names.iter().enumerate().map(|(i, name)| Recent {

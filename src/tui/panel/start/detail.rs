@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 
 use super::{Look, list};
 use crate::session::place::utc_words;
+use crate::session::probed::Outages;
 use crate::tui::pen::{Pen, shorten, wrap};
 use crate::tui::start::{Lab, Lack, Offer, Recent, Row, Told};
 use crate::tui::theme::Role;
@@ -80,7 +81,18 @@ fn session(recent: &Recent) -> Text {
     text.push(match &recent.told {
         Told::Reading => ("Being read.".into(), Role::Muted),
         Told::Unread(why) => (format!("Its result is unknown here: {why}."), Role::Warn),
-        Told::Known { migrations: 0, .. } => ("No migration.".into(), Role::Text),
+        Told::Known { migrations: 0, outages: None, .. } => {
+            ("No migration; nothing is known of its target.".into(), Role::Text)
+        }
+        Told::Known { migrations: 0, outages: Some(Outages { longest: None, .. }), .. } => {
+            ("No migration, and no outage.".into(), Role::Text)
+        }
+        Told::Known { migrations: 0, outages: Some(Outages { count, longest: Some((lo, hi)) }), .. } => {
+            let hi = hi.map_or_else(|| "and not ended".into(), |hi| format!("at most {}", show_duration(hi)));
+            let s = if *count == 1 { "" } else { "s" };
+            let text = format!("No migration; {count} outage{s}, the longest at least {}, {hi}.", show_duration(*lo));
+            (text, Role::Text)
+        }
         Told::Known { migrations, worst, .. } => {
             let migrations = if *migrations == 1 { "1 migration".into() } else { format!("{migrations} migrations") };
             let worst = worst.map_or_else(

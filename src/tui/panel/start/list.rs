@@ -8,6 +8,7 @@ use ratatui::layout::Rect;
 use super::Look;
 use crate::analysis::Method;
 use crate::session::place::utc_words;
+use crate::session::probed::Outages;
 use crate::tui::hits::Hit;
 use crate::tui::pen::{Pen, shorten, shorten_path, width};
 use crate::tui::start::{Lab, OFFERS, Offer, Offered, Recent, Row, Sessions, Told};
@@ -204,12 +205,22 @@ enum Worst {
     None(String),
 }
 
+/// What a session without migrations has to show: its longest outage, at the most so long.
+fn watched(outages: Option<&Outages>) -> Worst {
+    match outages.map(|o| o.longest) {
+        None => Worst::None("unknown".into()),
+        Some(None) => Worst::None("none".into()),
+        Some(Some((_, Some(hi)))) => Worst::By("outage", show_duration(hi)),
+        Some(Some((lo, None))) => Worst::By("outage", format!("{}+", show_duration(lo))),
+    }
+}
+
 /// How many migrations, and the worst downtime.
 fn figures(look: &Look<'_>, recent: &Recent) -> (String, Worst) {
     match &recent.told {
         Told::Reading => (look.glyphs.ellipsis.into(), Worst::None(look.glyphs.ellipsis.into())),
         Told::Unread(_) => ("?".into(), Worst::None("not read".into())),
-        Told::Known { migrations: 0, .. } => ("0".into(), Worst::None("none".into())),
+        Told::Known { migrations: 0, outages, .. } => ("0".into(), watched(outages.as_ref())),
         Told::Known { migrations, worst: None, .. } => (migrations.to_string(), Worst::None("unknown".into())),
         Told::Known { migrations, worst: Some((method, worst)), .. } => {
             (migrations.to_string(), Worst::By(method, show_duration(*worst)))
