@@ -11,7 +11,7 @@ use clap::{ArgGroup, Args as ClapArgs};
 
 use crate::agent::server::{self, Endpoint, ServerOptions};
 use crate::agent::{Psk, write_psk};
-use crate::load::Limits;
+use crate::load::{Limits, cgroup};
 use crate::units::{parse_bytes, parse_duration};
 
 /// Runs the load generators in a guest at a controller's command.
@@ -76,6 +76,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     if let Some(warning) = warning {
         Arc::clone(&options.log)(&format!("warning: {warning}"));
+    }
+    if let Some(limits) = cgroup::cpu_limits() {
+        Arc::clone(&options.log)(&limits);
     }
     server::run(options).context("the agent cannot run")?;
     Ok(ExitCode::SUCCESS)

@@ -9,8 +9,9 @@ use clap::Args as ClapArgs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
+use crate::load::cgroup::CpuBound;
 use crate::load::measure::{MaxRate, max_rate};
-use crate::load::{Generators, Limits, LoadArgs, LoadReport, LoadSettings};
+use crate::load::{Generators, Limits, LoadArgs, LoadReport, LoadSettings, cgroup};
 use crate::units::{parse_bytes, parse_duration, show_bytes, show_count, show_duration};
 
 /// Rounds of `--measure-max`.
@@ -57,13 +58,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if asked.is_idle() {
         bail!("no load is asked for: give --load PERCENT, or --wset SIZE and with it --rate PAGES/S");
     }
+    if let Some(limits) = cgroup::cpu_limits() {
+        tell!("blackout load: {limits}");
+    }
     let set = generators.apply(asked)?;
     if !args.json {
         say!("set: {}", describe(&set));
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot wait for signals")?;
-    let whole = runtime.block_on(watch(&generators, &args))?;
+    let quota = cgroup::cpu(std::path::Path::new("/"));
+    let whole = runtime.block_on(watch(&generators, &args, quota.as_ref()))?;
     if args.json {
         say!("{}", serde_json::to_string(&serde_json::json!({ "whole_run": whole }))?);
     } else {
@@ -87,7 +92,7 @@ struct Whole {
 }
 
 /// Prints a report a second until the time is up or somebody says stop.
-async fn watch(generators: &Generators, args: &Args) -> anyhow::Result<Whole> {
+async fn watch(generators: &Generators, args: &Args, quota: Option<&CpuBound>) -> anyhow::Result<Whole> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let (start, first) = (Instant::now(), generators.report());
@@ -104,7 +109,7 @@ async fn watch(generators: &Generators, args: &Args) -> anyhow::Result<Whole> {
         if args.json {
             say!("{}", serde_json::to_string(&report)?);
         } else {
-            say!("{}", line(start.elapsed(), &report));
+            say!("{}", line(start.elapsed(), &report, quota));
         }
         if stopped {
             let pages = report.pages_total - first.pages_total;
@@ -128,7 +133,12 @@ fn describe(s: &LoadSettings) -> String {
     )
 }
 
-fn line(elapsed: Duration, r: &LoadReport) -> String {
+fn line(elapsed: Duration, r: &LoadReport, quota: Option<&CpuBound>) -> String {
+    let saturated = match quota {
+        _ if !r.saturated => String::new(),
+        Some(quota) => format!("  saturated (CPU quota {quota})"),
+        None => "  saturated".into(),
+    };
     format!(
         "{:>6.1} s  LOAD {:>3.0} -> {:>5.1} %  WSET {}  RATE {:.1} -> {:.1} pages/s{}{}",
         elapsed.as_secs_f64(),
@@ -138,7 +148,7 @@ fn line(elapsed: Duration, r: &LoadReport) -> String {
         r.set.dirty.rate_pages_per_s(),
         r.rate_pages_per_s,
         r.guest_cpu_pct.map(|busy| format!("  whole machine's CPU {busy:.0} %")).unwrap_or_default(),
-        if r.saturated { "  saturated" } else { "" }
+        saturated
     )
 }
 

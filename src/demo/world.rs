@@ -404,6 +404,7 @@ impl World {
                 ram_bytes: o.ram_bytes,
                 spare_bytes: o.ram_bytes.saturating_sub(o.used_bytes),
                 reserve_bytes: default_reserve(o.ram_bytes),
+                bound: None,
             };
             return Some(e.to_string());
         }

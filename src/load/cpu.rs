@@ -100,7 +100,7 @@ impl Drop for Cpu {
 }
 
 /// The CPUs this process may use.
-fn cpus() -> Vec<usize> {
+pub(super) fn cpus() -> Vec<usize> {
     let allowed = sched_getaffinity(Pid::from_raw(0)).ok();
     let listed: Vec<usize> =
         allowed.map_or_else(Vec::new, |set| (0..CpuSet::count()).filter(|n| set.is_set(*n).unwrap_or(false)).collect());

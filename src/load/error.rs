@@ -40,9 +40,9 @@ pub enum LoadError {
     },
     /// More memory than the guest can spare.
     #[error(
-        "WSET {} is over the limit of {}: of {} RAM {} are free or held by the generator, and {} stay in reserve",
+        "WSET {} is over the limit of {}: of {} RAM {} are free or held by the generator, and {} stay in reserve{}",
         show_bytes(*.asked_bytes), show_bytes(*.limit_bytes), show_bytes(*.ram_bytes),
-        show_bytes(*.spare_bytes), show_bytes(*.reserve_bytes)
+        show_bytes(*.spare_bytes), show_bytes(*.reserve_bytes), show_bound(.bound.as_deref())
     )]
     WsetOverLimit {
         /// WSET asked for, bytes.
@@ -55,6 +55,8 @@ pub enum LoadError {
         spare_bytes: u64,
         /// What must stay free, bytes.
         reserve_bytes: u64,
+        /// The control group's limit and the file that sets it, where that is the reason.
+        bound: Option<String>,
     },
     /// mlock refused because of RLIMIT_MEMLOCK.
     #[error(
@@ -100,6 +102,10 @@ pub enum LoadError {
     /// The generators have been stopped.
     #[error("the generators have been stopped")]
     Stopped,
+}
+
+fn show_bound(bound: Option<&str>) -> String {
+    bound.map(|by| format!("; this process may use {by}")).unwrap_or_default()
 }
 
 fn show_limit(bytes: u64) -> String {

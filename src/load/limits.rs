@@ -1,7 +1,10 @@
 //! How much memory the generators may take.
 
+use std::path::Path;
+
 use super::LoadError;
-use crate::units::PAGE_BYTES;
+use super::cgroup::{self, MemoryBound};
+use crate::units::{PAGE_BYTES, show_bytes};
 
 /// The reserve is at least so much, unless it was set explicitly. Bytes.
 pub const LEAST_RESERVE_BYTES: u64 = 32 << 20;
@@ -23,7 +26,7 @@ pub fn wset_limit(ram_bytes: u64, reserve_bytes: Option<u64>) -> u64 {
 /// Limits of the generators on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// RAM as the kernel sees it, bytes.
+    /// RAM as the kernel sees it, or what the control group allows where that is less, bytes.
     pub ram_bytes: u64,
     /// What must stay free for everything else, bytes.
     pub reserve_bytes: u64,
@@ -33,7 +36,12 @@ impl Limits {
     /// The limits of this machine, with the default reserve unless one is given (bytes).
     #[must_use]
     pub fn of_this_machine(reserve_bytes: Option<u64>) -> Self {
-        let ram_bytes = Memory::now().total_bytes;
+        Self::of(&Memory::now(), reserve_bytes)
+    }
+
+    fn of(memory: &Memory, reserve_bytes: Option<u64>) -> Self {
+        let bound = memory.bound.as_ref().map_or(u64::MAX, |b| b.limit_bytes);
+        let ram_bytes = memory.total_bytes.min(bound);
         Self { ram_bytes, reserve_bytes: reserve_bytes.unwrap_or_else(|| default_reserve(ram_bytes)) }
     }
 
@@ -41,7 +49,7 @@ impl Limits {
     /// is available beside the `held_bytes` the generator has already.
     #[must_use]
     pub fn wset_limit_now(&self, held_bytes: u64) -> u64 {
-        self.limit_with(held_bytes, Memory::now().available_bytes).0
+        self.limit_with(held_bytes, Memory::now().free_bytes()).0
     }
 
     /// Checks a WSET against the memory there is now.
@@ -50,7 +58,16 @@ impl Limits {
     /// [`LoadError::WsetOverLimit`] with the numbers. A WSET no larger than `held_bytes` is never
     /// refused.
     pub fn check(&self, asked_bytes: u64, held_bytes: u64) -> Result<(), LoadError> {
-        self.check_with(asked_bytes, held_bytes, Memory::now().available_bytes)
+        self.check_in(asked_bytes, held_bytes, &Memory::now())
+    }
+
+    fn check_in(&self, asked: u64, held: u64, memory: &Memory) -> Result<(), LoadError> {
+        self.check_with(asked, held, memory.free_bytes()).map_err(|mut e| {
+            if let (LoadError::WsetOverLimit { bound, .. }, Some(by)) = (&mut e, memory.binding()) {
+                *bound = Some(format!("{} by {}", show_bytes(by.limit_bytes), by.file.display()));
+            }
+            e
+        })
     }
 
     fn limit_with(&self, held_bytes: u64, available_bytes: Option<u64>) -> (u64, u64) {
@@ -69,28 +86,48 @@ impl Limits {
             ram_bytes: self.ram_bytes,
             spare_bytes,
             reserve_bytes: self.reserve_bytes,
+            bound: None,
         })
     }
 }
 
 /// The machine's memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memory {
     /// RAM as the kernel sees it, bytes.
     pub total_bytes: u64,
     /// What could be had without swapping, bytes (`MemAvailable`).
     pub available_bytes: Option<u64>,
+    /// What the control group allows this process, if it sets a limit.
+    pub bound: Option<MemoryBound>,
 }
 
 impl Memory {
     /// The machine's memory now, from `/proc/meminfo`, or `sysinfo(2)` where that is not mounted.
     #[must_use]
     pub fn now() -> Self {
-        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        Self::under(Path::new("/"))
+    }
+
+    /// The same of the tree below `root`.
+    fn under(root: &Path) -> Self {
+        let text = std::fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
         let total_bytes = meminfo(&text, "MemTotal:")
             .or_else(|| nix::sys::sysinfo::sysinfo().ok().map(|i| i.ram_total()))
             .unwrap_or(0);
-        Self { total_bytes, available_bytes: meminfo(&text, "MemAvailable:") }
+        Self { total_bytes, available_bytes: meminfo(&text, "MemAvailable:"), bound: cgroup::memory(root) }
+    }
+
+    /// What could be had now without swapping and without being killed for it, bytes.
+    fn free_bytes(&self) -> Option<u64> {
+        let bound = self.bound.as_ref().map(MemoryBound::spare_bytes);
+        self.available_bytes.into_iter().chain(bound).min()
+    }
+
+    /// The control group's limit, if that is what there is less of than of the machine's memory.
+    fn binding(&self) -> Option<&MemoryBound> {
+        let available = self.available_bytes.unwrap_or(self.total_bytes);
+        self.bound.as_ref().filter(|b| b.spare_bytes() < available)
     }
 }
 
@@ -125,6 +162,33 @@ mod tests {
         }
         assert_eq!(limits.check_with(100 * MIB, 100 * MIB, Some(0)), Ok(()));
         assert!(limits.check_with(225 * MIB, 0, None).is_err());
+    }
+
+    #[test]
+    fn a_containers_limit_is_a_limit_and_named() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 4194304 kB\n");
+        write("proc/self/cgroup", "0::/box\n");
+        write("proc/self/mountinfo", "25 30 0:23 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n");
+        write("sys/fs/cgroup/box/memory.max", "134217728\n");
+        write("sys/fs/cgroup/box/memory.current", "16777216\n");
+        let memory = Memory::under(root.path());
+        let limits = Limits::of(&memory, None);
+        assert_eq!((limits.ram_bytes, limits.reserve_bytes), (128 * MIB, 32 * MIB));
+        assert_eq!(limits.check_in(80 * MIB, 0, &memory), Ok(()));
+        // What is held already is in the group's use.
+        assert_eq!(limits.check_in(96 * MIB, 16 * MIB, &memory), Ok(()));
+        let refused = limits.check_in(81 * MIB, 0, &memory).unwrap_err().to_string();
+        assert!(refused.contains("128.0 MiB by") && refused.contains("box/memory.max"), "{refused}");
+        // Where the machine itself has less, that is the reason.
+        write("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 65536 kB\n");
+        let refused = limits.check_in(81 * MIB, 0, &Memory::under(root.path())).unwrap_err().to_string();
+        assert!(!refused.contains("memory.max"), "{refused}");
     }
 
     #[test]

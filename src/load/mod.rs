@@ -18,6 +18,7 @@
 
 pub mod args;
 mod busy;
+pub mod cgroup;
 mod chunk;
 pub(crate) mod clock;
 mod cpu;
