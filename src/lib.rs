@@ -5,6 +5,7 @@
 //! ([`session`]) over the same stream. The rooms below use each other downwards only.
 
 pub mod agent;
+pub mod allowed;
 pub mod analysis;
 pub mod chunked;
 pub mod cli;

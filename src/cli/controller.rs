@@ -434,7 +434,7 @@ impl Controller {
         if let Some(agent) = self.agent.take() {
             self.waiting.on("the agent to let its load go");
             // Blocks until the agent has heard it, or cannot any more.
-            let _ = tokio::task::spawn_blocking(move || agent.let_go()).await;
+            let _ = crate::allowed::blocking("agent-end", move || agent.let_go()).await;
         }
         if let Some(renewing) = &mut self.renewing {
             self.waiting.on("the next host, which is being started");

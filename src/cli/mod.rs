@@ -133,7 +133,32 @@ fn read_arguments() -> anyhow::Result<Option<Command>> {
     }
 }
 
+/// Threads of the async runtime of a session: hypervisors, agents and a front end keep few busy.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(4)
+}
+
+/// Threads and open files that a command needs at most, roughly; none for one that needs next to nothing.
+fn needs(command: Option<&Command>) -> (usize, usize) {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match command {
+        None if !start::on_a_terminal() => (0, 0),
+        None | Some(Command::Demo(_) | Command::Lab(_) | Command::Migrate(_) | Command::Watch(_)) => {
+            (16 + workers(), 64)
+        }
+        Some(Command::Replay(_)) => (6, 24),
+        Some(Command::Ping(_)) => (4, 16),
+        Some(Command::Load(_)) => (cpus + 4, 16),
+        Some(Command::Agent(_)) => (cpus + 12, 24),
+        Some(Command::Campaign(_)) => (cpus + 2, 16),
+        Some(Command::Doctor(_)) => (1, 12),
+        Some(_) => (0, 0),
+    }
+}
+
 fn work(command: Option<Command>) -> anyhow::Result<ExitCode> {
+    let (threads, files) = needs(command.as_ref());
+    crate::allowed::check(threads, files)?;
     match command {
         None if start::on_a_terminal() => start::run(),
         None => {

@@ -357,7 +357,7 @@ async fn control(
     controller.serve(inbox).await;
     if let Some(probe) = ready.probe {
         waiting.on("the probe to stop");
-        let _ = tokio::task::spawn_blocking(probe).await;
+        let _ = crate::allowed::blocking("probe-end", probe).await;
     }
     Ok(())
 }
@@ -497,9 +497,7 @@ fn host_facts() -> HostFacts {
 /// Workers enough for hypervisors, agents and a front end; a session that only watches needs one.
 fn runtime(plan: &SessionPlan) -> std::io::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if !plan.migrates {
-        builder.worker_threads(1);
-    }
+    builder.worker_threads(if plan.migrates { super::workers() } else { 1 });
     builder.enable_all().build()
 }
 

@@ -134,7 +134,7 @@ impl Lab {
         }
         step(&sink, "building the guest's initramfs");
         let (net, opts) = (network.clone(), options.clone());
-        let prepared = tokio::task::spawn_blocking(move || prepare(&net, &opts))
+        let prepared = crate::allowed::blocking("initramfs", move || prepare(&net, &opts))
             .await
             .map_err(|e| LabError::Other(format!("building the guest's initramfs: {e}")))??;
         if let Some(text) = prepared.remark {
