@@ -1,5 +1,6 @@
 //! What the numbers mean: pure functions on data.
 
+pub mod clock;
 pub mod delta;
 pub mod downtime;
 pub mod explain;

@@ -104,6 +104,8 @@ pub struct Row {
     pub requests: Vec<Requested>,
     /// What happened, in words.
     pub verdict: String,
+    /// Figures the hypervisor gave that cannot be, in words; they are used nowhere.
+    pub claims: Vec<String>,
     /// Whether the result is final.
     pub settled: bool,
     /// What was predicted just before it was fired; unknown where nothing could be.

@@ -501,7 +501,8 @@ async fn probed(shared: &Shared, is: impl Fn(&Outcome) -> bool) {
     let mut changes = shared.subscribe();
     while !shared.with_state(|state| {
         let probe = state.probes.get(&0);
-        probe.is_none_or(|probe| probe.stopped.is_some() || probe.outcomes.iter().rev().take(64).any(&is))
+        !state.is_probed()
+            || probe.is_none_or(|probe| probe.stopped.is_some() || probe.outcomes.iter().rev().take(64).any(&is))
     }) {
         if changes.changed().await.is_err() {
             return;

@@ -286,6 +286,14 @@ pub enum HvEvent {
         /// Its process, if it is on this machine.
         pid: Option<u32>,
     },
+    /// How long a command took to this hypervisor and back when it was attached: the shortest way of an
+    /// event to us is shorter. Since schema 1.3.
+    RoundTrip {
+        /// Our name for it.
+        host: String,
+        /// How long, ns.
+        ns: u64,
+    },
     /// What a hypervisor offers, with the present values; again whenever a value has changed.
     Offers {
         /// Our name for it.

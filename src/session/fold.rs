@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use super::claims;
 use super::outcomes::{OUTCOMES, Outcomes, Placed};
 use super::remark;
 use super::state::{
     Befallen, CAPTIONS, HostState, Migration, Outcome, PhaseSpan, ProbeState, REPORTS, Ramp, Request, State,
 };
-use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn};
+use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn, Turns};
 use crate::analysis::probing;
 use crate::chunked::Chunked;
 use crate::event::{
-    AgentEvent, Aside, Body, By, Class, Event, Header, HvEvent, LabEvent, Location, MigrationEnd, MigrationEvent,
-    MigrationSettings, Nanos, OperatorEvent, Phase, ProbeEvent, SessionEvent, StopRule, Substate,
+    AgentEvent, Aside, Body, By, Class, Event, ForeignTime, Header, HvEvent, LabEvent, Location, MigrationEnd,
+    MigrationEvent, MigrationSettings, Nanos, OperatorEvent, Phase, ProbeEvent, SessionEvent, StopRule, Substate,
 };
 
 /// Heartbeats kept: 22 minutes at 10 ms.
@@ -259,7 +260,9 @@ impl State {
     fn hypervisor(&mut self, t: Nanos, ev: &HvEvent) {
         match ev {
             HvEvent::HostUp { host, version, pid } => {
-                *self.host(host) = HostState { version: version.clone(), pid: *pid, ..HostState::default() };
+                // Another process perhaps, but the same machine's clock.
+                let clock = std::mem::take(&mut self.host(host).clock);
+                *self.host(host) = HostState { version: version.clone(), pid: *pid, clock, ..HostState::default() };
             }
             HvEvent::Offers { host, offers } => self.host(host).offers = Some(offers.clone()),
             HvEvent::HostLost { host, why } => {
@@ -272,19 +275,23 @@ impl State {
                     self.guest = Some((t, Location::Unknown { why }));
                 }
             }
-            HvEvent::Raw { .. } | HvEvent::Setting { .. } => {}
+            HvEvent::Raw { host, at, .. } => self.host(host).clock.stamp(t, *at),
+            HvEvent::RoundTrip { host, ns } => self.host(host).clock.round_trip(*ns),
+            HvEvent::Setting { .. } => {}
             HvEvent::Located { location } => {
                 if self.guest.as_ref().is_none_or(|(_, l)| l != location) {
                     self.guest = Some((t, location.clone()));
                 }
             }
-            HvEvent::Befell { host, what, detail, at: _ } => {
+            HvEvent::Befell { host, what, detail, at } => {
+                self.host(host).clock.stamp(t, *at);
                 if let Some(m) = self.unsettled_mut().filter(|m| m.befell.len() < REQUESTS) {
                     m.befell.push(Befallen { t, host: host.clone(), what: *what, detail: detail.clone() });
                 }
             }
             HvEvent::Stopped { host, at } => {
                 self.host(host).running = Some(false);
+                self.host(host).clock.stamp(t, *at);
                 // The source's stop may be handed over after the destination's resume.
                 if self.guest.as_ref().is_none_or(|(_, l)| l.host().is_none_or(|at| at == host)) {
                     self.guest = Some((t, Location::At { host: host.clone(), running: false }));
@@ -292,16 +299,23 @@ impl State {
                 if let Some(m) = self.unsettled_mut().filter(|m| m.from == *host) {
                     // Stopped once more after it went on at the source: that stop is the one.
                     let went_on = m.resumed.as_ref().is_some_and(|r| r.2 == m.from);
+                    let before = m.stopped.as_ref().map(|s| s.0);
                     if m.stopped.is_none() || went_on {
                         m.stopped = Some((t, *at, host.clone()));
                     }
                     if went_on {
-                        m.resumed = None;
+                        let resume = m.resumed.take();
+                        if let (Some(stop), Some((resume, ..))) = (before, resume)
+                            && m.earlier_stops.len() < REQUESTS
+                        {
+                            m.earlier_stops.push((stop, resume));
+                        }
                     }
                 }
             }
             HvEvent::Resumed { host, at } => {
                 self.host(host).running = Some(true);
+                self.host(host).clock.stamp(t, *at);
                 self.guest = Some((t, Location::At { host: host.clone(), running: true }));
                 if let Some(m) = self.unsettled_mut() {
                     // The two hosts' events may be handed over in either order, so the resume at
@@ -319,14 +333,21 @@ impl State {
                 }
             }
             HvEvent::Round { round, .. } => {
-                if let Some(m) = self.unsettled_mut().filter(|m| m.rounds.len() < ROUNDS) {
+                let can_be = |m: &&mut Migration| claims::round_can_be(*round, t.saturating_sub(m.began));
+                if let Some(m) = self.unsettled_mut().filter(|m| m.rounds.len() < ROUNDS).filter(can_be) {
                     m.rounds.push((t, *round));
                 }
             }
             HvEvent::Sample { sample, .. } => {
                 let Some(m) = self.migrations.last_mut().filter(|m| m.settled.is_none()) else { return };
-                self.trail.sample(t, sample, &m.samples);
-                m.samples.push((t, sample.clone()));
+                let (sample, claims) = claims::judged(sample, t.saturating_sub(m.began));
+                for claim in claims {
+                    if !m.claims.contains(&claim) && m.claims.len() < claims::MOST {
+                        m.claims.push(claim);
+                    }
+                }
+                self.trail.sample(t, &sample, &m.samples);
+                m.samples.push((t, sample));
                 if m.samples.len() >= SAMPLES {
                     let newer = m.samples.len() - SAMPLES / 4;
                     let kept = m.samples.iter().enumerate().filter(|(i, _)| *i >= newer || i % 2 == 0);
@@ -341,6 +362,7 @@ impl State {
             MigrationEvent::Ready { from, to } => self.route = Some(Ok((from.clone(), to.clone()))),
             MigrationEvent::NotReady { why } => self.route = Some(Err(why.clone())),
             MigrationEvent::Began { n, from, to, settings } => {
+                let heard = self.probes.get(&0).is_none_or(|p| p.deaf(t).is_none());
                 let load = self.load.set.map(|s| s.1).or_else(|| self.load.achieved.as_ref().map(|a| a.1.set));
                 self.migrations.push(Migration {
                     n: *n,
@@ -360,6 +382,9 @@ impl State {
                     ruled: Vec::new(),
                     requests: Vec::new(),
                     befell: Vec::new(),
+                    earlier_stops: Vec::new(),
+                    claims: Vec::new(),
+                    heard,
                     stopped: None,
                     resumed: None,
                     answered: None,
@@ -428,9 +453,11 @@ impl State {
         }
     }
 
-    /// Whether an answer can be expected at all.
-    fn is_probed(&self) -> bool {
-        self.probes.get(&0).is_some_and(|p| p.stopped.is_none())
+    /// Whether an answer can be expected at all: not of a guest that had not answered before either.
+    #[must_use]
+    pub fn is_probed(&self) -> bool {
+        let heard = self.migrations.last().is_none_or(|m| m.heard || m.answered.is_some());
+        heard && self.probes.get(&0).is_some_and(|p| p.stopped.is_none())
     }
 
     /// The guest answered: what was `recovery` is over.
@@ -463,9 +490,7 @@ impl State {
             self.migrations[at].downtime = Some(downtime::never_ran());
             return;
         }
-        let turn = |seen: &Option<(Nanos, Option<crate::event::ForeignTime>, String)>| {
-            seen.as_ref().map(|(t, at, _)| Turn { t: *t, at: *at })
-        };
+        let turns = self.turns(m);
         let disturbed: Vec<(Nanos, Nanos)> = self.migrations[..at]
             .iter()
             .map(|before| (before.began, before.settled.or(before.ended.as_ref().map(|e| e.0)).unwrap_or(m.began)))
@@ -477,12 +502,29 @@ impl State {
             until,
             probe: self.probes.get(&0).map(|p| ProbeSeen { spec: &p.spec, outcomes: &p.outcomes, stopped: p.stopped }),
             heartbeats: &self.heartbeats,
-            stopped: turn(&m.stopped),
-            resumed: turn(&m.resumed),
+            turns,
+            claimed: m.claims.iter().find(|c| c.starts_with(claims::DOWNTIME)).map(String::as_str),
             reported_ms: m.samples.iter().rev().find_map(|(_, s)| s.downtime_ms),
         };
         let downtimes = downtime::estimate(&seen);
         self.migrations[at].downtime = Some(downtimes);
+    }
+
+    /// The stop and resume of a migration with what is known of the clocks that stamped them.
+    fn turns<'a>(&'a self, m: &'a Migration) -> Turns<'a> {
+        let turn = |seen: &'a Option<(Nanos, Option<ForeignTime>, String)>| {
+            seen.as_ref().map(|(t, at, host)| {
+                let offset = self.hosts.get(host).and_then(|h| h.clock.at(*t));
+                Turn { t: *t, at: *at, host, offset }
+            })
+        };
+        // A process we know is on this machine, and has its clock.
+        let here = |host: &str| self.hosts.get(host).is_some_and(|h| h.pid.is_some());
+        let one_clock = match (&m.stopped, &m.resumed) {
+            (Some((.., from)), Some((.., to))) => from == to || (here(from) && here(to)),
+            _ => false,
+        };
+        Turns { stopped: turn(&m.stopped), resumed: turn(&m.resumed), one_clock, earlier: &m.earlier_stops }
     }
 
     fn session(&mut self, ev: &SessionEvent) {
@@ -536,6 +578,28 @@ impl Migration {
 }
 
 impl ProbeState {
+    /// That this probe was never answered, in words, once three of its slots say so; None where it was.
+    #[must_use]
+    pub fn unheard(&self) -> Option<String> {
+        let count = |class| self.counts.get(&class).copied().unwrap_or(0);
+        let unanswered = count(Class::Lost).saturating_add(count(Class::Error));
+        let never = count(Class::Ok) == 0 && count(Class::Late) == 0 && unanswered >= 3;
+        never.then(|| {
+            format!(
+                "no answer yet from {} since the probe began ({} probes): lost-pings and reply-gap will be unknown",
+                self.spec.target,
+                crate::units::show_count(unanswered)
+            )
+        })
+    }
+
+    /// Why this probe tells nothing of a guest at `t`: it was never answered, or not for long. None where it
+    /// does, or where that is not known yet.
+    #[must_use]
+    pub fn deaf(&self, t: Nanos) -> Option<String> {
+        downtime::deaf(&ProbeSeen { spec: &self.spec, outcomes: &self.outcomes, stopped: self.stopped }, t)
+    }
+
     /// Puts an outcome in its slot and counts it.
     fn put(&mut self, new: Outcome) {
         let counted = match self.outcomes.put(new) {
@@ -655,6 +719,75 @@ mod tests {
                 .iter()
                 .all(|e| e.value.is_none() && e.note.as_deref() == Some("the migration never ran"))
         );
+    }
+
+    #[test]
+    fn a_guest_that_never_answered_is_not_waited_for_and_no_failure() {
+        let lost = |k: u64| (k * 50 * MS + 1, Body::Probe(ProbeEvent::Lost { id: 0, k, sent: k * 50 * MS }));
+        let late = done().into_iter().map(|(t, ev)| (t + 2_000 * MS, ev));
+        let silent = std::iter::once((0, probe())).chain((0..40).map(lost));
+        let told_so = told(silent.clone());
+        let words = told_so.probes[&0].unheard().unwrap();
+        assert_eq!(
+            words,
+            "no answer yet from 10.0.0.2 since the probe began (40 probes): lost-pings and reply-gap will be unknown"
+        );
+        assert_eq!(told_so.log.iter().filter(|l| l.text.contains("no answer yet from 10.0.0.2")).count(), 1);
+        let state = told(
+            silent
+                .chain(late)
+                .chain((40..90).map(lost))
+                .chain([(5_000 * MS, Body::Migration(MigrationEvent::Settled { n: 1 }))]),
+        );
+        let m = &state.migrations[0];
+        assert!(m.unanswered.is_none() && m.deaf() && !state.is_probed());
+        let verdict = crate::session::result::verdict(m);
+        assert!(verdict.ends_with("whether the guest answers is not known: it did not before either"), "{verdict}");
+        let unknown = m.final_downtime().unwrap().estimates[..2].iter().all(|e| e.value.is_none());
+        assert!(unknown, "{:?}", m.downtime);
+    }
+
+    #[test]
+    fn figures_that_cannot_be_are_claims_and_used_nowhere() {
+        let sample = |t: Nanos, sample: crate::event::Sample| {
+            (t * MS, Body::Hypervisor(HvEvent::Sample { sample, raw: serde_json::Value::Null }))
+        };
+        let cannot = crate::event::Sample {
+            downtime_ms: Some(3_600_000.0),
+            round: Some(u64::MAX),
+            remaining_bytes: Some(u64::MAX),
+            ..Default::default()
+        };
+        let round = Body::Hypervisor(HvEvent::Round { round: u64::MAX, at: None });
+        let began = done().remove(0);
+        let rest = done().split_off(1);
+        let looks = [sample(150, cannot.clone()), (160 * MS, round), sample(170, cannot)];
+        let state = told([began].into_iter().chain(looks).chain(rest));
+        let m = &state.migrations[0];
+        assert!(m.rounds.is_empty() && m.samples.iter().all(|(_, s)| *s == crate::event::Sample::default()));
+        assert_eq!(m.claims.len(), 3, "{:?}", m.claims);
+        let row = crate::session::result::row(m, state.now);
+        assert_eq!((row.rounds, row.claims.len()), (None, 3));
+        let reported = m.downtime.as_ref().unwrap().estimates[2].clone();
+        assert_eq!(reported.value, None);
+        assert!(reported.note.unwrap().starts_with("the hypervisor claims a downtime of 1.0"), "{:?}", m.claims);
+    }
+
+    #[test]
+    fn a_stop_before_the_switch_over_is_kept_apart() {
+        let turn = |t: Nanos, stops: bool| {
+            let (host, at) = ("a".to_owned(), None);
+            let ev = if stops { HvEvent::Stopped { host, at } } else { HvEvent::Resumed { host, at } };
+            (t * MS, Body::Hypervisor(ev))
+        };
+        let began = done().remove(0);
+        let rest = done().split_off(1);
+        let state = told([began].into_iter().chain([turn(150, true), turn(170, false)]).chain(rest));
+        let m = &state.migrations[0];
+        assert_eq!(m.earlier_stops, [(150 * MS, 170 * MS)]);
+        let e = &m.downtime.as_ref().unwrap().estimates[3];
+        assert_eq!(e.value.unwrap().value.as_millis(), 600);
+        assert!(e.note.as_ref().unwrap().contains("stood still for 20.0 ms before"), "{e:?}");
     }
 
     #[test]

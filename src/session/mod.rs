@@ -1,5 +1,6 @@
 //! The session: one fold over the event stream, and what writes and reads captures.
 
+mod claims;
 #[cfg(test)]
 mod day;
 mod fold;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::claims;
 use super::state::{LogLine, State};
 use crate::event::{
     AgentEvent, Aside, Body, Class, Event, HvEvent, LabEvent, Level, LoadSettings, Location, MigrationEnd,
-    MigrationEvent, OperatorEvent, ProbeEvent, SessionEvent, SettingWhy, StopRule, Then,
+    MigrationEvent, Nanos, OperatorEvent, ProbeEvent, SessionEvent, SettingWhy, StopRule, Then,
 };
 use crate::text::capped;
 use crate::units::{show_bytes, show_count, show_duration};
@@ -30,7 +31,7 @@ pub(super) fn line(state: &State, event: &Event) -> Option<LogLine> {
             let (level, text) = probe(state, ev)?;
             (level, "probe".to_owned(), text)
         }
-        Body::Hypervisor(ev) => hypervisor(state, ev)?,
+        Body::Hypervisor(ev) => hypervisor(state, event.t, ev)?,
         Body::Migration(ev) => {
             let (level, text) = migration(ev)?;
             (level, "migration".to_owned(), text)
@@ -145,6 +146,14 @@ fn probe(state: &State, ev: &ProbeEvent) -> Option<(Level, String)> {
             if run + 1 != NOTABLE_LOSS {
                 return None;
             }
+            // The slot of this event is not counted yet.
+            let never = state.probes.get(id).filter(|p| !p.counts.keys().any(|c| matches!(c, Class::Ok | Class::Late)));
+            if let Some(probe) = never.filter(|_| *id == 0 && !state.only_watches()) {
+                let words = probe.unheard().unwrap_or_else(|| {
+                    format!("no answer yet from {}: lost-pings and reply-gap will be unknown", probe.spec.target)
+                });
+                return Some((Level::Warn, format!("probe {id}: {words}")));
+            }
             let silent = match state.digests.get(id) {
                 // No witness that it ever did: a guest that is filtered looks the same.
                 Some(digest) if digest.counts.answered() == 0 => {
@@ -181,7 +190,7 @@ fn probe(state: &State, ev: &ProbeEvent) -> Option<(Level, String)> {
     })
 }
 
-fn hypervisor(state: &State, ev: &HvEvent) -> Option<(Level, String, String)> {
+fn hypervisor(state: &State, t: Nanos, ev: &HvEvent) -> Option<(Level, String, String)> {
     let host_line = |level, host: &String, text: String| Some((level, format!("host {host}"), text));
     match ev {
         HvEvent::HostUp { host, version, .. } => host_line(Level::Info, host, format!("is up: {version}")),
@@ -224,7 +233,14 @@ fn hypervisor(state: &State, ev: &HvEvent) -> Option<(Level, String, String)> {
         }
         HvEvent::Round { round, .. } => Some((Level::Info, "migration".to_owned(), format!("round {round}"))),
         HvEvent::Setting { host, name, from, to, why } => host_line(Level::Info, host, setting(name, from, to, *why)),
-        HvEvent::Offers { .. } | HvEvent::Raw { .. } | HvEvent::Sample { .. } => None,
+        HvEvent::Sample { sample, .. } => {
+            let m = state.unsettled()?;
+            let (_, claims) = claims::judged(sample, t.saturating_sub(m.began));
+            let new: Vec<String> = claims.into_iter().filter(|c| !m.claims.contains(c)).collect();
+            let told = m.claims.len() >= claims::MOST || new.is_empty();
+            (!told).then(|| (Level::Warn, "migration".to_owned(), new.join("; ")))
+        }
+        HvEvent::RoundTrip { .. } | HvEvent::Offers { .. } | HvEvent::Raw { .. } => None,
     }
 }
 

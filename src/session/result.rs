@@ -30,10 +30,43 @@ pub struct SessionResult {
     pub recorder_troubled: bool,
     /// Why the session ended; null if it did not in good order.
     pub ended: Option<String>,
+    /// The clocks of the hypervisors' hosts, as far as they stamp their events.
+    pub clocks: Vec<HostClockRow>,
     /// One row for each migration.
     pub migrations: Vec<Row>,
     /// What each probe saw by itself.
     pub probes: Vec<ProbeRow>,
+}
+
+/// A host's clock against that of this machine at the session's start.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HostClockRow {
+    /// Our name for the host.
+    pub host: String,
+    /// It is ahead by this much at least, ms; negative where it is behind.
+    pub ahead_at_least_ms: f64,
+    /// It is ahead by this much at most, ms.
+    pub ahead_at_most_ms: f64,
+    /// Stamped events this rests on.
+    pub stamps: usize,
+    /// Whether it was set during the session, as far as was seen.
+    pub stepped: bool,
+}
+
+fn clocks(state: &State) -> Vec<HostClockRow> {
+    let origin = i128::from(state.header.as_ref().map_or(0, |h| h.wall_origin_unix_ns));
+    let ms = |offset: i128| (-offset - origin) as f64 / 1e6;
+    let row = |(host, seen): (&String, &super::state::HostState)| {
+        let offset = seen.clock.now()?;
+        Some(HostClockRow {
+            host: host.clone(),
+            ahead_at_least_ms: ms(offset.hi),
+            ahead_at_most_ms: ms(offset.lo),
+            stamps: offset.stamps,
+            stepped: offset.stepped,
+        })
+    };
+    state.hosts.iter().filter_map(row).collect()
 }
 
 /// The result of a session.
@@ -48,6 +81,7 @@ pub fn result(state: &State) -> SessionResult {
         guest: state.guest.as_ref().map(|(_, location)| location.clone()),
         recorder_troubled: state.health.recorder_ever_troubled,
         ended: state.ended.clone(),
+        clocks: clocks(state),
         migrations: state.migrations.iter().map(|m| row(m, state.now)).collect(),
         probes: probed::rows(state),
     }
@@ -94,6 +128,7 @@ pub fn row(m: &Migration, now: Nanos) -> Row {
         rule: m.ended_by().map(|(_, rule, then)| format!("{}, {}", after(m, rule), then.word())),
         requests: m.requests.iter().map(|r| requested(m, r)).collect(),
         verdict: verdict(m),
+        claims: m.claims.clone(),
         settled: m.settled.is_some(),
         predicted: m.predicted.as_ref().map(|(_, forecast)| forecast.clone()),
     };
@@ -145,6 +180,9 @@ pub fn verdict(m: &Migration) -> String {
         if !course.contains(what) {
             course = format!("{course}; the guest {what} at {}", befell.host);
         }
+    }
+    if m.settled.is_some() && m.is_done() && m.deaf() {
+        return format!("{course}; whether the guest answers is not known: it did not before either");
     }
     if m.settled.is_some() && m.unanswered.is_some() {
         return format!("{course}; the guest has not answered since");

@@ -3,6 +3,7 @@
 
 use super::outcomes::Outcomes;
 use super::trail::Trail;
+use crate::analysis::clock::HostClock;
 pub use crate::analysis::downtime::Outcome;
 use crate::analysis::probing;
 use crate::chunked::Chunked;
@@ -160,6 +161,8 @@ pub struct HostState {
     pub cpu_pct: Option<f64>,
     /// What it offers, with the values as last seen.
     pub offers: Option<Capabilities>,
+    /// Its clock against ours, by all events it stamped.
+    pub clock: HostClock,
 }
 
 /// A stretch of one phase.
@@ -241,6 +244,13 @@ pub struct Migration {
     pub requests: Vec<Request>,
     /// What befell the guest while it ran and until it was settled, oldest first.
     pub befell: Vec<Befallen>,
+    /// Stops of the guest after which it went on at the source, so that they were not the switch-over: (stop,
+    /// resume), ns of our clock.
+    pub earlier_stops: Vec<(Nanos, Nanos)>,
+    /// Figures the hypervisor gave that cannot be, in words: shown as its claim, and used nowhere.
+    pub claims: Vec<String>,
+    /// False if there was a probe when it began and the guest did not answer it.
+    pub heard: bool,
     /// Guest stopped: (ns of our clock, by the product's clock, host).
     pub stopped: Option<(Nanos, Option<ForeignTime>, String)>,
     /// Guest running again: (ns of our clock, by the product's clock, host).
@@ -327,6 +337,12 @@ impl Migration {
         if self.retuned.last().is_some_and(|(_, last)| *last != to) {
             self.retuned.push((t, to));
         }
+    }
+
+    /// The probe was not answered before it began, nor since: it tells nothing of the guest.
+    #[must_use]
+    pub fn deaf(&self) -> bool {
+        !self.heard && self.answered.is_none()
     }
 
     /// Whether it ended well.

@@ -216,6 +216,7 @@ fn hypervisor() -> BoxedStrategy<HvEvent> {
     prop_oneof![
         (text(), text(), any::<Option<u32>>()).prop_map(|(host, version, pid)| HvEvent::HostUp { host, version, pid }),
         (text(), text()).prop_map(|(host, why)| HvEvent::HostLost { host, why }),
+        (text(), any::<u64>()).prop_map(|(host, ns)| HvEvent::RoundTrip { host, ns }),
         (text(), text(), at(), value()).prop_map(|(host, name, at, data)| HvEvent::Raw { host, name, at, data }),
         (text(), text(), value(), any::<bool>()).prop_map(|(host, name, value, live)| HvEvent::Offers {
             host,

@@ -2,15 +2,14 @@
 
 use crate::chunked::Chunked;
 
-use super::{Turn, bounded, joined, unknown};
+use super::{Turn, Turns, bounded, unknown};
+use crate::analysis::clock::{LONGEST_WAY, foreign_ns};
 use crate::analysis::{Estimate, Method};
-use crate::event::{ForeignTime, Nanos};
+use crate::event::Nanos;
+use crate::text;
 
-/// How late an event pushed by a hypervisor may reach us, ns. Bounds of `stop-resume` where only
-/// our own receive times can be used.
-const RECEIVE_DELAY: u64 = 50_000_000;
-/// Foreign and own difference must agree this well for both foreign times to be of one clock, ns.
-const ONE_CLOCK: u64 = 250_000_000;
+/// Two hosts on one machine whose clocks may be this close are taken to have one clock, ns.
+const ONE_CLOCK: i128 = 10_000_000;
 /// The finest step of a foreign time stamp, ns.
 const MICROSECOND: u64 = 1_000;
 /// Heartbeats within so long before and after a step tell the offset on either side, ns.
@@ -27,9 +26,9 @@ const SPREAD_SAMPLES: usize = 200;
 const CLOCK_GRAIN: u64 = 20_000;
 
 /// The hypervisor's own word, as given (whole milliseconds with most products).
-pub(super) fn reported(ms: Option<f64>) -> Estimate {
+pub(super) fn reported(ms: Option<f64>, claimed: Option<&str>) -> Estimate {
     let Some(ms) = ms.filter(|ms| ms.is_finite() && *ms >= 0.0) else {
-        return unknown(Method::Reported, "the hypervisor reported no downtime");
+        return unknown(Method::Reported, claimed.unwrap_or("the hypervisor reported no downtime"));
     };
     let ns = |ms: f64| (ms * 1e6).round() as u64;
     // Rounded or cut to whole milliseconds: either way less than one off.
@@ -43,52 +42,108 @@ pub(super) fn reported(ms: Option<f64>) -> Estimate {
 /// 1 ms on a quiet machine, by this much at most on a busy one, ns.
 const TURN_LAG: u64 = 10_000_000;
 
-/// The source's STOP to the destination's RESUME. Where both carry times of one clock their
-/// difference is the value; else that of our receive times. The bounds take in both.
-pub(super) fn stop_resume(stopped: Option<Turn>, resumed: Option<Turn>) -> Estimate {
-    let (stop, resume) = match (stopped, resumed) {
+/// The source's STOP to the destination's RESUME.
+///
+/// - Stamps of one clock: their difference is the value; the bounds take in that of our receive times.
+/// - Stamps of two clocks: their difference, corrected by how far the two are apart. Each one's offset to
+///   ours is known within bounds (see [`clock`](crate::analysis::clock)), which add up.
+/// - No stamps, or none that can be used: the difference of our receive times.
+pub(super) fn stop_resume(turns: &Turns<'_>) -> Estimate {
+    let (stop, resume) = match (turns.stopped, turns.resumed) {
         (Some(stop), Some(resume)) => (stop, resume),
-        (None, Some(_)) => return unknown(Method::StopResume, "the guest's stop was not seen"),
-        (Some(_), None) => return unknown(Method::StopResume, "the guest was not seen to run again"),
-        (None, None) => return unknown(Method::StopResume, "neither stop nor resume was seen"),
+        (None, Some(_)) => return unknown(Method::StopResume, with_earlier("the guest's stop was not seen", turns)),
+        (Some(_), None) => {
+            return unknown(Method::StopResume, with_earlier("the guest was not seen to run again", turns));
+        }
+        (None, None) => return unknown(Method::StopResume, with_earlier("neither stop nor resume was seen", turns)),
     };
     let own = i128::from(resume.t) - i128::from(stop.t);
     let foreign = match (stop.at.and_then(foreign_ns), resume.at.and_then(foreign_ns)) {
-        (Some(from), Some(to)) => Some(to - from),
+        (Some(from), Some(to)) => Some(i128::from(to) - i128::from(from)),
         _ => None,
     };
     let positive = |ns: i128| u64::try_from(ns.max(0)).unwrap_or(u64::MAX);
-    match foreign {
-        Some(foreign) if foreign >= 0 && (foreign - own).unsigned_abs() <= u128::from(ONE_CLOCK) => {
+    let one_clock = turns.one_clock && apart(&stop, &resume).is_none_or(|(lo, hi)| lo <= ONE_CLOCK && hi >= -ONE_CLOCK);
+    let (value, note) = match (foreign, apart(&stop, &resume)) {
+        (Some(foreign), _) if one_clock && foreign >= 0 && (foreign - own).abs() <= LONGEST_WAY * 5 => {
             let (low, high) = (foreign.min(own), foreign.max(own));
-            Estimate {
-                method: Method::StopResume,
-                value: Some(bounded(
-                    positive(foreign),
-                    positive(low).saturating_sub(MICROSECOND),
-                    positive(high).saturating_add(TURN_LAG),
-                )),
-                note: Some("by the hypervisors' own time stamps, which agree with ours".to_owned()),
-            }
+            let lo = positive(low).saturating_sub(MICROSECOND);
+            let value = bounded(positive(foreign), lo, positive(high).saturating_add(TURN_LAG));
+            (value, "by the hypervisors' own time stamps, which are of one clock".to_owned())
         }
-        other => {
+        // The clock of the destination less that of the source.
+        (Some(foreign), Some((lo, hi))) => {
+            let usual = resume_offset(&resume) - resume_offset(&stop);
+            let value = bounded(
+                positive(foreign + usual),
+                positive(foreign - hi).saturating_sub(MICROSECOND),
+                positive(foreign - lo).saturating_add(MICROSECOND + TURN_LAG),
+            );
+            (value, ahead(&stop, &resume, -usual, lo, hi))
+        }
+        (foreign, _) => {
             let value = positive(own);
-            let mut notes = vec!["by our receive times".to_owned()];
-            if other.is_some() {
-                notes.push("the hosts' clocks do not agree with ours".to_owned());
-            }
-            Estimate {
-                method: Method::StopResume,
-                value: Some(bounded(value, value.saturating_sub(RECEIVE_DELAY), value.saturating_add(RECEIVE_DELAY))),
-                note: joined(notes),
-            }
+            let way = LONGEST_WAY as u64;
+            let unusable = if foreign.is_some() { "; nothing is known of the hosts' clocks" } else { "" };
+            let value = bounded(value, value.saturating_sub(way), value.saturating_add(way));
+            (value, format!("by our receive times, each within {}{unusable}", show(way)))
         }
+    };
+    Estimate { method: Method::StopResume, value: Some(value), note: Some(with_earlier(&note, turns)) }
+}
+
+fn resume_offset(turn: &Turn<'_>) -> i128 {
+    turn.offset.map_or(0, |o| o.hi)
+}
+
+/// By how much the clock of the resuming host is ahead of the stopping one's, ns, at least and at most;
+/// None where one is not known.
+fn apart(stop: &Turn<'_>, resume: &Turn<'_>) -> Option<(i128, i128)> {
+    let (from, to) = (stop.offset?, resume.offset?);
+    Some((from.lo - to.hi, from.hi - to.lo))
+}
+
+/// How the clocks differ, in words.
+fn ahead(stop: &Turn<'_>, resume: &Turn<'_>, usual: i128, lo: i128, hi: i128) -> String {
+    let signed = |ns: i128| {
+        let words = show(u64::try_from(ns.unsigned_abs()).unwrap_or(u64::MAX));
+        if ns < 0 { format!("-{words}") } else { words }
+    };
+    let (from, to) = (text::foreign(stop.host), text::foreign(resume.host));
+    let stamps = |turn: &Turn<'_>| turn.offset.map_or(0, |o| o.stamps);
+    let stepped = [stop, resume].into_iter().any(|t| t.offset.is_some_and(|o| o.stepped));
+    let stepped = if stepped { "; a clock was set during the session" } else { "" };
+    let how = if usual < 0 { "behind" } else { "ahead of" };
+    format!(
+        "by the hypervisors' own time stamps, corrected: the clock of {to} is {} {how} that of {from} ({} to {}, by {} \
+         and {} stamps){stepped}",
+        show(u64::try_from(usual.unsigned_abs()).unwrap_or(u64::MAX)),
+        signed(lo),
+        signed(hi),
+        stamps(resume),
+        stamps(stop),
+    )
+}
+
+/// A note, and the stops before the switch-over beside it.
+fn with_earlier(note: &str, turns: &Turns<'_>) -> String {
+    let lengths = turns.earlier.iter().map(|(stop, resume)| resume.saturating_sub(*stop));
+    let (count, longest, total) =
+        lengths.fold((0, 0, 0_u64), |(n, longest, total), ns| (n + 1, ns.max(longest), total.saturating_add(ns)));
+    match count {
+        0 => note.to_owned(),
+        1 => format!("{note}; not counted: it had stood still for {} before, and went on at the source", show(total)),
+        n => format!(
+            "{note}; not counted: it had stood still {n} times before, {} in all, {} at the longest, and went on at \
+             the source",
+            show(total),
+            show(longest)
+        ),
     }
 }
 
-/// A foreign time in ns; None for the -1 that a QEMU whose clock failed sends.
-fn foreign_ns(at: ForeignTime) -> Option<i128> {
-    (at.secs >= 0 && at.micros >= 0).then(|| i128::from(at.secs) * 1_000_000_000 + i128::from(at.micros) * 1_000)
+fn show(ns: u64) -> String {
+    crate::units::show_duration(std::time::Duration::from_nanos(ns))
 }
 
 /// The step of the guest's monotonic clock against ours.

@@ -16,6 +16,7 @@ mod tests;
 use crate::chunked::Chunked;
 use std::time::Duration;
 
+use super::clock::Offset;
 use super::{Bounded, Downtimes, Estimate, Method};
 use crate::event::{Class, ForeignTime, Nanos, ProbeSpec};
 
@@ -56,11 +57,29 @@ pub struct ProbeSeen<'a> {
 
 /// A stop or resume of the guest as it was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Turn {
+pub struct Turn<'a> {
     /// When we heard of it, ns of the session clock.
     pub t: Nanos,
     /// When it happened, by the hypervisor's own clock.
     pub at: Option<ForeignTime>,
+    /// The host that told of it.
+    pub host: &'a str,
+    /// What is known of that clock's offset to ours at that time.
+    pub offset: Option<Offset>,
+}
+
+/// The guest's stop and resume at the switch-over, and what else is known of its standing still.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turns<'a> {
+    /// The guest stopped.
+    pub stopped: Option<Turn<'a>>,
+    /// The guest ran again.
+    pub resumed: Option<Turn<'a>>,
+    /// Both hosts are on one machine, or they are one: their stamps are of one clock.
+    pub one_clock: bool,
+    /// Stops before the switch-over after which it went on at the source: (stop, resume), ns of the
+    /// session clock.
+    pub earlier: &'a [(Nanos, Nanos)],
 }
 
 /// All that was seen of one migration.
@@ -80,10 +99,10 @@ pub struct Seen<'a> {
     pub probe: Option<ProbeSeen<'a>>,
     /// Heartbeats: (received ns of the session clock, sequence, guest ns).
     pub heartbeats: &'a Chunked<(Nanos, u64, u64)>,
-    /// The guest stopped.
-    pub stopped: Option<Turn>,
-    /// The guest ran again.
-    pub resumed: Option<Turn>,
+    /// The guest's stop and resume.
+    pub turns: Turns<'a>,
+    /// A downtime the hypervisor claims and that cannot be, in words.
+    pub claimed: Option<&'a str>,
     /// The hypervisor's own word, ms.
     pub reported_ms: Option<f64>,
 }
@@ -106,12 +125,21 @@ pub fn estimate(seen: &Seen<'_>) -> Downtimes {
         estimates: vec![
             lost_pings,
             reply_gap,
-            clocks::reported(seen.reported_ms),
-            clocks::stop_resume(seen.stopped, seen.resumed),
+            clocks::reported(seen.reported_ms, seen.claimed),
+            clocks::stop_resume(&seen.turns),
             clocks::guest_clock(seen.heartbeats, seen.began, seen.until),
         ],
         gaps,
         gaps_total,
+    }
+}
+
+/// Why a probe tells nothing of a guest at `t`: it was never answered, or not for long. None where it does.
+#[must_use]
+pub fn deaf(probe: &ProbeSeen<'_>, t: Nanos) -> Option<String> {
+    match silence::before(probe, t, t) {
+        silence::Silence::Deaf(why) => Some(why),
+        silence::Silence::Hearing => None,
     }
 }
 

@@ -140,8 +140,11 @@ impl QmpHost {
         spec.pid = spec.pid.or_else(|| control.peer_pid().filter(|pid| is_qemu(*pid)));
         let up = HvEvent::HostUp { host: spec.name.clone(), version: version.clone(), pid: spec.pid };
         sink.emit(Body::Hypervisor(up));
+        let asked = sink.clock().now();
         let status =
             control.execute_within("query-status", Value::Null, CONNECT_PATIENCE).await.map_err(unreachable)?;
+        let round_trip = HvEvent::RoundTrip { host: spec.name.clone(), ns: sink.clock().now().saturating_sub(asked) };
+        sink.emit(Body::Hypervisor(round_trip));
         view.send_modify(|v| v.running = status["running"].as_bool());
         // The listener starts here, so STOP and RESUME that waited in its queue correct the answer.
         let kept = Arc::new(AtomicBool::new(false));

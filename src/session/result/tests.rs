@@ -47,6 +47,10 @@ fn story() -> State {
         pattern: Pattern::Cyclic,
         ..LoadSettings::default()
     };
+    for host in ["a", "b"] {
+        // Both on this machine: their stamps are of one clock.
+        tell(0, Body::Hypervisor(HvEvent::HostUp { host: host.into(), version: "QEMU".into(), pid: Some(7) }));
+    }
     tell(0, Body::Probe(ProbeEvent::Started { id: 0, spec }));
     tell(1, Body::Agent(crate::event::AgentEvent::Ack { id: 1, set }));
     let mut migration = |n: u32, began: u64, stop: u64, resume: u64, settled: u64| {

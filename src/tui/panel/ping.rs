@@ -163,6 +163,13 @@ pub(crate) fn symbol(ctx: &Ctx<'_>, fate: Fate) -> Option<(&'static str, Role)> 
 }
 
 fn legend(ctx: &Ctx<'_>, pen: &mut Pen<'_>, probe: &ProbeState) {
+    if let Some(long) = probe.unheard() {
+        let short = format!("no answer yet from {}: lost-pings, reply-gap unknown", probe.spec.target);
+        let room = pen.width().saturating_sub(ctx.gutter);
+        let text = if width(&long) <= room { long } else { short };
+        pen.text(ctx.gutter, 0, &text, ctx.style(Role::Error));
+        return;
+    }
     let pings = Pings::of(ctx, probe);
     let count = |class| pings.count(class);
     let muted = ctx.style(Role::Muted);

@@ -6,6 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::ping::bar;
+use crate::analysis::Method;
 use crate::chunked::Chunked;
 use crate::event::Nanos;
 use crate::session::State;
@@ -58,8 +59,36 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
 }
 
 /// The longest step of each column, ns: by how much more our clock went on between two heartbeats than
-/// the guest's. `None` where no heartbeat came. A step lies in the column of the heartbeat after it.
+/// the guest's. `None` where no heartbeat came. A step lies in the column of the heartbeat after it. The
+/// step of a migration is the one its `guest-clock` tells: between two heartbeats lies also what their
+/// ways differ, which the estimate sees through.
 pub(crate) fn step_columns(state: &State, axis: &Axis) -> Vec<Option<Nanos>> {
+    let mut columns = raw_columns(state, axis);
+    for m in &state.migrations {
+        let until = m.settled.or(m.ended.as_ref().map(|(t, _)| *t));
+        let (Some(until), Some(downtime)) = (until, &m.downtime) else { continue };
+        let clock = downtime.estimates.iter().find(|e| e.method == Method::GuestClock);
+        let Some(value) = clock.and_then(|e| e.value) else { continue };
+        if axis.columns_of(m.began, until).is_empty() {
+            continue;
+        }
+        let beats = &state.heartbeats;
+        let from = beats.partition_point(|(t, ..)| *t < m.began);
+        let to = beats.partition_point(|(t, ..)| *t <= until);
+        if from >= to {
+            continue;
+        }
+        let (step, t) = longest_step(beats, from.saturating_sub(1), to - 1);
+        let column = axis.column(t).and_then(|i| columns.get_mut(usize::from(i)));
+        // A longer one in the same column is another's.
+        if let Some(Some(longest)) = column.map(|c| c.as_mut().filter(|c| **c <= step)) {
+            *longest = u64::try_from(value.value.as_nanos()).unwrap_or(u64::MAX);
+        }
+    }
+    columns
+}
+
+fn raw_columns(state: &State, axis: &Axis) -> Vec<Option<Nanos>> {
     let mut columns: Vec<Option<Nanos>> = vec![None; usize::from(axis.columns)];
     let beats = &state.heartbeats;
     let from = beats.partition_point(|(t, ..)| *t < axis.start(0));
@@ -68,7 +97,7 @@ pub(crate) fn step_columns(state: &State, axis: &Axis) -> Vec<Option<Nanos>> {
             let from = beats.partition_point(|(t, ..)| *t < axis.start(i));
             let to = beats.partition_point(|(t, ..)| *t < axis.start(i + 1));
             // The heartbeat before the column: a step lies in the column of the one after it.
-            *column = (from < to).then(|| longest_step(beats, from.saturating_sub(1), to - 1));
+            *column = (from < to).then(|| longest_step(beats, from.saturating_sub(1), to - 1).0);
         }
         return columns;
     }
@@ -95,14 +124,15 @@ pub(crate) fn step_columns(state: &State, axis: &Axis) -> Vec<Option<Nanos>> {
     columns
 }
 
-/// The longest step between two heartbeats of `from..=to`, ns. Where the clocks went on alike from end
-/// to end there is no step between, so only the stretches with one are looked into.
-fn longest_step(beats: &Chunked<(Nanos, u64, u64)>, from: usize, to: usize) -> Nanos {
-    let (Some((t0, _, g0)), Some((t1, _, g1))) = (beats.get(from), beats.get(to)) else { return 0 };
+/// The longest step between two heartbeats of `from..=to`, ns, and when the later of the two came. Where
+/// the clocks went on alike from end to end there is no step between, so only the stretches with one are
+/// looked into.
+fn longest_step(beats: &Chunked<(Nanos, u64, u64)>, from: usize, to: usize) -> (Nanos, Nanos) {
+    let (Some((t0, _, g0)), Some((t1, _, g1))) = (beats.get(from), beats.get(to)) else { return (0, 0) };
     let forward = t1 >= t0 && g1 >= g0;
     let step = if forward { (t1 - t0).saturating_sub(g1 - g0) } else { 0 };
     if to <= from + 1 || (forward && step < JITTER) {
-        return step;
+        return (step, *t1);
     }
     let middle = from + (to - from) / 2;
     longest_step(beats, from, middle).max(longest_step(beats, middle, to))
@@ -130,6 +160,32 @@ mod tests {
         let seen: Vec<_> = (0..100).filter(|i| steps[*i].is_some_and(|s| s >= JITTER)).collect();
         assert_eq!((seen, steps[42]), (vec![42], Some(2_490 * MS)));
         assert_eq!((steps[0], steps[41]), (Some(0), None));
+    }
+
+    #[test]
+    fn the_step_of_a_migration_is_its_guest_clock() {
+        use std::time::Duration;
+
+        use crate::analysis::{Bounded, Downtimes, Estimate};
+        // Between the two heartbeats beside the standstill 167 ms are missing; the estimate sees through the
+        // jam of the later one.
+        let beat = |i: u64| match i {
+            0..50 => (i * 10 * MS, i, i * 10 * MS),
+            _ => (i * 10 * MS + 167 * MS, i, i * 10 * MS),
+        };
+        let mut state = crate::tui::fixture::migrating(0);
+        state.heartbeats = (0..200).map(beat).collect();
+        let m = &mut state.migrations[0];
+        (m.began, m.settled) = (200 * MS, Some(1_500 * MS));
+        let ms = Duration::from_millis;
+        let value = Some(Bounded { value: ms(135), lo: ms(130), hi: ms(140) });
+        let estimates = vec![Estimate { method: Method::GuestClock, value, note: None }];
+        m.downtime = Some(Downtimes { estimates, gaps: 0, gaps_total: Duration::ZERO });
+        // The same at any zoom, also where the migration is not in view as a whole.
+        for (column_ns, first, at) in [(100 * MS, 0, 6), (100 * MS, 6, 0), (10 * MS, 66, 0), (2_000 * MS, 0, 0)] {
+            let axis = Axis { column_ns, first, columns: 8, now: 4_000 * MS };
+            assert_eq!(step_columns(&state, &axis)[at], Some(135 * MS), "{column_ns} {first}");
+        }
     }
 
     #[test]
