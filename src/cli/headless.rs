@@ -196,7 +196,7 @@ fn course(state: &State) -> Option<String> {
         "{}   migration {}: {phase}, round {}{}{}{}",
         stamp(state.now),
         m.n,
-        sample.round.map_or_else(|| "?".into(), |r| r.to_string()),
+        crate::session::result::rounds(m).map_or_else(|| "?".into(), |r| r.to_string()),
         part("sent", sample.transferred_bytes.map(show_bytes)),
         part("remaining", sample.remaining_bytes.map(show_bytes)),
         part("at", sample.throughput_bytes_per_s.map(show_bandwidth)),

@@ -137,11 +137,15 @@ pub fn row(m: &Migration, now: Nanos) -> Row {
 }
 
 /// Pre-copy rounds: by the newest round event or sample, whichever knows more. What was synced
-/// while the guest stood still is no round of pre-copy.
-fn rounds(m: &Migration) -> Option<u64> {
+/// while the guest stood still is no round of pre-copy (QEMU's `dirty-sync-count` counts it as one). The
+/// one definition for tables, screens and progress lines.
+#[must_use]
+pub fn rounds(m: &Migration) -> Option<u64> {
     let stopped = m.stopped.as_ref().map_or(Nanos::MAX, |(t, _, _)| *t);
-    let told = m.rounds.iter().filter(|(t, _)| *t <= stopped).map(|(_, n)| *n).max();
-    let sampled = m.samples.iter().filter(|(t, _)| *t <= stopped).filter_map(|(_, s)| s.round).max();
+    let told = m.rounds.partition_point(|(t, _)| *t <= stopped);
+    let told = m.rounds[..told].last().map(|(_, n)| *n);
+    let sampled = m.samples.partition_point(|(t, _)| *t <= stopped);
+    let sampled = m.samples.range(..sampled).rev().find_map(|(_, s)| s.round);
     told.max(sampled)
 }
 

@@ -15,15 +15,7 @@ pub(crate) fn took(m: &Migration) -> Option<Duration> {
     m.ended.as_ref().map(|(t, _)| Duration::from_nanos(t.saturating_sub(m.began)))
 }
 
-/// Pre-copy rounds. What was synced while the guest stood still is no round of pre-copy.
-pub(crate) fn rounds(m: &Migration) -> Option<u64> {
-    let stopped = m.stopped.as_ref().map_or(Nanos::MAX, |(t, _, _)| *t);
-    let told = m.rounds.partition_point(|(t, _)| *t <= stopped);
-    let told = m.rounds[..told].last().map(|(_, n)| *n);
-    let sampled = m.samples.partition_point(|(t, _)| *t <= stopped);
-    let sampled = m.samples.range(..sampled).rev().find_map(|(_, s)| s.round);
-    told.max(sampled)
-}
+pub(crate) use crate::session::result::rounds;
 
 /// Sent, bytes.
 pub(crate) fn sent(m: &Migration) -> Option<u64> {

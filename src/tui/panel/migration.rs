@@ -210,7 +210,7 @@ type Figure = (&'static str, String, Role);
 fn figures(ctx: &Ctx<'_>, m: &Migration) -> Vec<Figure> {
     let sample = newest(m);
     let ratio = dirty_to_link(ctx.state, m, &sample);
-    let round = sample.round.or(m.rounds.last().map(|(_, n)| *n));
+    let round = crate::session::result::rounds(m);
     let against = if m.settings.limit_bytes_per_s().is_some() { "limit" } else { "throughput" };
     let items = [
         round.map(|n| ("round", n.to_string(), Role::Value)),
