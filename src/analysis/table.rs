@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::prediction::words;
 use super::{Downtimes, Estimate, Method};
-use crate::event::Forecast;
+use crate::event::{Forecast, Span, StopForecast};
 use crate::units::{show_bytes, show_count, show_duration};
 
 /// One downtime, for programs. Unknown is `null`.
@@ -110,6 +110,40 @@ pub struct Row {
     pub settled: bool,
     /// What was predicted just before it was fired; unknown where nothing could be.
     pub predicted: Option<Forecast>,
+    /// How long the guest would stand still, as it was said when it was stopped; unknown where it was not
+    /// stopped from above, or where nothing could be said.
+    pub stop: Option<Stop>,
+}
+
+/// What was said of a stop beside what came of it. The quantity is `stop-resume`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stop {
+    /// Said when the guest was stopped, s.
+    pub said_s: Span,
+    /// What came, s; unknown where it did not end well or was not seen.
+    pub measured_s: Option<f64>,
+    /// Measured less said, % of what was said.
+    pub error_pct: Option<f64>,
+    /// Whether it lies within what was said.
+    pub inside: Option<bool>,
+    /// Said while it stood still: since the stop, s, and from then on, s.
+    pub countdown_s: Vec<(f64, Span)>,
+}
+
+impl Stop {
+    /// What was said, with what came if the migration ended well, ms.
+    #[must_use]
+    pub fn new(said: &StopForecast, countdown: &[(u64, StopForecast)], measured_ms: Option<f64>) -> Self {
+        let said_s = said.whole_s();
+        let measured_s = measured_ms.map(|ms| ms / 1e3);
+        Self {
+            said_s,
+            measured_s,
+            error_pct: measured_s.filter(|_| said_s.mid > 0.0).map(|s| 100.0 * (s / said_s.mid - 1.0)),
+            inside: measured_s.map(|s| said_s.holds(s)),
+            countdown_s: countdown.iter().map(|(_, f)| (f.stood_s, f.left_s)).collect(),
+        }
+    }
 }
 
 impl Row {
@@ -217,8 +251,12 @@ pub fn text(rows: &[Row], width: usize) -> String {
     for row in rows {
         wrap(&mut out, &format!("{}: {}", row.n, row.verdict), width);
         if let Some(forecast) = &row.predicted {
-            let line = words::beside(forecast, row.migration_ms, row.stop_resume_ms());
+            let line = words::beside(forecast, row.outcome, row.migration_ms, row.stop_resume_ms());
             wrap(&mut out, &format!("   predicted: {line}"), width);
+        }
+        if let Some(stop) = &row.stop {
+            let line = words::stop_beside(&stop.said_s, stop.measured_s);
+            wrap(&mut out, &format!("   said at the stop: stop-resume {line}"), width);
         }
         for downtime in &row.downtimes {
             if let Some(note) = &downtime.note {

@@ -33,18 +33,20 @@ const RATE: f64 = 10_000.0;
 
 /// Loads and migrates a SIMULATED guest: every panel, key, capture and replay as with a real one.
 ///
-/// Needs no hypervisor, no rights and no network. The guest, its agent, the probes and the hypervisor
+/// Needs no hypervisor, no rights and no network. It simulates QEMU's rules, whose cliff is steep: a fraction
+/// of a second below the jump, seconds above it; other products are there with --hypervisor. The guest, its agent, the probes and the hypervisor
 /// are simulated, page by page; the title, each capture and each result say SIMULATED.
 #[derive(Debug, Clone, ClapArgs)]
 #[command(after_help = "EXAMPLES:
   blackout demo                                    open the screen; m fires, ? lists every key
   blackout demo --tour                             be shown the jump, with captions
-  blackout demo --hypervisor qemu --rate 40000     QEMU, with RATE over the link
+  blackout demo --rate 40000                       the same with RATE over the link
+  blackout demo --hypervisor xen-3.4 --tour        another product: Xen 3.4, with its own rule
   blackout demo --explain                          the rules simulated, and how each is known
   blackout demo --headless --speed 200 --migrations 2 --json")]
 pub struct Args {
     /// Whose rules: qemu, xen-3.4, xen-4.6, vmware-4.0, vmware-5, hyper-v, cloud-hypervisor
-    #[arg(long, value_name = "PRODUCT", value_parser = parse_product, default_value = "xen-3.4", help_heading = "Simulation")]
+    #[arg(long, value_name = "PRODUCT", value_parser = parse_product, default_value = "qemu", help_heading = "Simulation")]
     hypervisor: Product,
     /// The guest's RAM (VMSIZE); at 2G the first round takes some 18 s over a gigabit link
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "2G", allow_hyphen_values = true, help_heading = "Simulation")]

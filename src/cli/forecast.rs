@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::analysis::prediction::Calibration;
-use crate::event::{Body, EventSink, Level, LogEvent, MigrationEnd, MigrationEvent};
+use crate::event::{Body, EventSink, Level, LogEvent, MigrationEnd, MigrationEvent, Nanos, StopForecast, Then};
 use crate::load::clock;
 use crate::session::Shared;
 use crate::session::outlook::{Question, Rests, question};
 use crate::session::state::State;
+use crate::session::stopping::stop_forecast;
 
 /// Reads a calibration file.
 pub(super) fn read_calibration(path: &str) -> Result<Calibration, String> {
@@ -88,11 +89,29 @@ pub(super) fn begin(sink: EventSink, shared: Shared, rests: Rests) -> Option<For
                 }
                 (last, said_at) = (Some(asked), now);
             }
+            if let Some((n, of, forecast)) = shared.with_state(|state| stop_to_tell(state, sink.clock().now())) {
+                sink.emit(Body::Migration(MigrationEvent::StopForecast { n, of, forecast }));
+            }
             std::thread::sleep(look.max(began.elapsed() * REST));
         }
     };
     std::thread::Builder::new().name("forecast".into()).spawn(work).ok()?;
     Some(Forecaster { over })
+}
+
+/// What is to be told of a stop: how long the guest would stand still, as it was known when it was ordered to
+/// stop; and while it stands, each second anew how long it still will.
+fn stop_to_tell(state: &State, now: Nanos) -> Option<(u32, Nanos, StopForecast)> {
+    let m = state.migrations.last()?;
+    let ordered = m.ruled.iter().find(|(_, _, then)| *then == Then::StopAndCopy).map(|(t, ..)| *t)?;
+    let of = match (&m.stop_predicted, m.stop_left.last()) {
+        (None, _) => m.stopped.as_ref().map_or(ordered, |(stopped, ..)| ordered.min(*stopped)),
+        (Some(_), last) => {
+            let (stopped, ..) = m.stopped.as_ref()?;
+            Some(now).filter(|now| *now >= last.map_or(*stopped, |(of, _)| *of).saturating_add(ANEW_NS))?
+        }
+    };
+    Some((m.n, of, stop_forecast(state, m, of)?))
 }
 
 /// Whether it is another question, time apart.

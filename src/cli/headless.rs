@@ -7,8 +7,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
 use super::patience::{ns, pass, within};
+use crate::analysis::prediction::words;
 use crate::event::{Level, LoadSettings, MigrationEnd, Nanos, OperatorEvent, SessionClock};
 use crate::session::state::Migration;
+use crate::session::stopping::stop_forecast;
 use crate::session::{Shared, State};
 use crate::units::{show_bandwidth, show_bytes, show_duration};
 
@@ -186,19 +188,28 @@ fn stamp(t: Nanos) -> String {
     format!("{:>9.3}", t as f64 / 1e9)
 }
 
+/// How long a guest that was stopped still stands.
+fn standing(state: &State, m: &Migration) -> String {
+    let stands = m.stopped.is_some() && m.resumed.is_none();
+    let left = if stands { stop_forecast(state, m, state.now) } else { None };
+    left.map(|f| format!(", runs again in {}", words::stop(&f.left_s))).unwrap_or_default()
+}
+
 /// One line on the running migration.
 fn course(state: &State) -> Option<String> {
     let m = state.migrations.last().filter(|m| m.ended.is_none())?;
     let (_, sample) = m.samples.last()?;
     let phase = m.phases.last().map_or("setup", |p| p.phase.word());
     let part = |name: &str, text: Option<String>| text.map(|t| format!(", {name} {t}")).unwrap_or_default();
-    Some(format!(
-        "{}   migration {}: {phase}, round {}{}{}{}",
-        stamp(state.now),
-        m.n,
-        crate::session::result::rounds(m).map_or_else(|| "?".into(), |r| r.to_string()),
-        part("sent", sample.transferred_bytes.map(show_bytes)),
-        part("remaining", sample.remaining_bytes.map(show_bytes)),
-        part("at", sample.throughput_bytes_per_s.map(show_bandwidth)),
-    ))
+    Some(
+        format!(
+            "{}   migration {}: {phase}, round {}{}{}{}",
+            stamp(state.now),
+            m.n,
+            crate::session::result::rounds(m).map_or_else(|| "?".into(), |r| r.to_string()),
+            part("sent", sample.transferred_bytes.map(show_bytes)),
+            part("remaining", sample.remaining_bytes.map(show_bytes)),
+            part("at", sample.throughput_bytes_per_s.map(show_bandwidth)),
+        ) + &standing(state, m),
+    )
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Then;
+
 /// A quantity that is not known exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Span {
@@ -52,6 +54,20 @@ pub enum Converges {
     No,
 }
 
+/// One way to make a migration converge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Remedy {
+    /// Another stop policy, or none.
+    Policy,
+    /// A lower RATE.
+    Rate,
+    /// A higher bandwidth limit.
+    Bandwidth,
+    /// A longer downtime limit.
+    DowntimeLimit,
+}
+
 /// What would make a migration converge that does not. None where nothing of that kind would, or
 /// where it need not change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -62,6 +78,13 @@ pub struct Needs {
     pub bandwidth_from_bytes_per_s: Option<f64>,
     /// A downtime limit from this on, ms.
     pub downtime_limit_from_ms: Option<f64>,
+    /// A stop policy without the rules that end it before it converges: it then takes so many rounds.
+    /// Since schema 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds_without_policy: Option<u64>,
+    /// The one of them that is nearest to what is. Since schema 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<Remedy>,
 }
 
 /// Something nobody has seen yet, and that a prediction therefore has to guess.
@@ -74,6 +97,74 @@ pub enum Guess {
     Link,
 }
 
+/// What ends a pre-copy that does not end by converging. Since schema 1.3.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ender {
+    /// A rule of the stop policy.
+    Policy {
+        /// Its name.
+        name: String,
+        /// The rule in words: `29 rounds`.
+        rule: String,
+        /// What it does.
+        then: Then,
+        /// Without the policy pre-copy would converge.
+        too_early: bool,
+    },
+    /// The product's own rule.
+    Own {
+        /// The rule in words: `29 rounds`.
+        rule: String,
+        /// Next to nothing is left by then: what the guest dirties in a tenth of a second passes at once.
+        little_left: bool,
+    },
+}
+
+/// What a forecast rests on, as far as an estimate of a stop needs it. Since schema 1.3.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Grounds {
+    /// Whose rules: a name of the model's.
+    pub product: String,
+    /// How much of the guest's memory has content (is not all zeroes), bytes.
+    pub content_bytes: Span,
+    /// What the link carries without a limit, bytes/s.
+    pub link_bytes_per_s: Span,
+    /// Fixed times of a stop besides copying: from the order until the guest stands still, and from the last
+    /// byte until it runs, s.
+    pub fixed_s: Span,
+    /// What the guest dirties by itself: pages that are written all the time.
+    pub own_hot_pages: u64,
+    /// And pages that are written one after the other.
+    pub own_pages: u64,
+    /// How fast these are written, pages/s.
+    pub own_pages_per_s: f64,
+}
+
+/// How long the guest will stand still if it is stopped at an instant, or still will once it has been.
+/// The quantity is `stop-resume`: from the source's stop until the guest runs at the destination. Since
+/// schema 1.3.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StopForecast {
+    /// How long it has stood still already, s; 0 before it is stopped.
+    pub stood_s: f64,
+    /// How long it will from then on, s.
+    pub left_s: Span,
+    /// What is to be copied until then, bytes.
+    pub bytes: Span,
+    /// How fast it is copied, bytes/s.
+    pub bytes_per_s: Span,
+}
+
+impl StopForecast {
+    /// From the stop until it runs again, s.
+    #[must_use]
+    pub fn whole_s(&self) -> Span {
+        let Span { lo, mid, hi } = self.left_s;
+        Span { lo: self.stood_s + lo, mid: self.stood_s + mid, hi: self.stood_s + hi }
+    }
+}
+
 /// A prediction. Times in seconds; each span is what came of the model's courses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
@@ -83,7 +174,8 @@ pub struct Forecast {
     pub rounds: Option<Span>,
     /// Migration time, s; None if it does not end within the time looked at.
     pub migration_s: Option<Span>,
-    /// From the guest's stop until it runs again, s; None if it is not stopped in that time.
+    /// From the source's stop until the guest runs at the destination (`stop-resume`), s; None if it is not
+    /// stopped in that time.
     pub downtime_s: Option<Span>,
     /// Some courses had not ended when they were followed no longer: after so many s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,6 +189,12 @@ pub struct Forecast {
     /// What had to be guessed; empty where all that matters is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guesses: Vec<Guess>,
+    /// What ends pre-copy in the likeliest course, if it does not end by converging. Since schema 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ender: Option<Ender>,
+    /// What it rests on. Since schema 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grounds: Option<Box<Grounds>>,
 }
 
 #[cfg(test)]

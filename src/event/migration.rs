@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{By, Forecast, Incident, Location, Nanos, Substate};
+use super::{By, Forecast, Incident, Location, Nanos, StopForecast, Substate};
 use crate::units::{show_bytes, show_duration};
 
 /// The phases of a migration, the same for every hypervisor (design: vocabulary).
@@ -501,6 +501,16 @@ pub enum MigrationEvent {
         of: Nanos,
         /// What is expected.
         forecast: Forecast,
+    },
+    /// How long the guest will stand still: when it is stopped, and from then on until it runs again. Since
+    /// schema 1.3.
+    StopForecast {
+        /// Number of the migration.
+        n: u32,
+        /// The instant it is told for, ns: what was seen later is not in it.
+        of: super::Nanos,
+        /// What is expected.
+        forecast: StopForecast,
     },
     /// Its aftermath is settled (guest answers again, late probes are in): the result is final.
     Settled {

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agent::{AgentEvent, LoadReport};
 pub use clock::SessionClock;
-pub use forecast::{Converges, Forecast, Guess, Needs, Span};
+pub use forecast::{Converges, Ender, Forecast, Grounds, Guess, Needs, Remedy, Span, StopForecast};
 pub use guest::{By, Incident, Location, Substate};
 pub use header::{Header, HostFacts, Versions};
 pub use load::{DirtyCycle, LoadSettings, Pattern};

@@ -29,6 +29,8 @@ const SAMPLES: usize = 1 << 15;
 const ROUNDS: usize = 1 << 16;
 /// Requests, and things that befell the guest, kept of one migration.
 const REQUESTS: usize = 256;
+/// Estimates of how long a stopped guest still stands, kept of one migration: an hour at one a second.
+const STOP_FORECASTS: usize = 3_600;
 /// Lines of the event log kept.
 const LOG_LINES: usize = 4_000;
 /// Marks kept.
@@ -372,6 +374,8 @@ impl State {
                     retuned: Vec::new(),
                     predicted: self.forecast.as_ref().filter(|f| f.1 == *n).map(|f| (f.0, f.2.clone())),
                     expected: None,
+                    stop_predicted: None,
+                    stop_left: Vec::new(),
                     load,
                     began: t,
                     ended: None,
@@ -438,6 +442,14 @@ impl State {
                 Some(_) => {}
                 None => self.forecast = Some((t, *n, forecast.clone())),
             },
+            MigrationEvent::StopForecast { n, of, forecast } => {
+                let Some(m) = self.numbered(*n) else { return };
+                if m.stop_predicted.is_none() {
+                    m.stop_predicted = Some((*of, forecast.clone()));
+                } else if m.stop_left.len() < STOP_FORECASTS {
+                    m.stop_left.push((*of, forecast.clone()));
+                }
+            }
             MigrationEvent::Settled { n } => {
                 if let Some(m) = self.numbered(*n) {
                     m.settled = Some(t);

@@ -20,6 +20,7 @@ pub mod replay;
 pub mod result;
 mod shared;
 pub mod state;
+pub mod stopping;
 #[cfg(test)]
 mod testing;
 pub mod trail;

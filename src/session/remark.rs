@@ -279,7 +279,7 @@ fn migration(ev: &MigrationEvent) -> Option<(Level, String)> {
         MigrationEvent::Requested { .. } => return None,
         MigrationEvent::Refused { n, then, why } => (Level::Error, format!("#{n}: {} is not done: {why}", then.word())),
         // It stands on the screen; in the log it would be one line a second.
-        MigrationEvent::Forecast { .. } => return None,
+        MigrationEvent::Forecast { .. } | MigrationEvent::StopForecast { .. } => return None,
         MigrationEvent::Settled { n } => (Level::Info, format!("#{n} is settled: its result is final")),
     })
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::place;
 use super::probed::{self, ProbeRow};
 use super::state::{Befallen, Migration, Request, State};
-use crate::analysis::table::{self, PhaseTime, Requested, Row};
+use crate::analysis::table::{self, PhaseTime, Requested, Row, Stop};
 use crate::event::{Header, Location, MigrationEnd, Nanos, Phase, StopRule, Then};
 use crate::units::{show_bytes, show_duration};
 
@@ -131,8 +131,11 @@ pub fn row(m: &Migration, now: Nanos) -> Row {
         claims: m.claims.clone(),
         settled: m.settled.is_some(),
         predicted: m.predicted.as_ref().map(|(_, forecast)| forecast.clone()),
+        stop: None,
     };
     row.set_downtimes(m.downtime.as_ref());
+    let stood = row.stop_resume_ms().filter(|_| m.is_done());
+    row.stop = m.stop_predicted.as_ref().map(|(_, said)| Stop::new(said, &m.stop_left, stood));
     row
 }
 

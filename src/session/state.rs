@@ -9,7 +9,7 @@ use crate::analysis::probing;
 use crate::chunked::Chunked;
 use crate::event::{
     By, Capabilities, Class, Forecast, ForeignTime, Header, HostEvent, Incident, Level, LoadReport, LoadSettings,
-    Location, MigrationEnd, MigrationSettings, Nanos, Phase, ProbeSpec, Sample, StopRule, Substate, Then,
+    Location, MigrationEnd, MigrationSettings, Nanos, Phase, ProbeSpec, Sample, StopForecast, StopRule, Substate, Then,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -224,6 +224,10 @@ pub struct Migration {
     pub predicted: Option<(Nanos, Forecast)>,
     /// What is expected of it while it runs, as said last, and when, ns.
     pub expected: Option<(Nanos, Forecast)>,
+    /// How long the guest would stand still, as it was said when it was stopped, and for which instant, ns.
+    pub stop_predicted: Option<(Nanos, StopForecast)>,
+    /// The same as said from then on, each with its instant, ns, oldest first.
+    pub stop_left: Vec<(Nanos, StopForecast)>,
     /// The load set when it began.
     pub load: Option<LoadSettings>,
     /// Began, ns.

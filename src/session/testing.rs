@@ -4,11 +4,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::event::{
-    AgentEvent, Body, By, Capabilities, Class, Converges, DirtyCycle, Engine, Event, Forecast, ForeignTime, Guess,
-    Header, HostEvent, HostFacts, HvEvent, Incident, LabEvent, Level, LoadReport, LoadSettings, Location, LogEvent,
-    MigrationEnd, MigrationEvent, MigrationSettings, Nanos, Needs, OperatorEvent, Parameter, Pattern, Phase,
-    ProbeEvent, ProbeKind, ProbeSpec, Sample, SessionEvent, SettingWhy, Span, StopPolicy, StopRule, Substate, Then,
-    Versions,
+    AgentEvent, Body, By, Capabilities, Class, Converges, DirtyCycle, Ender, Engine, Event, Forecast, ForeignTime,
+    Grounds, Guess, Header, HostEvent, HostFacts, HvEvent, Incident, LabEvent, Level, LoadReport, LoadSettings,
+    Location, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, Needs, OperatorEvent, Parameter,
+    Pattern, Phase, ProbeEvent, ProbeKind, ProbeSpec, Remedy, Sample, SessionEvent, SettingWhy, Span, StopForecast,
+    StopPolicy, StopRule, Substate, Then, Versions,
 };
 
 pub(crate) fn header() -> Header {
@@ -271,6 +271,8 @@ fn forecast() -> BoxedStrategy<Forecast> {
                 rate_below_pages_per_s: rate,
                 bandwidth_from_bytes_per_s: bandwidth,
                 downtime_limit_from_ms: limit,
+                rounds_without_policy: limit.map(|ms| ms as u64),
+                nearest: limit.map(|_| Remedy::Rate),
             };
             let guesses = if guesses { vec![Guess::Memory, Guess::Link] } else { Vec::new() };
             let followed_s = jump;
@@ -285,6 +287,18 @@ fn forecast() -> BoxedStrategy<Forecast> {
                 jump_pages_per_s,
                 needs,
                 guesses,
+                ender: limit.map(|_| Ender::Own { rule: "29 rounds".into(), little_left: true }),
+                grounds: left_s.map(|span| {
+                    Box::new(Grounds {
+                        product: "qemu".into(),
+                        content_bytes: span,
+                        link_bytes_per_s: span,
+                        fixed_s: span,
+                        own_hot_pages: 1,
+                        own_pages: 2,
+                        own_pages_per_s: span.mid,
+                    })
+                }),
             }
         })
         .boxed()
@@ -330,6 +344,11 @@ fn migration() -> BoxedStrategy<MigrationEvent> {
         (1_u32..4, then(), text()).prop_map(|(n, then, why)| MigrationEvent::Refused { n, then, why }),
         (1_u32..4, end).prop_map(|(n, end)| MigrationEvent::Ended { n, end }),
         (1_u32..4).prop_map(|n| MigrationEvent::Settled { n }),
+        (1_u32..4, any::<u32>(), (number(), number(), number())).prop_map(|(n, of, (lo, mid, hi))| {
+            let span = Span { lo, mid, hi };
+            let forecast = StopForecast { stood_s: lo, left_s: span, bytes: span, bytes_per_s: span };
+            MigrationEvent::StopForecast { n, of: of.into(), forecast }
+        }),
         (1_u32..4, any::<u32>(), forecast()).prop_map(|(n, of, forecast)| MigrationEvent::Forecast {
             n,
             of: of.into(),

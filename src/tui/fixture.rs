@@ -184,6 +184,8 @@ pub(crate) fn migrating(now: Nanos) -> State {
     let mut m = Migration {
         retuned: Vec::new(),
         predicted: None,
+        stop_predicted: None,
+        stop_left: Vec::new(),
         expected: None,
         n: 1,
         from: "a".into(),

@@ -39,7 +39,7 @@ pub use view::View;
 #[cfg(test)]
 mod capture_tests;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod pty_tests;
 #[cfg(test)]

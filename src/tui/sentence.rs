@@ -9,12 +9,13 @@ use crate::event::{
 };
 use crate::session::State;
 use crate::session::state::Migration;
+use crate::session::stopping::stop_forecast;
 use crate::units::{PAGE_BYTES, link_pages_per_s, show_bandwidth, show_bytes, show_count, show_duration};
 
 use super::edit::default_migration;
 use super::estimate::{
-    NEAR, blackout_s, crosses_in_s, dirty_pages_per_s, link_bytes_per_s, newest, phase, policy_in_s, ramp_left_s,
-    rest_s, rough_seconds, wset_fits,
+    NEAR, crosses_in_s, dirty_pages_per_s, link_bytes_per_s, newest, phase, policy_in_s, ramp_left_s, rest_s,
+    rough_seconds, wset_fits,
 };
 
 /// Figures older than this, while memory should move, are shown with their age, ns.
@@ -97,7 +98,7 @@ fn idle(state: &State, now: Nanos) -> (Tone, String) {
         (Tone::Calm, text)
     } else {
         let text = format!(
-            "firing now would not converge: RATE {shown}/s is {times:.2} x the {capacity} pages/s that the bandwidth limit allows; {}",
+            "RATE {shown}/s is {times:.2} x the {capacity} pages/s that the bandwidth limit allows; where it does not converge, {}",
             would_end(state, settings)
         );
         (Tone::Warn, text)
@@ -169,7 +170,10 @@ fn running(state: &State, m: &Migration, now: Nanos) -> (Tone, String) {
     match phase(m) {
         Phase::Setup | Phase::Idle => (Tone::Calm, format!("setting up the migration {} to {}", m.from, m.to)),
         Phase::PreCopy => pre_copy(state, m, &sample, now),
-        Phase::StopAndCopy => (Tone::Bad, format!("the guest has stood still for {here}{left}{more}")),
+        Phase::StopAndCopy => {
+            let more = stop_forecast(state, m, now).map(|f| format!("; {} more", words::stop(&f.left_s)));
+            (Tone::Bad, format!("the guest has stood still for {here}{}", more.unwrap_or(left)))
+        }
         Phase::PostCopy => {
             (Tone::Warn, format!("post-copy: the guest runs at {} and pulls what it lacks{left}{more}", m.to))
         }
@@ -277,8 +281,8 @@ fn pre_copy(state: &State, m: &Migration, sample: &Sample, now: Nanos) -> (Tone,
         let wset = show_bytes(wset);
         return (Tone::Calm, format!("{rates}, but WSET {wset} passes within the downtime limit: may end{agent}"));
     }
-    let stop = blackout_s(state, m, now)
-        .map(|s| format!(": s stops the guest, for about {}", rough_seconds(s)))
+    let stop = stop_forecast(state, m, now)
+        .map(|f| format!(": s stops the guest, for {}", words::stop(&f.whole_s())))
         .unwrap_or_default();
     let done = expected.map_or(String::new(), |done| format!("; {done}"));
     let outlook = match (limits(&m.settings.policy, sample.total_bytes), own_rule(state)) {
@@ -427,7 +431,7 @@ mod tests {
         assert!(say(&fixture::idle(3 * S)).contains("26 % of the 7,812 pages/s that the bandwidth limit allows"));
         assert_eq!(
             say(&fixture::idle(6 * S)),
-            "firing now would not converge: RATE 9,000/s is 1.15 x the 7,812 pages/s that the bandwidth limit allows; policy xen-3.4 would \
+            "RATE 9,000/s is 1.15 x the 7,812 pages/s that the bandwidth limit allows; where it does not converge, policy xen-3.4 would \
              stop it after 29 rounds or 3 x RAM"
         );
         assert!(say(&State::default()).starts_with("starting:"));

@@ -1,7 +1,7 @@
 //! What a prediction rests on: the product, the link, and what the guest's memory holds.
 
 use super::{Calibration, Situation};
-use crate::event::Span;
+use crate::event::{Grounds, Span};
 use crate::hypervisor::model::{Background, Costs, Guest, Link, Product};
 use crate::units::PAGE_BYTES;
 
@@ -147,6 +147,29 @@ impl Basis {
         let s = |ms: f64| ms / 1e3;
         basis.resume_s = Span { lo: s(c.resume_ms.lo), mid: s(c.resume_ms.mid), hi: s(c.resume_ms.hi) };
         basis
+    }
+
+    /// What an estimate of a stop rests on, with so large a WSET in a guest of so much memory.
+    #[must_use]
+    pub fn grounds(&self, wset_bytes: u64, ram_bytes: u64) -> Grounds {
+        let link = self.link_bytes_per_s;
+        let device = |per_s: f64| {
+            let bytes = self.costs.device_state_bytes + self.costs.to_fix_pages * PAGE_BYTES;
+            self.costs.stop.as_secs_f64() + bytes as f64 / per_s.max(1.0)
+        };
+        Grounds {
+            product: self.product.name().into(),
+            content_bytes: self.content.of(wset_bytes, ram_bytes),
+            link_bytes_per_s: link,
+            fixed_s: Span {
+                lo: self.resume_s.lo + device(link.hi),
+                mid: self.resume_s.mid + device(link.mid),
+                hi: self.resume_s.hi + device(link.lo),
+            },
+            own_hot_pages: self.background.hot_pages,
+            own_pages: self.background.pages,
+            own_pages_per_s: self.background.pages_per_s,
+        }
     }
 
     /// The guest with its writers; what of its memory is used is still to be set.

@@ -8,6 +8,7 @@ pub mod calibration;
 mod changes;
 mod jump;
 pub mod left;
+pub mod stop;
 pub mod words;
 
 use std::time::Duration;
@@ -209,6 +210,8 @@ fn forecast_from(s: &Situation, basis: &Basis, seen: Option<&left::Seen>) -> Res
         jump_pages_per_s,
         needs,
         guesses: guesses(basis),
+        ender: jump::ender(&mid, &traces[0]).filter(|_| converges != Converges::Yes),
+        grounds: Some(Box::new(basis.grounds(mid.guest.wset_pages * PAGE_BYTES, s.ram_bytes))),
     })
 }
 

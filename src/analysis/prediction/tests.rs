@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{DirtyCycle, Guess};
+use crate::event::{DirtyCycle, Forecast, Guess, Pattern};
 use crate::hypervisor::model::{Costs, Link, Product, run};
 
 const MIB: u64 = 1 << 20;
@@ -102,7 +102,8 @@ fn of_a_simulated_guest_all_is_known() {
 fn what_cannot_be_is_refused() {
     let e = forecast(&Situation { ram_bytes: 0, ..situation(1, 0, 1_000_000, 300) }, &lab()).unwrap_err();
     assert!(e.to_string().contains("VMSIZE"), "{e}");
-    assert!(forecast(&situation(1, 100, 0, 300), &lab()).is_err());
+    // A limit of 0 is none: the link is what it goes by.
+    assert_eq!(forecast(&situation(1, 100, 0, 300), &lab()).unwrap().converges, Converges::Yes);
 }
 
 #[test]
@@ -152,4 +153,77 @@ fn what_is_changed_on_the_way_counts_from_then_on() {
     let faster = with(vec![(3_000_000_000, Change::Settings(faster))]);
     let (time, before) = (faster.migration_s.unwrap().mid, calm.migration_s.unwrap().mid);
     assert!(time < before - 1.0 && time > 3.0, "{time} {before}");
+}
+
+/// Statement, advice and what the model does when the advice is followed agree, for every product with the
+/// loads there are to choose from and the policies.
+#[test]
+fn what_is_said_and_advised_is_what_comes() {
+    let link = Link { bytes_per_s: 117.625e6, of_limit: 1.0 };
+    let (ram, used) = (64 * MIB, 16 * MIB);
+    let policies = [
+        crate::event::StopPolicy::none(),
+        crate::event::StopPolicy::xen_3_4(),
+        crate::event::StopPolicy::timeout(std::time::Duration::from_secs(4)),
+    ];
+    for product in Product::ALL {
+        let basis = Basis::simulated(product, used, link, Costs::of(product));
+        let settings = MigrationSettings { bandwidth_bytes_per_s: Some(117_625_000), ..MigrationSettings::default() };
+        let probe = Situation { load: LoadSettings::default(), settings: settings.clone(), ram_bytes: ram };
+        let link_pages_per_s = likeliest(&probe, &basis).link_pages_per_s();
+        let held = LoadSettings { wset_bytes: 16 * MIB, ..LoadSettings::default() };
+        let presets = crate::tui::edit::presets(&held, None, Some(link_pages_per_s));
+        for preset in presets.iter().filter(|p| p.load.pattern == Pattern::Cyclic && p.load.wset_bytes > 0) {
+            for policy in &policies {
+                let settings = MigrationSettings { policy: policy.clone(), ..settings.clone() };
+                let s = Situation { load: preset.load, settings, ram_bytes: ram };
+                let f = forecast(&s, &basis).unwrap();
+                let what = format!("{} {} {}: {f:?}", product.name(), preset.name, policy.name);
+                agrees(&s, &basis, &f, &what);
+            }
+        }
+    }
+}
+
+fn agrees(s: &Situation, basis: &Basis, f: &Forecast, what: &str) {
+    use crate::event::Ender;
+    let trace = run(&likeliest(s, basis)).unwrap();
+    let said = words::before(f);
+    match f.converges {
+        Converges::Yes => assert!(converged(&trace) && said.starts_with("converges"), "{said}: {what}"),
+        Converges::No => assert!(!converged(&trace), "{said}: {what}"),
+        Converges::Perhaps => {}
+    }
+    let without = |s: &Situation| {
+        let settings = MigrationSettings { policy: crate::event::StopPolicy::none(), ..s.settings.clone() };
+        let alone = likeliest(&Situation { settings, ..s.clone() }, basis);
+        super::jump::ends_well(&alone, &run(&alone).unwrap())
+    };
+    if let Some(Ender::Policy { too_early, name, .. }) = &f.ender {
+        assert_eq!(*too_early, without(s), "{said}: {what}");
+        assert!(said.contains(&format!("policy {name}")), "{said}: {what}");
+    }
+    if f.converges != Converges::No || words::needs(f).is_none() {
+        return;
+    }
+    // Each remedy by itself is enough, with the margin the figures are rounded by.
+    let is_enough = |s: &Situation| converged(&run(&likeliest(s, basis)).unwrap());
+    if let Some(rate) = f.needs.rate_below_pages_per_s {
+        let dirty = s.load.dirty.with_rate(rate * 0.9).unwrap();
+        let load = LoadSettings { dirty, ..s.load };
+        assert!(is_enough(&Situation { load, ..s.clone() }), "RATE {rate}: {what}");
+    }
+    if let Some(bandwidth) = f.needs.bandwidth_from_bytes_per_s {
+        let settings =
+            MigrationSettings { bandwidth_bytes_per_s: Some((bandwidth * 1.1) as u64), ..s.settings.clone() };
+        assert!(is_enough(&Situation { settings, ..s.clone() }), "bandwidth {bandwidth}: {what}");
+    }
+    if f.needs.rounds_without_policy.is_some() {
+        assert!(without(s), "{what}");
+        assert_eq!(f.needs.nearest, Some(crate::event::Remedy::Policy), "{what}");
+    }
+    // Below the jump, something other than the hypervisor is named as what ends it.
+    let below = f.jump_pages_per_s.is_some_and(|jump| s.load.dirty.rate_pages_per_s() < 0.9 * jump);
+    let named = matches!(f.ender, Some(Ender::Policy { too_early: true, .. } | Ender::Own { little_left: true, .. }));
+    assert!(!below || named || f.ender.is_none(), "{said}: {what}");
 }

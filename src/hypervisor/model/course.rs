@@ -196,9 +196,10 @@ impl<M: Memory> Sim<'_, M> {
             }
             if self.look_is_due() {
                 self.look(Step::Sending);
-                if let Some(ending) = self.asked.take() {
-                    return (Some(ending), skipped);
-                }
+            }
+            // Asked for now, or at a look while a batch was on its way.
+            if let Some(ending) = self.asked.take() {
+                return (Some(ending), skipped);
             }
             if self.is_cut() || self.reads_the_log_by_the_clock() {
                 return (None, skipped);
@@ -246,13 +247,13 @@ impl<M: Memory> Sim<'_, M> {
             self.begin_link();
             self.send_to_threshold();
             self.wait(self.s.costs.per_round);
-            self.sync();
+            self.read_log_standing();
             self.begin_link();
             if self.cut().is_some_and(|cut| self.pending_bytes() >= cut.below_bytes) {
                 self.send_to_threshold();
             }
         }
-        self.sync();
+        self.read_log_standing();
         self.mem.rewind();
         self.limit_lifted = self.rule.lifts_the_limit_at_the_end();
         self.begin_link();
@@ -262,6 +263,15 @@ impl<M: Memory> Sim<'_, M> {
         self.send_bytes(fixed + self.s.costs.device_state_bytes);
         self.come_up(Phase::Recovery);
         self.arrive();
+    }
+
+    /// The log is read once more while the guest stands still: a product that counts these counts on.
+    fn read_log_standing(&mut self) {
+        self.sync();
+        if self.rule.reading_the_log_is_a_round() {
+            self.round += 1;
+            self.look(Step::Sending);
+        }
     }
 
     /// The guest is stopped at the source.

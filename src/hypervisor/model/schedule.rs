@@ -42,7 +42,8 @@ impl Schedule {
                 let over = now_ns.saturating_sub(self.since_ns) / slot_ns;
                 self.given_bytes = self.given_bytes.max(over.saturating_mul(bytes));
             }
-            _ => *self = Self::new(pace, now_ns),
+            // What is on its way arrives all the same.
+            _ => *self = Self { given_bytes: self.backlog(now_ns), ..Self::new(pace, now_ns) },
         }
     }
 
@@ -69,15 +70,24 @@ impl Schedule {
         if until_ns == u64::MAX {
             return u64::MAX;
         }
+        self.could_carry(until_ns).saturating_sub(self.given_bytes)
+    }
+
+    /// What it was given and has not carried by then, bytes.
+    pub(super) fn backlog(&self, now_ns: u64) -> u64 {
+        self.given_bytes.saturating_sub(self.could_carry(now_ns))
+    }
+
+    /// What it carries until then if it has enough, bytes.
+    fn could_carry(&self, until_ns: u64) -> u64 {
         let passed = until_ns.saturating_sub(self.since_ns);
-        let carried = match self.pace {
+        match self.pace {
             Pace::Steady(per_s) => (passed as f64 * per_s / 1e9) as u64,
             Pace::Bursts { slot_ns, bytes, peak } => {
                 let within = (passed % slot_ns) as f64 * peak / 1e9;
                 (passed / slot_ns).saturating_mul(bytes).saturating_add((within as u64).min(bytes))
             }
-        };
-        carried.saturating_sub(self.given_bytes)
+        }
     }
 }
 

@@ -57,8 +57,11 @@ pub(super) struct Sim<'a, M> {
     guest: (u64, u64, f64),
     pub(super) phase: Phase,
     pub(super) round: u64,
+    /// Handed to the link; what of it has arrived is [`carried_bytes`](Self::carried_bytes).
     pub(super) sent_bytes: u64,
     pub(super) sent_pages: u64,
+    /// Pages that were never touched, of which a mark was sent.
+    pub(super) marked_pages: u64,
     pub(super) dirty_pages_per_s: Option<f64>,
     pub(super) rounds: Vec<Round>,
     /// The end somebody or a rule has asked for.
@@ -112,6 +115,7 @@ impl<'a, M: Memory> Sim<'a, M> {
             round: 0,
             sent_bytes: 0,
             sent_pages: 0,
+            marked_pages: 0,
             dirty_pages_per_s: None,
             rounds: Vec::new(),
             asked: None,
@@ -191,6 +195,7 @@ impl<'a, M: Memory> Sim<'a, M> {
             let cost = self.price.of(sent.pages);
             bytes -= cost;
             self.account(cost, sent.pages.used);
+            self.marked_pages += sent.pages.untouched;
             if !sent.at_end {
                 // Time passes also when it does not suffice for one page more.
                 let until = if limited { self.link.done_ns().min(until_ns) } else { until_ns };
@@ -218,6 +223,11 @@ impl<'a, M: Memory> Sim<'a, M> {
         self.link.give(bytes);
         self.sent_bytes += bytes;
         self.sent_pages += pages;
+    }
+
+    /// What has gone over the link by now, bytes: of a batch that is on its way, what of it has arrived.
+    fn carried_bytes(&self) -> u64 {
+        self.sent_bytes.saturating_sub(self.link.backlog(self.now))
     }
 
     /// A page that is fetched out of its turn goes over the link too.
@@ -285,8 +295,9 @@ impl<'a, M: Memory> Sim<'a, M> {
             step,
             phase: self.phase,
             round: self.round,
-            sent_bytes: self.sent_bytes,
+            sent_bytes: self.carried_bytes(),
             remaining_bytes,
+            marked_pages: self.rule.counts_whole_pages().then_some(self.marked_pages),
             total_bytes: self.s.guest.ram_pages * PAGE_BYTES,
             dirty_pages_per_s: self.dirty_pages_per_s,
             bandwidth_bytes_per_s: bandwidth,

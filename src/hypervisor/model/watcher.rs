@@ -33,10 +33,12 @@ pub struct View {
     pub phase: Phase,
     /// The round, from 1; 0 before the first.
     pub round: u64,
-    /// Sent so far, bytes.
+    /// What has gone over the link so far, bytes.
     pub sent_bytes: u64,
     /// Left to send as far as the hypervisor knows, bytes.
     pub remaining_bytes: u64,
+    /// Pages of zeroes so far, of which only a mark was sent; None of a product that does not tell.
+    pub marked_pages: Option<u64>,
     /// The guest's memory, bytes.
     pub total_bytes: u64,
     /// Dirty rate as seen over the last round, pages/s.

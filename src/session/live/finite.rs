@@ -1,7 +1,7 @@
 //! JSON knows no NaN and no infinity: what cannot be recorded is not folded in either, or a replay
 //! would show another state than the live run.
 
-use crate::event::{AgentEvent, Body, Event, HvEvent, Level, LoadSettings, LogEvent, OperatorEvent};
+use crate::event::{AgentEvent, Body, Event, HvEvent, Level, LoadSettings, LogEvent, OperatorEvent, Span};
 
 /// The event itself, or without its non-finite numbers: optional ones become unknown; an event
 /// that cannot do without is replaced by a remark.
@@ -23,8 +23,11 @@ pub(super) fn only(mut event: Event) -> Event {
         }
         Body::Migration(crate::event::MigrationEvent::Forecast { forecast: f, .. }) => {
             for span in [&mut f.rounds, &mut f.migration_s, &mut f.downtime_s, &mut f.left_s] {
-                *span = span.filter(|s| s.lo.is_finite() && s.mid.is_finite() && s.hi.is_finite());
+                *span = span.filter(finite);
             }
+            f.grounds = f.grounds.take().filter(|g| {
+                g.own_pages_per_s.is_finite() && [g.content_bytes, g.link_bytes_per_s, g.fixed_s].iter().all(finite)
+            });
             let needs = &mut f.needs;
             for number in [
                 &mut f.jump_pages_per_s,
@@ -36,6 +39,9 @@ pub(super) fn only(mut event: Event) -> Event {
                 *number = number.filter(|n| n.is_finite());
             }
             true
+        }
+        Body::Migration(crate::event::MigrationEvent::StopForecast { forecast: f, .. }) => {
+            f.stood_s.is_finite() && [f.left_s, f.bytes, f.bytes_per_s].iter().all(finite)
         }
         Body::Agent(AgentEvent::Report(report)) => {
             report.rate_pages_per_s.is_finite() && report.cpu_load_pct.is_finite() && load(&report.set)
@@ -69,6 +75,10 @@ pub(super) fn only(mut event: Event) -> Event {
         event.ev = Body::Log(LogEvent { level: Level::Warn, from: "session".to_owned(), text });
     }
     event
+}
+
+fn finite(span: &Span) -> bool {
+    span.lo.is_finite() && span.mid.is_finite() && span.hi.is_finite()
 }
 
 fn load(settings: &LoadSettings) -> bool {

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::dialog::frame;
-use super::history::{alike_sign, bytes, delta_words, downtime_delta, seconds, time_delta};
+use super::history::{alike_sign, bytes, compares, delta_words, downtime_delta, seconds, time_delta};
 use crate::analysis::Method;
 use crate::analysis::delta::Delta;
 use crate::session::state::Migration;
@@ -120,7 +120,9 @@ fn results(ctx: &Ctx<'_>, base: &Migration, of: &Migration) -> Vec<Line> {
         difference: difference.unwrap_or_default(),
         ..line(what, show(base), show(of))
     };
-    let count = |pick: fn(&Migration) -> Option<u64>| Some(Delta::exact(pick(of)? as f64, pick(base)? as f64));
+    let count = |pick: fn(&Migration) -> Option<u64>| {
+        compares(of, base).then(|| Some(Delta::exact(pick(of)? as f64, pick(base)? as f64))).flatten()
+    };
     let mut lines = vec![
         both("end", &|m| outcome::end_word(m).to_owned(), None),
         both(

@@ -4,11 +4,13 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
+use crate::analysis::prediction::words;
 use crate::event::Nanos;
 use crate::session::state::Migration;
+use crate::session::stopping::stop_forecast;
 use crate::tui::draw::Ctx;
 use crate::tui::edit;
-use crate::tui::estimate::{blackout_s, dirty_to_link, newest, ramp_at, ramp_left_s, rough_seconds, throughput};
+use crate::tui::estimate::{dirty_to_link, newest, ramp_at, ramp_left_s};
 use crate::tui::hits::Hit;
 use crate::tui::pen::{Glyphs, Pen, width, wrap};
 use crate::tui::theme::Role;
@@ -207,8 +209,7 @@ fn words(ctx: &Ctx<'_>, confirm: Confirm) -> (&'static str, String) {
         Confirm::StopAndCopy => (
             "Stop the guest now?",
             format!(
-                "The guest stands still at {from} until what is left{} has been copied; then it runs at {to}. {}",
-                bytes(sample.remaining_bytes, "by now"),
+                "The guest stands still at {from} until what is left has been copied; then it runs at {to}. {}",
                 m.map_or_else(|| "Nobody can reach it meanwhile.".into(), |m| silence(ctx, m, now))
             ),
         ),
@@ -244,12 +245,17 @@ fn words(ctx: &Ctx<'_>, confirm: Confirm) -> (&'static str, String) {
 /// How long nobody will reach the guest.
 fn silence(ctx: &Ctx<'_>, m: &Migration, now: Nanos) -> String {
     let sample = newest(m);
-    let (Some(s), Some(speed)) = (blackout_s(ctx.state, m, now), throughput(m, &sample)) else {
+    let Some(stop) = stop_forecast(ctx.state, m, now) else {
         return "Nobody can reach it meanwhile; for how long is not known.".into();
     };
     let ends = match dirty_to_link(ctx.state, m, &sample) {
         Some(ratio) if ratio < 1.0 => " It converges: left alone, it would end by itself.",
         _ => "",
     };
-    format!("That is about {} without an answer at {}.{ends}", rough_seconds(s), show_bandwidth(speed))
+    format!(
+        "stop-resume: {}, to copy {} at {}, with what was dirtied since the log was read.{ends}",
+        words::stop(&stop.whole_s()),
+        show_bytes(stop.bytes.mid as u64),
+        show_bandwidth(stop.bytes_per_s.mid)
+    )
 }

@@ -295,13 +295,25 @@ fn cell(ctx: &Ctx<'_>, m: &Migration, column: Column) -> String {
     }
 }
 
+/// Whether there is something to compare: what was cancelled or failed has neither a migration time nor a
+/// downtime that could be held against another's.
+pub(crate) fn compares(m: &Migration, base: &Migration) -> bool {
+    m.is_done() && base.is_done()
+}
+
 /// Migration time against the baseline's.
 pub(crate) fn time_delta(m: &Migration, base: &Migration) -> Option<Delta> {
+    if !compares(m, base) {
+        return None;
+    }
     Some(Delta::exact(outcome::took(m)?.as_secs_f64(), outcome::took(base)?.as_secs_f64()))
 }
 
 /// A downtime against the baseline's.
 pub(crate) fn downtime_delta(m: &Migration, base: &Migration, method: Method) -> Option<Delta> {
+    if !compares(m, base) {
+        return None;
+    }
     Some(Delta::bounded(&outcome::downtime(m, method)?, &outcome::downtime(base, method)?))
 }
 
@@ -358,6 +370,12 @@ fn difference(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, m: &Migration, base: &Mi
         return;
     }
     let mut x = pen.text(2, y, &format!("{} vs {}:", m.n, base.n), ctx.style(Role::Key)) + 1;
+    if !compares(m, base) {
+        let (which, word) = if m.is_done() { (base, outcome::end_word(base)) } else { (m, outcome::end_word(m)) };
+        let text = format!("nothing to compare: {} is {word}", which.n);
+        pen.text(x, y, &text, ctx.style(Role::Muted));
+        return;
+    }
     let count = |of: Option<u64>, base: Option<u64>| Some(Delta::exact(of? as f64, base? as f64));
     let downtime = |method: Method| {
         downtime_delta(m, base, method).map(|d| format!("{} {}", method.name(), delta_words(ctx, d, &seconds(d.by))))

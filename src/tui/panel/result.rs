@@ -9,7 +9,7 @@ use ratatui::style::Style;
 
 use super::phases::texture;
 use crate::analysis::explain::explain;
-use crate::analysis::prediction::words::{beside, time};
+use crate::analysis::prediction::words::{beside, stop_beside, time};
 use crate::analysis::{Bounded, Downtimes, Estimate, Method};
 use crate::event::{MigrationEnd, StopRule};
 use crate::session::outlook::over_limit_pct;
@@ -219,12 +219,15 @@ fn why(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
     if !words.is_empty() {
         lines.push((words.join("; "), ctx.style(Role::Text)));
     }
+    let ms = |d: Duration| d.as_secs_f64() * 1e3;
+    let stopped = outcome::downtime(m, Method::StopResume).map(|v| ms(v.value));
     if let Some((_, forecast)) = &m.predicted {
-        let ms = |d: Duration| d.as_secs_f64() * 1e3;
-        let stopped = m.final_downtime().and_then(|d| d.estimates.iter().find(|e| e.method == Method::StopResume));
-        let stopped = stopped.and_then(|e| e.value).map(|v| ms(v.value));
-        let line = beside(forecast, outcome::took(m).map(ms), stopped);
+        let line = beside(forecast, outcome::end_word(m), outcome::took(m).map(ms), stopped);
         lines.push((format!("predicted: {line}"), ctx.style(Role::Muted)));
+    }
+    if let Some((_, said)) = &m.stop_predicted {
+        let line = stop_beside(&said.whole_s(), stopped.filter(|_| moved).map(|ms| ms / 1e3));
+        lines.push((format!("said at the stop: stop-resume {line}"), ctx.style(Role::Muted)));
     }
     lines
 }

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::watch;
 
-pub use self::offers::{by_own_names, offers, refused, version};
+pub use self::offers::{by_own_names, limits_told, offers, refused, version};
 use self::offers::{heeded, retuned, wants_post_copy};
 use self::onlooker::{Desk, Onlooker};
 use super::{Costs, Guest, Link, Order, Product, Scenario, run_watched};

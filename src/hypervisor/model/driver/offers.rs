@@ -76,6 +76,16 @@ pub fn offers(product: Product, link: Link, settings: &MigrationSettings) -> Cap
     }
 }
 
+/// The bandwidth limit, bytes/s, and the downtime limit, ms, as a product has told that they are set.
+#[must_use]
+pub fn limits_told(product: Product, told: &Capabilities) -> (Option<f64>, Option<f64>) {
+    let of = |meaning: Meaning| {
+        let known = parameters(product).iter().find(|p| p.meaning == meaning)?;
+        told.parameter(known.name)?.value.as_f64()
+    };
+    (of(Meaning::Bandwidth), of(Meaning::DowntimeLimit))
+}
+
 /// A number, also where it is given as text, as a real driver takes it.
 fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
@@ -139,9 +149,6 @@ pub(super) fn retuned(
         auto_converge: asked.auto_converge && has_auto_converge(product),
         ..asked.clone()
     };
-    if to.bandwidth_bytes_per_s == Some(0) {
-        to.bandwidth_bytes_per_s = before.bandwidth_bytes_per_s;
-    }
     let mut as_before = |name: &str| match before.extra.get(name) {
         Some(value) => to.extra.insert(name.to_owned(), value.clone()),
         None => to.extra.remove(name),
@@ -179,10 +186,6 @@ pub fn refused(
         why: "it is fixed while a migration runs, and counts from the next one on".into(),
     };
     let mut errors = Vec::new();
-    if settings.bandwidth_bytes_per_s == Some(0) {
-        let hint = "nothing would ever arrive; give at least 1 byte/s, or none".to_owned();
-        errors.push(HvError::BadValue { name: "bandwidth".into(), value: "0".into(), hint });
-    }
     if let (Some(name), Some(before)) = (fixed_limit(product), before)
         && before.downtime_limit_ms != settings.downtime_limit_ms
     {
@@ -195,7 +198,7 @@ pub fn refused(
         };
         let (right, hint) = match p.meaning {
             Meaning::Own => (switch(value).is_some(), "write true or false"),
-            Meaning::Bandwidth => (number(value).is_some_and(|n| n > 0), "write a whole number of bytes/s, at least 1"),
+            Meaning::Bandwidth => (number(value).is_some(), "write a whole number of bytes/s, 0 for no limit"),
             Meaning::DowntimeLimit => (number(value).is_some(), "write a whole number of milliseconds"),
         };
         if !right {
@@ -317,8 +320,9 @@ mod tests {
         let mut asked =
             MigrationSettings { bandwidth_bytes_per_s: Some(0), downtime_limit_ms: Some(9), ..before.clone() };
         let (to, errors) = retuned(Product::CloudHypervisor, "a", &before, &asked);
-        assert_eq!(to, before);
-        assert!(matches!(&errors[..], [HvError::BadValue { .. }, HvError::NotNow { .. }]), "{errors:?}");
+        // 0 lifts the bandwidth limit; the downtime limit is fixed.
+        assert_eq!(to, MigrationSettings { bandwidth_bytes_per_s: Some(0), ..before.clone() });
+        assert!(matches!(&errors[..], [HvError::NotNow { .. }]), "{errors:?}");
         asked.bandwidth_bytes_per_s = Some(2000);
         asked.extra.insert("downtime_ms".into(), 7.into());
         asked.extra.insert("max-bandwidth".into(), 7.into());

@@ -212,10 +212,12 @@ impl Onlooker {
     }
 
     fn sample(&self, view: &View) -> Sample {
+        // Over too short a time a single page is a high rate: then the figure before stands, as with QEMU.
         let throughput = self
             .last
-            .filter(|(then, _)| view.now_ns > *then)
-            .map(|(then, sent)| view.sent_bytes.saturating_sub(sent) as f64 * 1e9 / (view.now_ns - then) as f64);
+            .filter(|(then, _)| view.now_ns >= then.saturating_add(SAMPLE_NS / 2))
+            .map(|(then, sent)| view.sent_bytes.saturating_sub(sent) as f64 * 1e9 / (view.now_ns - then) as f64)
+            .or(self.observer.now().sample.throughput_bytes_per_s);
         let qemu = self.product == Product::Qemu;
         let throttles = qemu || view.throttle_pct > 0.0;
         Sample {
@@ -232,7 +234,7 @@ impl Onlooker {
                 .map(|d| d.as_secs_f64() * 1e3),
             downtime_ms: (view.step == Step::Ended).then(|| self.reported_ms()).flatten(),
             total_time_ms: (view.step == Step::Ended && qemu).then_some(view.now_ns as f64 / 1e6),
-            zero_pages: None,
+            zero_pages: view.marked_pages,
             setup_time_ms: (view.step == Step::Ended && qemu).then_some(self.costs.setup.as_secs_f64() * 1e3),
         }
     }

@@ -215,8 +215,16 @@ pub(super) fn lets_through(product: Product, limit_bytes_per_s: f64, page_bytes:
 }
 
 /// The bandwidth limit that holds where none is set, bytes/s.
-pub(super) fn limit_unless_set(product: Product) -> Option<u64> {
+#[must_use]
+pub fn limit_unless_set(product: Product) -> Option<u64> {
     (product == Product::Qemu).then_some(qemu::MAX_BANDWIDTH)
+}
+
+/// Whether the product, when somebody else stops the guest, goes on with rounds at the limited speed until
+/// what is left suits it; else it looks at its log at once and sends all there is.
+#[must_use]
+pub fn finishes_in_rounds(product: Product) -> bool {
+    product == Product::Qemu
 }
 
 /// Whether the product can run the guest at the destination before its memory is there.
