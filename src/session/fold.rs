@@ -782,7 +782,7 @@ mod tests {
         assert_eq!((row.rounds, row.claims.len()), (None, 3));
         let reported = m.downtime.as_ref().unwrap().estimates[2].clone();
         assert_eq!(reported.value, None);
-        assert!(reported.note.unwrap().starts_with("the hypervisor claims a downtime of 1.0"), "{:?}", m.claims);
+        assert!(reported.note.unwrap().starts_with("the hypervisor claims a downtime of 60m00s"), "{:?}", m.claims);
     }
 
     #[test]
