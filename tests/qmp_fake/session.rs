@@ -165,5 +165,6 @@ async fn where_the_guest_is_is_told_at_attach_and_after_the_move() {
     let capture = last_records(dir.path());
     let at = |text: &str| capture.find(text).unwrap_or_else(|| panic!("no {text} in {capture}"));
     assert!(at("\"located\":{\"location\":{\"at\":{\"host\":\"source\",\"running\":true") < at("\"began\""));
-    assert!(at("\"not_ready\"") > at("\"ended\""));
+    assert!(at("\"ready\":{\"from\":\"source\"") < at("\"began\""));
+    assert!(at("\"located\":{\"location\":{\"at\":{\"host\":\"dest\",\"running\":true") < at("\"ended\""));
 }
