@@ -152,7 +152,7 @@ pub(super) struct HeadlessArgs {
     /// The result as JSON
     #[arg(long, requires = "headless")]
     pub json: bool,
-    /// Give up a migration that has not ended after so long
+    /// Give up a migration that has not ended this long after it began: cancel it, or leave it
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10m", requires = "headless")]
     pub give_up_after: Duration,
     /// A session that only watches ends by itself after this time.

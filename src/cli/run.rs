@@ -518,3 +518,20 @@ fn watch_host(sink: &EventSink, shared: &Shared) -> Option<host::Watch> {
         })
         .ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells_the_worst_first() {
+        let none = CameOf::default;
+        assert_eq!(exit_code(true, true, &none()), EXIT_OK);
+        assert_eq!(exit_code(true, false, &none()), EXIT_NOT_AS_ASKED);
+        let failed = CameOf { failed: true, ..none() };
+        assert_eq!(exit_code(true, true, &failed), EXIT_NOT_AS_ASKED, "also where nobody asked for it headless");
+        assert_eq!(exit_code(false, true, &failed), EXIT_CAPTURE, "something of ours was lost");
+        let unsettled = CameOf { unsettled: vec!["migration 1".into()], failed: true, lost: 7 };
+        assert_eq!(exit_code(false, false, &unsettled), EXIT_UNSETTLED);
+    }
+}

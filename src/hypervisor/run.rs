@@ -102,6 +102,8 @@ struct Run<'a> {
     told_waiting: bool,
     /// It is given up: until when it may still end by itself, and why it is left then.
     leave: Option<(Instant, String)>,
+    /// What was wanted while both ends were made ready.
+    early: Vec<RunCommand>,
     /// When something new was seen last, or the guest's place was known.
     heard: Instant,
     /// When the guest's place was asked for last because nothing new was seen.
@@ -152,6 +154,7 @@ pub async fn run_migration(
         told_own: false,
         told_waiting: false,
         leave: None,
+        early: Vec::new(),
         heard: now,
         asked: now,
         told: None,
@@ -235,7 +238,7 @@ impl Run<'_> {
     }
 
     /// Makes both ends ready and sees that the guest is where it is to come from. Nothing has begun before
-    /// that is done, so a request to cancel ends it at once; other commands come too early.
+    /// that is done, so a request to cancel ends it at once; other commands wait.
     async fn prepare(
         &mut self,
         commands: &mut mpsc::Receiver<RunCommand>,
@@ -252,10 +255,8 @@ impl Run<'_> {
                     Some(RunCommand::Cancel { by }) => break Some(by),
                     Some(RunCommand::SetPolicy(to)) => self.settings.policy = to,
                     Some(RunCommand::SetMigration(to)) => self.settings.policy = to.policy,
-                    Some(_) => {
-                        let text = "the migration has not begun yet: asked too early, and not done";
-                        self.log(Level::Warn, text.into());
-                    }
+                    // Done as soon as there is something to do it to.
+                    Some(other) => self.early.push(other),
                     None => listening = false,
                 },
             }
@@ -307,6 +308,9 @@ impl Run<'_> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.heard = Instant::now();
+        for command in std::mem::take(&mut self.early) {
+            self.obey(command).await;
+        }
         loop {
             if self.seen.has_changed().unwrap_or(false) {
                 self.heard = Instant::now();

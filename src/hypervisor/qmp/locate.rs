@@ -140,6 +140,10 @@ pub(super) fn place(source: &Says, destination: &Says, complete: bool) -> Place 
             Says::Silent(why) if handed_over => {
                 Place::Unknown(format!("the source has handed it over, and the destination does not answer: {why}"))
             }
+            // What has reached the destination may be all there is, whatever became of the source's migration:
+            // it runs the guest then, or says that it failed.
+            Says::This { .. } if finished(&sent) && arriving(&received) => Place::Moving,
+            _ if is(&sent, &["device", "pre-switchover"]) => Place::Moving,
             // QEMU has stopped it by itself, to hand over the rest.
             _ if matches!(source, Says::This { status, .. } if status == "finish-migrate") && !finished(&sent) => {
                 Place::Moving
@@ -159,6 +163,11 @@ pub(super) fn place(source: &Says, destination: &Says, complete: bool) -> Place 
             (Says::This { .. }, _) => Place::Unknown("the source itself waits for a migration".to_owned()),
         },
     }
+}
+
+/// Whether a destination takes something in, and neither has all of it nor has given up.
+fn arriving(received: &Option<String>) -> bool {
+    !matches!(received.as_deref(), None | Some("" | "setup" | "failed" | "cancelled" | "completed"))
 }
 
 /// Whether the source's migration is over without having handed anything over, or there is none.
@@ -203,6 +212,11 @@ mod tests {
             (Says::Dead, Says::Dead, Place::Nowhere),
             (this("running", "failed"), this("running", "completed"), Place::Both),
             (this("paused", "cancelled"), this("inmigrate", ""), Place::Source(stands())),
+            (this("paused", "cancelled"), this("inmigrate", "failed"), Place::Source(stands())),
+            (this("paused", "cancelled"), this("inmigrate", "active"), Place::Moving),
+            (this("paused", "failed"), this("inmigrate", "active"), Place::Moving),
+            (this("paused", "cancelled"), this("running", "completed"), there(runs(), true)),
+            (this("paused", "device"), this("inmigrate", "active"), Place::Moving),
             (this("paused", "failed"), this("paused", "completed"), Place::Source(stands())),
         ] {
             assert_eq!(place(&source, &destination, false), want, "{source:?} {destination:?}");
