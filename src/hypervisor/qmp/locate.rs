@@ -143,7 +143,7 @@ pub(super) fn place(source: &Says, destination: &Says, complete: bool) -> Place 
             // What has reached the destination may be all there is, whatever became of the source's migration:
             // it runs the guest then, or says that it failed.
             Says::This { .. } if finished(&sent) && arriving(&received) => Place::Moving,
-            _ if is(&sent, &["device", "pre-switchover"]) => Place::Moving,
+            _ if matches!(sent.as_deref(), Some("device" | "pre-switchover")) => Place::Moving,
             // QEMU has stopped it by itself, to hand over the rest.
             _ if matches!(source, Says::This { status, .. } if status == "finish-migrate") && !finished(&sent) => {
                 Place::Moving
