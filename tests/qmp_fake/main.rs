@@ -404,6 +404,27 @@ async fn without_being_asked_nothing_is_set_but_what_shows_the_rounds() {
     assert_eq!(set(&events), [on, off]);
 }
 
+#[tokio::test]
+async fn an_answer_too_large_to_be_kept_is_told_and_its_figures_count() {
+    let (end, events, ..) = play("none", vec![], async |a: Fake, b: Fake| {
+        a.migration("active", ram(1, 5000));
+        a.answer(json!({"status": "active", "ram": ram(1, 4321), "more": vec![0; 5000]}));
+        a.looked(5).await;
+        arrive(&a, &b, ram(2, 0));
+    })
+    .await;
+    assert_eq!(end, MigrationEnd::Done);
+    let told = |e: &&Event| matches!(&e.ev, Body::Log(l) if l.text.contains("more of the migration than can be kept"));
+    assert_eq!(events.iter().filter(told).count(), 1, "folded");
+    let cut = |e: &Event| match &e.ev {
+        Body::Hypervisor(HvEvent::Sample { sample, raw }) => {
+            sample.remaining_bytes == Some(4321 * 4096) && raw.get("cut by blackout").is_some()
+        }
+        _ => false,
+    };
+    assert!(events.iter().any(cut), "{events:#?}");
+}
+
 async fn greet(path: &Path, said: Option<&'static [u8]>) -> QmpError {
     let listener = UnixListener::bind(path).unwrap();
     let server = tokio::spawn(async move {

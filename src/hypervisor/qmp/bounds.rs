@@ -102,9 +102,9 @@ impl Budget {
         allowed
     }
 
-    /// The value if it may be kept, else a marker.
-    pub(super) fn keep(&mut self, value: Value) -> Value {
-        if self.allows(&value) { value } else { marker("this host says too much") }
+    /// The value if it may be kept, else a marker; and which of the two it is.
+    pub(super) fn keep(&mut self, value: Value) -> (Value, bool) {
+        if self.allows(&value) { (value, true) } else { (marker("this host says too much"), false) }
     }
 }
 

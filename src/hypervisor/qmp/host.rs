@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
 
-use super::bounds::{Budget, Fold, SAMPLE_LIMIT, slim};
+use super::bounds::{Budget, Fold, SAMPLE_LIMIT, fits, slim};
 use super::changes::{Former, Ledger, give_back};
 use super::client::{Client, QmpError, QmpEvent, Unread};
 use super::endpoint::{Endpoint, EndpointError};
@@ -198,9 +198,12 @@ impl QmpHost {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it answered, as far as it may be kept.
-    pub(super) fn kept(&self, answer: Value) -> Value {
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner).keep(slim(answer, SAMPLE_LIMIT))
+    /// What it answered if that may be kept, else a marker; and whether it is all of it.
+    pub(super) fn kept(&self, answer: Value) -> (Value, bool) {
+        let fit = fits(&answer, SAMPLE_LIMIT);
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let (kept, allowed) = budget.keep(slim(answer, SAMPLE_LIMIT));
+        (kept, fit && allowed)
     }
 
     pub(super) fn sink(&self) -> &EventSink {

@@ -60,6 +60,8 @@ pub(super) struct WatchState {
     destination_closed: bool,
     /// Remarks on looks that failed.
     blind: Fold,
+    /// Remarks on answers that were too much to be kept.
+    cut: Fold,
 }
 
 impl Watcher {
@@ -225,7 +227,12 @@ impl Watcher {
         let raw = name(answer["status"].as_str().unwrap_or_default());
         let has_ram = answer.get("ram").is_some();
         let error = answer["error-desc"].as_str().map(|text| capped(text, TEXT_LIMIT).into_owned());
-        let body = HvEvent::Sample { sample: figures.clone(), raw: self.source.kept(answer) };
+        let (kept, whole) = self.source.kept(answer);
+        let remark = "it says more of the migration than can be kept: its figures are recorded, not all of its words";
+        if let Some(text) = self.state.cut.say(u64::from(!whole), || remark.to_owned()) {
+            self.observer.log(Level::Warn, self.source.name(), text);
+        }
+        let body = HvEvent::Sample { sample: figures.clone(), raw: kept };
         self.observer.sink().emit_at(t, Body::Hypervisor(body));
         let at_source = !self.guest.stopped && !self.guest.resumed;
         if let Some(round) = figures.round.filter(|r| *r > 0 && !self.rounds_by_event && at_source) {
