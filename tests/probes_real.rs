@@ -187,7 +187,9 @@ fn no_answer_is_lost_to_duplicates() {
                 // The last answer ends it: whether its copies were read as well is left to chance.
                 let all = 4 * (n("ok") + n("late"));
                 assert!((all - 4..=all).contains(&n("duplicate")), "{what}");
-                assert_eq!(s["interruptions"]["count"], json!(0), "{what}");
+                // A busy machine may hold an answer up for some intervals; none was gone for tenths of a second.
+                let longest = s["longest_reply_gap"]["lo_ns"].as_u64().unwrap();
+                assert!(longest < 300_000_000, "{what}");
             }
         }
         let _ = std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0");
