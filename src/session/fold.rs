@@ -544,7 +544,9 @@ impl State {
             SessionEvent::Environment { key, value } => {
                 self.environment.insert(key.clone(), value.clone());
             }
-            SessionEvent::Overflow { lost, .. } => self.health.lost_events += lost,
+            SessionEvent::Overflow { lost, .. } => {
+                self.health.lost_events = self.health.lost_events.saturating_add(*lost);
+            }
             SessionEvent::RecorderTrouble { why } => {
                 self.health.recorder_trouble = Some(why.clone());
                 self.health.recorder_ever_troubled = true;
