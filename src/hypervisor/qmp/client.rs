@@ -237,7 +237,7 @@ impl Client {
         let (mut reader, writer, peer_pid) = match timeout(patience, open(endpoint)).await {
             Ok(Ok(halves)) => halves,
             Ok(Err(e)) => {
-                let refused = e.kind() == ErrorKind::ConnectionRefused;
+                let refused = matches!(e.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound);
                 let (why, remedy) = (e.to_string(), remedy(e.kind()));
                 return Err(QmpError::NoSocket { endpoint: name, why, remedy, refused });
             }

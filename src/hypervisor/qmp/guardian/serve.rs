@@ -107,7 +107,7 @@ impl<'a> Post<'a> {
     }
 
     /// Whether its process is known to have ended. Without its number, a UNIX socket that refuses
-    /// connections is one that no process listens on any more.
+    /// connections, or is not there any more, is one that no process can be reached on.
     fn has_ended(&self, refused: bool) -> bool {
         match self.process {
             Some((pid, begun)) => started(pid) != Some(begun),
