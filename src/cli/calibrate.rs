@@ -162,6 +162,17 @@ fn text(fit: &Fit, c: &Comparison) -> String {
     out
 }
 
+/// A label in so many characters: the name gives way, the number of the migration never does.
+fn brief(label: &str, most: usize) -> String {
+    if label.chars().count() <= most {
+        return label.to_owned();
+    }
+    let number = label.rfind(" #").map_or("", |i| &label[i..]);
+    let room = most.saturating_sub(number.chars().count() + 1);
+    let name: String = label.chars().take(room).collect();
+    format!("{name}…{number}")
+}
+
 fn table(out: &mut String, c: &Comparison) {
     let width = c.rows.iter().map(|r| r.label.chars().count()).max().unwrap_or(0).clamp(7, 24);
     let mut line = |cells: [&str; 15]| {
@@ -195,7 +206,7 @@ fn table(out: &mut String, c: &Comparison) {
         let ms = |v: Option<f64>| v.map_or_else(unknown, |ms| format!("{ms:.0}"));
         let mid = |span: Option<Span>| span.map(|s| s.mid);
         let (before, fitted) = (r.before, r.fitted);
-        let label: String = r.label.chars().take(width - usize::from(r.changed.is_some())).collect();
+        let label = brief(&r.label, width - usize::from(r.changed.is_some()));
         line([
             &format!("{label}{}", if r.changed.is_some() { "*" } else { "" }),
             &r.wset_bytes.map_or_else(unknown, show_bytes),
@@ -329,6 +340,21 @@ mod tests {
         let args = Args { captures: vec![real, path], out: None, plot: None, plot_fitted: false, json: true };
         assert!(run(&args).is_err());
     }
+    #[test]
+    fn a_long_name_does_not_push_out_the_number_of_the_migration() {
+        assert_eq!(brief("20261122T194500Z-jump #12", 23), "20261122T194500Z-j… #12");
+        assert_eq!(brief("20261122T194500Z-jump #1", 24), "20261122T194500Z-jump #1");
+        assert_eq!(brief("20261122T194500Z-over-the-jump", 10), "20261122T…");
+        let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/over-the-jump.jsonl.gz");
+        let cases = read(&real).unwrap().0;
+        let fit = fit(&cases).unwrap();
+        let mut c = compare(&cases, fit.missing.clone());
+        let row = &mut c.rows[0];
+        (row.label, row.changed) = ("20261122T194500Z-over-the-jump #17".into(), Some("another load"));
+        let table = text(&fit, &c);
+        assert!(table.contains(" #17* ") && !table.contains("#*"), "{table}");
+    }
+
     #[test]
     fn the_marks_of_the_table_are_explained_below_it() {
         let real = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/over-the-jump.jsonl.gz");

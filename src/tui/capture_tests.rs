@@ -198,3 +198,98 @@ pub(super) fn at_the_end_of(capture: &str, t: Nanos) -> (Vec<String>, Vec<String
     };
     (rows(&Moment::live(capture, t), None), rows(&Moment::live(capture, Nanos::MAX), Some(t)))
 }
+
+/// Numbers with a decimal and the letters behind them.
+fn figures(row: &str) -> Vec<String> {
+    let letters: Vec<char> = row.chars().collect();
+    let mut found = Vec::new();
+    for i in 1..letters.len().saturating_sub(1) {
+        if letters[i] != ' ' || !letters[i - 1].is_ascii_digit() || !letters[i + 1].is_alphabetic() {
+            continue;
+        }
+        let number: String = letters[..i].iter().rev().take_while(|c| c.is_ascii_digit() || **c == '.').collect();
+        if number.contains('.') {
+            found.push(letters[i + 1..].iter().take_while(|c| c.is_alphabetic() || **c == '/').collect());
+        }
+    }
+    found
+}
+
+#[test]
+fn no_number_loses_a_part_of_its_unit_at_any_size() {
+    const CUT: [&str; 16] =
+        ["m", "µ", "n", "M", "Mi", "K", "Ki", "G", "Gi", "k", "kB/", "MB/", "mi", "p", "pag", "pages/"];
+    assert_eq!(figures("took 29.1 m"), ["m"]);
+    for capture in [BELOW, OVER] {
+        for at in [9 * S, 13 * S, 28 * S, BLACKOUT, Nanos::MAX] {
+            let moment = Moment::live(capture, at);
+            moment.player.shared().with_state(|state| {
+                for size in [(30, 8), (40, 12), (76, 22), (80, 24), (100, 30), (120, 40), (160, 45), (200, 50)] {
+                    for page in Page::ALL {
+                        for cursor in [None, Some(at.min(20 * S))] {
+                            let mut view = View::new(Theme::mono(), Markers::Unicode);
+                            view.observe(state, moment.extra.now);
+                            (view.page, view.time.cursor) = (page, cursor);
+                            let frame = picture::frame(&view, state, &moment.extra, size);
+                            for y in 0..size.1 {
+                                let row: String = (0..size.0).map(|x| frame[(x, y)].symbol()).collect();
+                                let cut = figures(&row).into_iter().find(|unit| CUT.contains(&unit.as_str()));
+                                assert_eq!(cut, None, "{capture} at {at}, {size:?}, {page:?}: {row}");
+                                let left: String = row.chars().take(11).collect();
+                                if left.starts_with(" LEFT") && left.contains(|c: char| c.is_ascii_digit()) {
+                                    assert!(left.trim_end().ends_with(['B', 'K', 'M', 'G']), "{left}");
+                                }
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn every_track_is_there_at_120x40() {
+    use super::tracks::Track;
+    let titles = [
+        (Track::Phases, "PHASE"),
+        (Track::Ping, "PING"),
+        (Track::Dirty, "DIRTY"),
+        (Track::Throughput, "SENT"),
+        (Track::Remaining, "LEFT"),
+        (Track::Cpu, "CPU"),
+        (Track::Step, "STEP"),
+    ];
+    let moment = Moment::live(OVER, 28 * S);
+    moment.player.shared().with_state(|state| {
+        for cursor in [None, Some(20 * S)] {
+            let mut view = View::new(Theme::mono(), Markers::Unicode);
+            view.time.cursor = cursor;
+            let frame = picture::frame(&view, state, &moment.extra, (120, 40));
+            let row = |y: u16| (0..120).map(|x| frame[(x, y)].symbol()).collect::<String>();
+            for (track, title) in titles.iter().filter(|(track, _)| track.has_data(state)) {
+                assert!((0..40).any(|y| row(y).starts_with(&format!(" {title}"))), "{track:?} with {cursor:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn the_reasons_are_read_to_their_end_at_120x40() {
+    for capture in [BELOW, OVER] {
+        let moment = Moment::live(capture, Nanos::MAX);
+        moment.player.shared().with_state(|state| {
+            let mut view = View::new(Theme::mono(), Markers::Unicode);
+            view.observe(state, moment.extra.now);
+            view.page = Page::Result;
+            let frame = picture::frame(&view, state, &moment.extra, (120, 40));
+            let row = |y: u16| (0..120).map(|x| frame[(x, y)].symbol()).collect::<String>();
+            let from = (0..40).find(|y| row(*y).contains("RESULT")).unwrap();
+            let text: Vec<String> = (from..38).map(row).collect();
+            assert!(text.iter().any(|r| r.contains("guest-clock")), "{text:#?}");
+            // Beside the result the log may stand: only its own columns count.
+            let cut = |r: &String| r.chars().take(66).collect::<String>().trim_end().ends_with('…');
+            assert!(!text.iter().any(cut), "{capture}: {text:#?}");
+        });
+    }
+}

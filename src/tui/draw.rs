@@ -168,6 +168,11 @@ impl Layout {
     }
 }
 
+/// Whether a terminal of this size has pages to turn to.
+pub(crate) fn has_pages(width: u16, height: u16) -> bool {
+    !matches!(Layout::of(Rect::new(0, 0, width, height)), Layout::TooSmall | Layout::Tiny)
+}
+
 fn side_width(width: u16) -> u16 {
     (width * 2 / 5).clamp(64, 84)
 }
@@ -195,7 +200,8 @@ fn halves(area: Rect, left: u16) -> (Rect, Rect) {
 }
 
 fn full(ctx: &Ctx<'_>, layout: Layout, mut area: Rect, buf: &mut Buffer) {
-    panel::header::render(ctx, take_top(&mut area, 3), buf);
+    let rows = panel::header::rows(ctx, area.width);
+    panel::header::render(ctx, take_top(&mut area, rows), buf);
     if panel::banner::text(ctx).is_some() {
         panel::banner::render(ctx, take_top(&mut area, 1), buf);
     }
@@ -241,6 +247,12 @@ fn stacked(ctx: &Ctx<'_>, mut area: Rect, buf: &mut Buffer) {
     panel::load::render(ctx, left, buf);
     panel::migration::render(ctx, right, buf);
     let (left, right) = halves(lower, lower.width / 2 + 4);
+    // What does not fit beside the other has the whole width while its page is in front.
+    match ctx.view.page {
+        Page::Log => return panel::log::render(ctx, lower, buf),
+        Page::Result if !panel::result::fits(ctx, left) => return panel::result::render(ctx, lower, buf),
+        _ => {}
+    }
     let page = if ctx.view.page == Page::History { Page::History } else { Page::Result };
     panel_of(page)(ctx, left, buf);
     panel::log::render(ctx, right, buf);

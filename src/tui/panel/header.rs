@@ -19,24 +19,57 @@ use crate::units::show_duration;
 /// Columns of the badge: the longest phase and a margin.
 const BADGE: u16 = 17;
 
-pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
-    let mut pen = Pen::new(buf, area);
-    let badge = if area.width >= 110 { BADGE + 7 } else { BADGE };
-    let left = area.width.saturating_sub(badge);
-    identity(ctx, &mut pen, left);
+/// Rows of the header at least: who and what, and two of the sentence.
+const ROWS: u16 = 3;
+
+/// What is said of the present, in lines. Where there is little room the badge is two rows high and the
+/// sentence runs on below it.
+fn lines(ctx: &Ctx<'_>, columns: u16) -> (Tone, Vec<String>) {
     let (tone, mut text) = sentence(ctx.state, ctx.extra.now);
     if Looked::of(ctx) != Looked::Now {
         // Everything else in sight may be of another time.
         text.insert_str(0, "now: ");
     }
+    let badge = badge_width(columns);
+    let beside = columns.saturating_sub(badge + 3);
+    if columns >= WIDE {
+        return (tone, wrap(&text, beside));
+    }
+    let mut lines = wrap(&text, beside);
+    if lines.len() > 1 {
+        let rest = lines.split_off(1).join(" ");
+        lines.extend(wrap(&rest, columns.saturating_sub(2)));
+    }
+    (tone, lines)
+}
+
+/// From here on the badge has three rows.
+const WIDE: u16 = 110;
+
+fn badge_width(columns: u16) -> u16 {
+    if columns >= WIDE { BADGE + 7 } else { BADGE }
+}
+
+/// Rows the header wants: one more for each line of a sentence that two do not hold.
+pub(crate) fn rows(ctx: &Ctx<'_>, columns: u16) -> u16 {
+    let wanted = lines(ctx, columns).1.len() as u16 + 1;
+    wanted.clamp(ROWS, ROWS + 2)
+}
+
+pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
+    let mut pen = Pen::new(buf, area);
+    let badge = badge_width(area.width);
+    let left = area.width.saturating_sub(badge);
+    identity(ctx, &mut pen, left);
+    let (tone, lines) = lines(ctx, area.width);
     let style = tone_style(ctx, tone);
-    // Where there is little room the badge is two rows high and the sentence runs on below it.
-    let rows = if area.width >= 110 { 3 } else { 2 };
-    let lines = wrap(&text, left.saturating_sub(3));
-    let rest = lines[1..].join(" ");
-    let room = if rows == 3 { left } else { area.width }.saturating_sub(2);
-    pen.text(1, 1, &lines[0], style);
-    pen.text(1, 2, &shorten(&rest, room, ctx.glyphs), style);
+    let rows = if area.width >= WIDE { 3 } else { 2 };
+    let last = area.height.saturating_sub(1);
+    for (y, line) in (1..area.height).zip(&lines) {
+        let room = if y < rows { left } else { area.width }.saturating_sub(2);
+        let rest = if y == last { lines[usize::from(y) - 1..].join(" ") } else { line.clone() };
+        pen.text(1, y, &shorten(&rest, room, ctx.glyphs), style);
+    }
     draw_badge(ctx, &mut pen, left, badge, rows);
 }
 

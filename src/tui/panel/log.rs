@@ -10,7 +10,7 @@ use crate::tui::draw::Ctx;
 use crate::tui::hits::Hit;
 use crate::tui::keys::Action;
 use crate::tui::log::{Group, Least, Query, window};
-use crate::tui::pen::{Pen, shorten, width};
+use crate::tui::pen::{Pen, shorten, width, wrap};
 use crate::tui::theme::Role;
 use crate::tui::view::{Asked, Page};
 
@@ -33,10 +33,54 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
         let text = if ctx.state.log.is_empty() { "nothing yet" } else { "no line is like that; Esc shows all" };
         pen.text(2, 1, text, ctx.style(Role::Muted));
     }
-    for (y, group) in window.rows.iter().enumerate() {
-        let y = y as u16 + 1;
+    let selected = |group: &Group<'_>| ctx.view.log.selected.is_some_and(|n| group.first <= n && n <= group.number);
+    // The selected line is there in full, and the rows it takes are its neighbours'.
+    let whole = window.rows.iter().position(selected).map(|i| (i, full(&pen, &window.rows[i], rows)));
+    let more = whole.as_ref().map_or(0, |(_, lines)| lines.len().saturating_sub(1));
+    let over = (window.rows.len() + more).saturating_sub(rows);
+    let skipped = whole.as_ref().map_or(0, |(i, _)| over.min(*i));
+    let mut y = 1;
+    for (i, group) in window.rows.iter().enumerate().skip(skipped) {
+        if y >= area.height {
+            break;
+        }
         row(ctx, &mut pen, y, group, &query);
-        ctx.hit(pen.rect(0, y, pen.width()), Hit::LogLine(group.number));
+        let lines =
+            whole.as_ref().filter(|(at, lines)| *at == i && lines.len() > 1).map_or(&[][..], |(_, lines)| lines);
+        let high = (lines.len().max(1) as u16).min(area.height - y);
+        let style = ctx.style(level(group.line.level).1);
+        for (line, y) in lines.iter().zip(y..y + high) {
+            pen.fill(TEXT, area.width, y, " ", Style::new());
+            found(&mut pen, TEXT, y, area.width, line, &query, style);
+        }
+        for y in y..y + high {
+            ctx.hit(pen.rect(0, y, pen.width()), Hit::LogLine(group.number));
+        }
+        y += high;
+    }
+}
+
+/// A line with its whole text, in as many rows as it takes; of one that takes more than there are, the last
+/// says so.
+fn full(pen: &Pen<'_>, group: &Group<'_>, rows: usize) -> Vec<String> {
+    let room = pen.width().saturating_sub(TEXT);
+    let times = if group.times > 1 { format!(" ({} times)", group.times) } else { String::new() };
+    let mut lines = wrap(&format!("{}{times}", group.line.text), room);
+    if lines.len() > rows {
+        lines.truncate(rows.max(1));
+        if let Some(last) = lines.last_mut() {
+            last.push_str(" …");
+        }
+    }
+    lines
+}
+
+/// The letter and the style of a level.
+fn level(level: Level) -> (&'static str, Role) {
+    match level {
+        Level::Info => (" ", Role::Text),
+        Level::Warn => ("W", Role::Warn),
+        Level::Error => ("E", Role::Error),
     }
 }
 
@@ -77,11 +121,7 @@ fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>, search: &str, query: &Query, newer: u
 
 fn row(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, group: &Group<'_>, query: &Query) {
     let line = group.line;
-    let (letter, role) = match line.level {
-        Level::Info => (" ", Role::Text),
-        Level::Warn => ("W", Role::Warn),
-        Level::Error => ("E", Role::Error),
-    };
+    let (letter, role) = level(line.level);
     if ctx.view.log.selected.is_some_and(|n| group.first <= n && n <= group.number) {
         pen.text(0, y, ctx.glyphs.pointer, ctx.style(Role::Key));
     }

@@ -61,6 +61,18 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     card(ctx, &mut pen, m, downtimes, &lines);
 }
 
+/// Whether an area has a row for every fact and every reason.
+pub(crate) fn fits(ctx: &Ctx<'_>, area: Rect) -> bool {
+    let Some(m) = ctx.view.history.result(ctx.state).filter(|m| m.final_downtime().is_some()) else { return true };
+    let room = area.width.saturating_sub(3);
+    let reasons: usize = why(ctx, m).iter().map(|(text, _)| wrap(text, room).len()).sum();
+    let mut items = came_of_it(ctx, m);
+    // The title row takes as many as it has room for.
+    items.extend(ran_under(ctx, m));
+    let facts = flow(items, room).len().saturating_sub(1);
+    1 + 5 + facts + reasons <= usize::from(area.height)
+}
+
 /// What stands above and below the measures.
 struct Lines {
     facts: Vec<Vec<Item>>,

@@ -46,14 +46,22 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
             pen.cell(g + x, area.height - 1, ctx.glyphs.middot, ctx.style(Role::Muted));
         }
     }
-    let mut free = 0;
-    for (x, step) in columns.iter().enumerate() {
-        let (x, Some(step)) = (x as u16, step.filter(|s| *s >= JITTER)) else { continue };
-        let share = (step as f64 / JITTER as f64).log10() / (FULL / JITTER as f64).log10();
+    let steps: Vec<(u16, Nanos)> =
+        (0u16..).zip(&columns).filter_map(|(x, step)| Some((x, step.filter(|s| *s >= JITTER)?))).collect();
+    for (x, step) in &steps {
+        let share = (*step as f64 / JITTER as f64).log10() / (FULL / JITTER as f64).log10();
         bar(ctx, &mut pen, g + x, 0, area.height, share, [Role::ClockStep, Role::ClockStep]);
+    }
+    // The longest have their figures first; one that would lie on a bar or on another's figure has none.
+    let mut taken: Vec<std::ops::Range<u16>> = steps.iter().map(|(x, _)| *x..x + 1).collect();
+    let mut longest = steps.clone();
+    longest.sort_by_key(|(x, step)| (std::cmp::Reverse(*step), *x));
+    for (x, step) in longest {
         let text = show_duration(Duration::from_nanos(step));
-        if x >= free && x + 1 + width(&text) <= ctx.axis.columns {
-            free = pen.text(g + x + 1, area.height - 1, &text, ctx.style(Role::ClockStep)) - g + 1;
+        let room = x + 1..x + 1 + width(&text);
+        if room.end <= ctx.axis.columns && taken.iter().all(|t| t.end <= room.start || room.end < t.start) {
+            pen.text(g + room.start, area.height - 1, &text, ctx.style(Role::ClockStep));
+            taken.push(room.start..room.end + 1);
         }
     }
 }

@@ -151,7 +151,9 @@ type Styles<'a> = dyn Fn(Role) -> ratatui::style::Style + 'a;
 
 fn wide(look: &Look<'_>, pen: &mut Pen<'_>, y: u16, recent: &Recent, style: &Styles<'_>) {
     pen.text(NAME, y, &shorten(&recent.name, BEGAN - NAME - 1, look.glyphs), style(Role::Text));
-    pen.text_to(BEGAN, y, BEGAN + 16, &utc_words(recent.began_unix_ns / 1_000_000_000), style(Role::Muted));
+    // To the minute.
+    let began = utc_words(recent.began_unix_ns / 1_000_000_000);
+    pen.text_to(BEGAN, y, BEGAN + 16, began.get(..16).unwrap_or(&began), style(Role::Muted));
     pen.right(BEGAN + 17, LASTED, y, &lasted(recent), style(Role::Text));
     let (migrations, worst) = figures(look, recent);
     pen.right(LASTED + 1, MIGRATIONS, y, &migrations, style(Role::Text));
