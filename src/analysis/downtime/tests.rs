@@ -449,7 +449,8 @@ impl TwoHosts {
 fn two_hosts_whose_clocks_differ_are_corrected() {
     const S: i64 = 1_000_000_000;
     let truth = Duration::from_millis(51);
-    let apart: [[fn(u64) -> i64; 2]; 7] = [
+    type Ahead = fn(u64) -> i64;
+    let apart: [[Ahead; 2]; 7] = [
         [|_| 0, |_| S / 5],
         [|_| 0, |_| -S / 5],
         [|_| 7 * S, |_| 3_607 * S],
