@@ -39,6 +39,38 @@ pub fn foreign(text: &str) -> String {
     visible(&capped(text, TEXT_LIMIT)).into_owned()
 }
 
+/// JSON text whose strings hold nothing a terminal would act on: JSON escapes only C0 by itself; what
+/// else is hidden (DEL, C1, marks of direction and without width) is written as `\u202e` here.
+/// It still reads as the same value.
+#[must_use]
+pub fn json(text: &str) -> Cow<'_, str> {
+    let hidden = |c: char| c != '\n' && is_hidden(c);
+    // Most of all JSON here is plain, and is_ascii is quick.
+    if (text.is_ascii() && !text.as_bytes().contains(&0x7f)) || !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if hidden(c) {
+            use std::fmt::Write as _;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // A string takes whatever is written to it.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Several lines as they may stand in a log: [`visible_lines`] whose lines after the first are indented,
+/// so that no line break from outside can begin what looks like a line of its own.
+#[must_use]
+pub fn indented(text: &str) -> String {
+    visible_lines(text).trim_end_matches('\n').replace('\n', "\n  ")
+}
+
 /// Whether a terminal would act on this character, or show nothing of it.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
@@ -86,6 +118,21 @@ mod tests {
     }
 
     #[test]
+    fn json_reads_the_same_and_hides_nothing() {
+        let wanted = "a\u{9b}31m\u{202e}x\u{200b}\u{7f}\u{e0041}\n\x1b größer";
+        let written = serde_json::to_string(wanted).unwrap();
+        let safe = json(&written);
+        assert!(safe.contains("\\u009b31m\\u202ex\\u200b\\u007f\\udb40\\udc41\\n\\u001b größer"), "{safe}");
+        assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), wanted);
+        assert!(matches!(json("{\n  \"a\": 1\n}\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_line_break_from_outside_begins_no_line_of_its_own() {
+        assert_eq!(indented("blackout: x\nblackout: all is well\r\n"), "blackout: x\n  blackout: all is well\\r");
+    }
+
+    #[test]
     fn long_text_is_cut_between_characters_and_counted() {
         assert_eq!(capped("short", 5), "short");
         assert_eq!(capped("äöü", 3), "ä… (4 more bytes)");
@@ -98,6 +145,9 @@ mod tests {
             prop_assert!(!visible(&text).chars().any(is_hidden));
             prop_assert!(!visible_lines(&text).chars().any(|c| c != '\n' && is_hidden(c)));
             prop_assert_eq!(visible(&visible(&text)).into_owned(), visible(&text).into_owned());
+            let written = serde_json::to_string(&text).unwrap();
+            prop_assert!(!json(&written).chars().any(is_hidden));
+            prop_assert_eq!(serde_json::from_str::<String>(&json(&written)).unwrap(), text);
         }
     }
 }

@@ -52,10 +52,9 @@ pub struct Args {
 /// # Errors
 /// When the key cannot be read or the ports cannot be had.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    use std::io::Write as _;
     if let Some(path) = &args.make_psk {
         write_psk(path)?;
-        writeln!(std::io::stdout(), "{} holds a new key, readable by you alone", path.display())?;
+        super::say::print(&format!("{} holds a new key, readable by you alone\n", path.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut warning = None;

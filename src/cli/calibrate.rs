@@ -1,7 +1,6 @@
 //! `blackout calibrate`: fits the model to recorded migrations and says how well it fits.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::{EXIT_CAPTURE, EXIT_OK};
+use super::{EXIT_CAPTURE, EXIT_OK, say};
 use crate::analysis::Method;
 use crate::event::{Body, Converges, Event, HvEvent, Span};
 use crate::experiment::calibration::{
@@ -84,14 +83,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let picture = plot::svg(&comparison, args.plot_fitted).map_err(anyhow::Error::msg).context("cannot draw")?;
         std::fs::write(path, picture).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let text = if args.json {
-        serde_json::to_string_pretty(&json!({"calibration": fit.calibration, "comparison": comparison}))? + "\n"
+    if args.json {
+        say::print_json(&json!({"calibration": fit.calibration, "comparison": comparison}))?;
     } else {
-        text(&fit, &comparison)
-    };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
-        other => other?,
+        say::print(&text(&fit, &comparison))?;
     }
     Ok(ExitCode::from(if corrupt > 0 { EXIT_CAPTURE } else { EXIT_OK }))
 }
@@ -108,8 +103,8 @@ fn read(path: &Path) -> anyhow::Result<(Vec<Case>, u64)> {
         .filter(|stem| *stem != "capture")
         .or_else(|| path.parent().and_then(Path::file_name))
         .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned();
+        .to_string_lossy();
+    let label = crate::text::foreign(&label);
     let mut corrupt = 0;
     let events = reader.by_ref().filter_map(|event| match event {
         Ok(event) => Some(with_zero_pages(event)),

@@ -1,7 +1,6 @@
 //! `blackout campaign`: the paper's full factorial experiment on the model.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -75,10 +74,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let _ = writeln!(text, "{} of them {how}; they are in no figure below.\n", show_count(u64::from(n)));
     }
     text.push_str(&beside_table_2(&campaign));
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
-        other => other?,
-    }
+    super::say::print(&text)?;
     Ok(ExitCode::from(EXIT_OK))
 }
 

@@ -1,6 +1,5 @@
 //! `blackout config`: the file of settings.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,7 +50,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         check(path, args.config.is_some())?
     };
-    std::io::stdout().write_all(out.as_bytes())?;
+    super::say::print(&out)?;
     Ok(ExitCode::from(EXIT_OK))
 }
 

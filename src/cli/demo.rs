@@ -1,6 +1,5 @@
 //! `blackout demo`: the whole instrument on a simulated guest and a simulated hypervisor.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -178,7 +177,7 @@ impl Args {
 /// When the guest, its load or the migration cannot be, or the output is no terminal.
 pub fn run(args: Args) -> Result<ExitCode> {
     if args.explain {
-        std::io::stdout().lock().write_all(explain(args.hypervisor).as_bytes())?;
+        super::say::print(&explain(args.hypervisor))?;
         return Ok(ExitCode::from(EXIT_OK));
     }
     let seed = args.seed.unwrap_or_else(rand::random);

@@ -1,6 +1,5 @@
 //! `blackout doctor`: what is missing on this machine, and the command that mends it.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
@@ -27,12 +26,11 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let checks = examine(parse_bytes(&args.memory)?);
     let passes = lab_passes(&checks);
-    let text = if args.json {
-        serde_json::to_string_pretty(&json!({ "lab_ready": passes, "checks": checks }))? + "\n"
+    if args.json {
+        super::say::print_json(&json!({ "lab_ready": passes, "checks": checks }))?;
     } else {
-        table(&checks, passes)
-    };
-    std::io::stdout().write_all(text.as_bytes())?;
+        super::say::print(&table(&checks, passes))?;
+    }
     Ok(if passes { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

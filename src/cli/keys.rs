@@ -1,6 +1,5 @@
 //! `blackout keys`: every action and its keys.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,6 +39,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let map = super::args::keymap(args.keymap.as_deref())?;
         if args.markdown { markdown(&map) } else { text(&map) }
     };
-    std::io::stdout().write_all(out.as_bytes())?;
+    super::say::print(&out)?;
     Ok(ExitCode::from(EXIT_OK))
 }

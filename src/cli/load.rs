@@ -19,7 +19,7 @@ const ROUNDS: usize = 15;
 
 /// Prints a line; a reader that went away is an error, not a panic.
 macro_rules! say {
-    ($($text:tt)*) => { writeln!(std::io::stdout(), $($text)*)? };
+    ($($text:tt)*) => { writeln!(std::io::stdout(), "{}", crate::text::visible(&format!($($text)*)))? };
 }
 
 /// Runs the load generators on this machine and prints what is set and what is achieved.

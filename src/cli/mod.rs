@@ -1,12 +1,8 @@
 //! Arguments, configuration and wiring: everything a command needs is put together here.
 
-/// Says something on stderr. That nobody may be there to read it is no reason to stop, as it would
-/// be for `eprintln!`: a session goes on when its terminal is gone.
+/// Says one line on stderr: see [`say::tell`].
 macro_rules! tell {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($text)*);
-    }};
+    ($($text:tt)*) => { $crate::cli::say::tell(format_args!($($text)*)) };
 }
 
 pub mod agent;
@@ -37,6 +33,7 @@ pub mod replay;
 mod requests;
 mod resolve;
 mod run;
+mod say;
 mod settings;
 pub mod show;
 mod stage;
@@ -101,12 +98,13 @@ pub fn main() -> ExitCode {
     if crate::lab::guest_init::is_guest_init() {
         crate::lab::guest_init::run();
     }
+    say::filter_panics();
     let result = read_arguments().and_then(work);
     result.unwrap_or_else(|e| {
         // Whoever was to read our output has read enough, as in `blackout doctor | head`.
         let unread = e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe);
         if !unread {
-            tell!("blackout: {}", in_full(&e));
+            say::tell_lines(&format!("blackout: {}", in_full(&e)));
         }
         ExitCode::from(EXIT_TROUBLE)
     })
@@ -120,8 +118,8 @@ fn read_arguments() -> anyhow::Result<Option<Command>> {
         Ok(settings) => settings.as_defaults(Cli::command()),
         Err(_) => Cli::command(),
     };
-    let matches = command.get_matches_from(arguments);
-    let command = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit()).command;
+    let parsed = command.clone().try_get_matches_from(&arguments).and_then(|m| Cli::from_arg_matches(&m));
+    let command = parsed.unwrap_or_else(|e| refuse(command, &arguments, &e)).command;
     // A fault in the settings stops what they would have changed, and nothing else.
     let concerned = matches!(
         command,
@@ -156,15 +154,27 @@ fn needs(command: Option<&Command>) -> (usize, usize) {
     }
 }
 
+/// Ends with what is wrong with the arguments. The message quotes them: it is made anew of arguments in
+/// which everything is visible, so that its own colours stay and theirs do not act.
+fn refuse(command: clap::Command, arguments: &[std::ffi::OsString], e: &clap::Error) -> ! {
+    let shown = arguments.iter().map(|a| crate::text::visible(&a.to_string_lossy()).into_owned());
+    match command.try_get_matches_from(shown).and_then(|m| Cli::from_arg_matches(&m)) {
+        Err(again) if again.kind() == e.kind() => again.exit(),
+        _ => {
+            say::tell_lines(&e.to_string());
+            std::process::exit(e.exit_code());
+        }
+    }
+}
+
 fn work(command: Option<Command>) -> anyhow::Result<ExitCode> {
     let (threads, files) = needs(command.as_ref());
     crate::allowed::check(threads, files)?;
     match command {
         None if start::on_a_terminal() => start::run(),
         None => {
-            use std::io::Write as _;
-            let text = welcome::text(crate::lab::doctor::lab_ready());
-            std::io::stdout().write_all(text.as_bytes()).map(|()| ExitCode::from(EXIT_OK)).map_err(Into::into)
+            say::print(&welcome::text(crate::lab::doctor::lab_ready()))?;
+            Ok(ExitCode::from(EXIT_OK))
         }
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Lab(args)) => lab::run(args),

@@ -243,7 +243,7 @@ impl Screen {
                         // Events go out whole below, or not at all.
                     } else if let Some(line) = line(event, &self.summary.spec) {
                         if lines < LINES {
-                            writeln!(out, "  {line}")?;
+                            writeln!(out, "  {}", visible(&line))?;
                             lines += 1;
                         } else {
                             more += 1;
@@ -254,8 +254,7 @@ impl Screen {
                 _ => {}
             }
             if self.json && !self.quiet {
-                serde_json::to_writer(&mut out, &Event { t, ev })?;
-                writeln!(out)?;
+                writeln!(out, "{}", super::say::json_line(&Event { t, ev })?)?;
             }
             if t >= self.next_line && !self.json && !self.quiet {
                 self.next_line += 1_000_000_000 * (1 + (t - self.next_line) / 1_000_000_000);
@@ -299,9 +298,9 @@ impl Screen {
             summary["events_lost"] = json!(self.overflow);
             summary["not_printed"] = json!(self.out.unprinted());
             summary["remarks"] = json!(remarks);
-            json!({ "summary": summary }).to_string()
+            crate::text::json(&json!({ "summary": summary }).to_string()).into_owned()
         } else {
-            self.text(target, ending, remarks, end)
+            crate::text::visible_lines(&self.text(target, ending, remarks, end)).into_owned()
         };
         self.out.print((text + "\n").into_bytes(), true)
     }

@@ -1,14 +1,14 @@
 //! `blackout replay`: a recorded session in the same screen.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 
-use super::EXIT_OK;
 use super::picture::PictureArgs;
+use super::{EXIT_OK, say};
 use crate::session::result;
 use crate::tui;
 
@@ -52,6 +52,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     Ok(ExitCode::from(EXIT_OK))
 }
+
 /// Leaves on the normal screen what the screen had to show: the result so far, and where it is from.
 fn leave_result(feed: &dyn tui::Feed, capture: &Path) {
     let mut text = String::new();
@@ -62,6 +63,6 @@ fn leave_result(feed: &dyn tui::Feed, capture: &Path) {
         }
     });
     // That nobody may be there to read it is no reason to fail.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    let _ = say::print(&text);
     tell!("capture: {}", capture.display());
 }

@@ -1,6 +1,5 @@
 //! Runs a session: the stream, the recorder, the controller, and a front end on top.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +21,7 @@ use super::loader::Loader;
 use super::requests::{self, Requests};
 use super::stage::Stage;
 use super::tour::{Ground, Tour};
-use super::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK, EXIT_UNSETTLED};
+use super::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK, EXIT_UNSETTLED, say};
 use crate::event::{
     Body, EventSink, Header, HostFacts, Level, LoadSettings, Location, LogEvent, MigrationEnd, MigrationEvent,
     MigrationSettings, OperatorEvent, SCHEMA_MAJOR, SCHEMA_MINOR, SessionClock, Versions,
@@ -291,18 +290,12 @@ fn tell_capture(report: &FinishReport) {
 
 fn tell_result(shared: &Shared, json: bool) -> Result<()> {
     let result = shared.with_state(result::result);
-    let text = if json {
-        serde_json::to_string_pretty(&result)? + "\n"
-    } else if result.migrations.is_empty() && result.probes.is_empty() {
-        return Ok(());
-    } else {
-        result::text(&result, super::width())
-    };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        // Nobody reads it any more; the capture still has it.
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+    if json {
+        say::print_json(&result)?;
+    } else if !result.migrations.is_empty() || !result.probes.is_empty() {
+        say::print(&result::text(&result, super::width()))?;
     }
+    Ok(())
 }
 
 async fn control(

@@ -1,12 +1,11 @@
 //! `blackout show`: the result table of a capture.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 
-use super::{EXIT_CAPTURE, EXIT_TROUBLE};
+use super::{EXIT_CAPTURE, EXIT_TROUBLE, say};
 use crate::session::{Reader, result};
 
 /// At most so many corrupt records are named one by one.
@@ -60,17 +59,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         tell!("blackout: {}: {} records of a newer schema were skipped", reader.path().display(), reader.skipped());
     }
 
-    let results = result::result(&state);
-    let text = if args.json {
-        serde_json::to_string_pretty(&results)? + "\n"
+    let mut results = result::result(&state);
+    if args.json {
+        // A program gets the header as it is written.
+        results.header = Some(reader.header().clone());
+        say::print_json(&results)?;
     } else {
         let width = args.width.unwrap_or_else(super::width);
-        format!("{}\n{}", result::head(&state), result::text(&results, width))
-    };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // `blackout show … | head` is no failure.
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
-        other => other?,
+        say::print(&format!("{}\n{}", result::head(&state), result::text(&results, width)))?;
     }
     Ok(if corrupt > 0 { ExitCode::from(EXIT_CAPTURE) } else { ExitCode::SUCCESS })
 }

@@ -13,6 +13,7 @@ use ratatui::style::Style;
 
 use super::args::{Colours, parse_colours};
 use super::{EXIT_NOT_AS_ASKED, EXIT_OK};
+use crate::text::visible;
 use crate::tui::theme::check::{FAMILIES, Family, findings};
 use crate::tui::theme::{self, Depth, Listed, Role, Source, Theme, ThemeError};
 
@@ -38,17 +39,17 @@ pub struct Args {
 /// # Errors
 /// When a theme cannot be read or is invalid, or nobody reads the output.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
     if let Some(name) = &args.print {
-        out.write_all(text_of(name)?.as_bytes())?;
+        super::say::print(&text_of(name)?)?;
         return Ok(ExitCode::from(EXIT_OK));
     }
     if let Some(file) = &args.check {
         let theme = Theme::load(file)?;
         let (text, fine) = verdict(&file.display().to_string(), &theme);
-        out.write_all(text.as_bytes())?;
+        super::say::print(&text)?;
         return Ok(ExitCode::from(if fine { EXIT_OK } else { EXIT_NOT_AS_ASKED }));
     }
+    let mut out = std::io::stdout().lock();
     let depth = match args.colors.0 {
         Some(depth) => {
             // What is asked for here goes above NO_COLOR, which the terminal library would heed.
@@ -61,7 +62,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         out.write_all(entry(&listed, depth).as_bytes())?;
     }
     if let Some(folder) = theme::folder() {
-        writeln!(out, "One's own: NAME.toml in {}; begin with 'blackout themes --print dark'.", folder.display())?;
+        let folder = folder.display().to_string();
+        writeln!(out, "One's own: NAME.toml in {}; begin with 'blackout themes --print dark'.", visible(&folder))?;
     }
     Ok(ExitCode::from(EXIT_OK))
 }
@@ -94,19 +96,20 @@ fn entry(listed: &Listed, depth: Option<Depth>) -> String {
         Source::BuiltIn(_) => "built in".to_string(),
         Source::File(path) => path.display().to_string(),
     };
+    let (from, name) = (visible(&from), visible(&listed.name));
     let loaded: Result<Theme, ThemeError> = theme::load(&listed.name, depth.unwrap_or(Depth::True));
     let mut text = String::new();
     match loaded {
         Err(e) => {
-            let _ = writeln!(text, "{:14} {from}\n  cannot be used: {e}\n", listed.name);
+            let _ = writeln!(text, "{:14} {from}\n  cannot be used: {}\n", name, visible(&e.to_string()));
         }
         Ok(theme) => {
             let _ = writeln!(
                 text,
                 "{:14} {from}{}{}",
-                listed.name,
+                name,
                 if theme.about.is_empty() { "" } else { ": " },
-                theme.about
+                visible(&theme.about)
             );
             for family in FAMILIES {
                 let _ = writeln!(text, "  {:8}{}", family.name, sample(&theme, *family, depth.is_some()));

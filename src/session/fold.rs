@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::claims;
+use super::clean;
 use super::outcomes::{OUTCOMES, Outcomes, Placed};
 use super::remark;
 use super::state::{
@@ -40,11 +41,12 @@ impl State {
     /// The state before the first event.
     #[must_use]
     pub fn begin(header: Header) -> Self {
-        Self { header: Some(header), ..Self::default() }
+        Self { header: Some(clean::header(header)), ..Self::default() }
     }
 
-    /// Folds one event in.
+    /// Folds one event in, with every text in it made fit to be shown.
     pub fn apply(&mut self, event: &Event) {
+        let event = &*clean::event(event);
         self.now = self.now.max(event.t);
         self.events += 1;
         let t = event.t;

@@ -1,6 +1,7 @@
 //! The session: one fold over the event stream, and what writes and reads captures.
 
 mod claims;
+mod clean;
 #[cfg(test)]
 mod day;
 mod fold;

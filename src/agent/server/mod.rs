@@ -81,7 +81,7 @@ impl ServerOptions {
 fn to_stderr(text: &str) {
     use std::io::Write as _;
     // Nobody may be there to read it; that is no reason to stop.
-    let _ = writeln!(std::io::stderr(), "blackout agent: {text}");
+    let _ = writeln!(std::io::stderr(), "blackout agent: {}", crate::text::visible(text));
 }
 
 /// Why an agent cannot run.
