@@ -12,6 +12,7 @@ pub mod cli;
 pub mod demo;
 pub mod event;
 pub mod experiment;
+pub mod files;
 pub mod host;
 pub mod hypervisor;
 pub mod lab;

@@ -34,7 +34,8 @@ pub enum FileError {
 /// # Errors
 /// When the operating system does not give it.
 pub(crate) fn read(path: &Path) -> Result<String, FileError> {
-    std::fs::read_to_string(path).map_err(|source| FileError::Unreadable { file: path.display().to_string(), source })
+    crate::files::read_text(path, crate::files::SETTINGS_LIMIT)
+        .map_err(|source| FileError::Unreadable { file: path.display().to_string(), source })
 }
 
 /// The top table of a file's text; `file` is named in errors.

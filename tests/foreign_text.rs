@@ -82,13 +82,23 @@ fn events(evil: &str) -> Vec<Value> {
         json!({"hypervisor": {"offers": {"host": evil, "offers": offers}}}),
         json!({"hypervisor": {"host_lost": {"host": evil, "why": evil}}}),
     ];
-    for (n, end) in
-        [json!({"failed": {"why": evil}}), json!({"cancelled": {"by": evil}}), json!("done")].iter().enumerate()
-    {
+    let last = json!({"at": {"host": evil, "running": true}});
+    let ends = [
+        json!({"failed": {"why": evil}}),
+        json!({"cancelled": {"by": evil}}),
+        json!({"unsettled": {"why": evil, "last": last, "seen": null}}),
+        json!("done"),
+    ];
+    for (n, end) in ends.iter().enumerate() {
         let n = n + 1;
         all.extend([
             json!({"migration": {"began": {"n": n, "from": evil, "to": evil, "settings": settings}}}),
             json!({"hypervisor": {"phase": {"phase": "pre-copy", "raw": evil}}}),
+            json!({"hypervisor": {"located": {"location": {"at": {"host": evil, "running": true}}}}}),
+            json!({"hypervisor": {"located": {"location": {"unknown": {"why": evil}}}}}),
+            json!({"hypervisor": {"befell": {"host": evil, "what": "panicked", "detail": evil, "at": null}}}),
+            json!({"migration": {"requested": {"n": n, "then": "cancel", "by": {"rule": {"own": {"words": evil}}}}}}),
+            json!({"migration": {"refused": {"n": n, "then": "cancel", "why": evil}}}),
             json!({"hypervisor": {"raw": {"host": evil, "name": evil, "at": null, "data": {evil: evil}}}}),
             json!({"hypervisor": {"stopped": {"host": evil, "at": null}}}),
             json!({"hypervisor": {"resumed": {"host": evil, "at": null}}}),
@@ -123,7 +133,7 @@ fn a_capture_full_of_escapes_is_shown_with_all_of_them_written_out() {
     assert!(text.out.contains("\\u{202e}abc") && text.out.contains("\\x9b2J"), "{text}");
     let told = show(&["--json"]).json();
     assert_eq!(told["header"]["name"], EVIL, "a program gets it as it was written");
-    assert_eq!(told["migrations"].as_array().map(Vec::len), Some(3));
+    assert_eq!(told["migrations"].as_array().map(Vec::len), Some(4));
     show(&["--width", "60"]);
 }
 

@@ -272,22 +272,22 @@ fn cells_width(column: &[String]) -> usize {
 }
 
 fn lay_out(out: &mut String, number: &[String], columns: &[Vec<String>], width: usize) {
-    let mut rest = columns;
-    while !rest.is_empty() {
-        let mut used = cells_width(number);
-        let mut fitting = 0;
-        for column in rest {
-            used += 2 + cells_width(column);
-            if used > width && fitting > 0 {
+    // Each once: a capture may have thousands of migrations.
+    let (first, widths) = (cells_width(number), columns.iter().map(|c| cells_width(c)).collect::<Vec<_>>());
+    let mut from = 0;
+    while from < columns.len() {
+        let (mut used, mut to) = (first, from);
+        for width_of in &widths[from..] {
+            used += 2 + width_of;
+            if used > width && to > from {
                 break;
             }
-            fitting += 1;
+            to += 1;
         }
-        let (now, later) = rest.split_at(fitting);
-        for line in 0..number.len() {
-            let mut text = format!("{:>w$}", number[line], w = cells_width(number));
-            for column in now {
-                let pad = cells_width(column).saturating_sub(column[line].width());
+        for (line, n) in number.iter().enumerate() {
+            let mut text = format!("{n:>first$}");
+            for (column, width) in columns[from..to].iter().zip(&widths[from..to]) {
+                let pad = width.saturating_sub(column[line].width());
                 text.push_str("  ");
                 text.push_str(&column[line]);
                 text.push_str(&" ".repeat(pad));
@@ -295,26 +295,29 @@ fn lay_out(out: &mut String, number: &[String], columns: &[Vec<String>], width: 
             out.push_str(text.trim_end());
             out.push('\n');
         }
-        rest = later;
+        from = to;
     }
 }
 
 /// Wraps at words; further lines are indented by five.
 fn wrap(out: &mut String, text: &str, width: usize) {
     let indent = text.len() - text.trim_start().len();
-    let mut line = " ".repeat(indent);
+    let (mut line, mut used) = (" ".repeat(indent), indent);
     let mut bare = true;
     for word in text.split_whitespace() {
-        if !bare && line.width() + 1 + word.width() > width {
+        let wide = word.width();
+        if !bare && used + 1 + wide > width {
             out.push_str(&line);
             out.push('\n');
-            line = " ".repeat(5);
+            (line, used) = (" ".repeat(5), 5);
             bare = true;
         }
         if !bare {
             line.push(' ');
+            used += 1;
         }
         line.push_str(word);
+        used += wide;
         bare = false;
     }
     out.push_str(&line);

@@ -14,9 +14,13 @@ use crate::event::{Body, Converges, Event, HvEvent, Span};
 use crate::experiment::calibration::{
     Agreement, Case, Comparison, Errors, Fit, Row, Tally, collect, compare, figures, fit, plot, toml,
 };
+use crate::files;
 use crate::hypervisor::qmp;
 use crate::session::Reader;
 use crate::units::{show_bandwidth, show_bytes, show_count};
+
+/// At most this many corrupt records of a capture are named one by one.
+const NAMED: u64 = 20;
 
 /// Fits the model to the migrations of captures, and sets predicted beside measured.
 ///
@@ -42,6 +46,9 @@ pub struct Args {
     /// Draws what figures predict that were fitted to all other migrations instead.
     #[arg(long, requires = "plot")]
     pub plot_fitted: bool,
+    /// Replaces the files of --out and --plot, if there are any.
+    #[arg(long)]
+    pub force: bool,
     /// As JSON, for programs.
     #[arg(long)]
     pub json: bool,
@@ -53,6 +60,10 @@ pub struct Args {
 /// When a capture cannot be read or is SIMULATED, none has a migration that ended, or a file cannot be
 /// written.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // Before anything is read: what is not to be replaced is refused at once.
+    for path in args.out.iter().chain(&args.plot) {
+        drop(files::Output::create(path, args.force, &args.captures)?);
+    }
     let mut cases = Vec::new();
     let mut corrupt = 0;
     for path in &args.captures {
@@ -77,11 +88,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.out {
         fit.calibration.check().map_err(anyhow::Error::msg).context("the fitted figures cannot be used")?;
         let text = toml(&fit).context("writing the figures as TOML")?;
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        files::write(path, text.as_bytes(), args.force, &args.captures)?;
     }
     if let Some(path) = &args.plot {
         let picture = plot::svg(&comparison, args.plot_fitted).map_err(anyhow::Error::msg).context("cannot draw")?;
-        std::fs::write(path, picture).with_context(|| format!("cannot write {}", path.display()))?;
+        files::write(path, picture.as_bytes(), args.force, &args.captures)?;
     }
     if args.json {
         say::print_json(&json!({"calibration": fit.calibration, "comparison": comparison}))?;
@@ -110,11 +121,16 @@ fn read(path: &Path) -> anyhow::Result<(Vec<Case>, u64)> {
         Ok(event) => Some(with_zero_pages(event)),
         Err(e) => {
             corrupt += 1;
-            tell!("blackout: {e}");
+            if corrupt <= NAMED {
+                tell!("blackout: {e}");
+            }
             None
         }
     });
     let cases = collect(&label, header, events);
+    if corrupt > NAMED {
+        tell!("blackout: {}: and {} more corrupt records", path.display(), corrupt - NAMED);
+    }
     Ok((cases, corrupt))
 }
 
@@ -332,7 +348,8 @@ mod tests {
         let expected = "demo.jsonl: SIMULATED: only captures of real migrations calibrate; leave it out";
         assert!(refused.ends_with(expected), "{refused}");
         // With the error's exit code, whatever else is given.
-        let args = Args { captures: vec![real, path], out: None, plot: None, plot_fitted: false, json: true };
+        let args =
+            Args { captures: vec![real, path], out: None, plot: None, plot_fitted: false, force: false, json: true };
         assert!(run(&args).is_err());
     }
     #[test]

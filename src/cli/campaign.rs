@@ -13,6 +13,7 @@ use super::EXIT_OK;
 use crate::experiment::campaign::{self, Campaign};
 use crate::experiment::paper;
 use crate::experiment::plot;
+use crate::files;
 use crate::hypervisor::model::Product;
 use crate::hypervisor::model::rules::{Known, constants};
 use crate::units::show_count;
@@ -38,6 +39,9 @@ pub struct Args {
     /// Draws downtime and migration time over RATE, a line for each WSET (SVG).
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
+    /// Replaces the files of --csv and --plot, if there are any.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Runs `blackout campaign`.
@@ -48,15 +52,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let product = Product::named(&args.hypervisor).context("no such hypervisor")?;
     let mut design = paper::design(product);
     design.repetitions = args.repetitions;
+    // Before anything is computed: what is not to be replaced is refused at once.
+    for path in args.csv.iter().chain(&args.plot) {
+        drop(files::Output::create(path, args.force, &[])?);
+    }
     let began = Instant::now();
     let campaign = campaign::run(&design, &paper::setup(product), args.seed)?;
     let took = began.elapsed();
     if let Some(path) = &args.csv {
-        std::fs::write(path, csv(&campaign)).with_context(|| format!("cannot write {}", path.display()))?;
+        files::write(path, csv(&campaign).as_bytes(), args.force, &[])?;
     }
     if let Some(path) = &args.plot {
         let picture = plot::svg(&campaign).map_err(anyhow::Error::msg).context("cannot draw the campaign")?;
-        std::fs::write(path, picture).with_context(|| format!("cannot write {}", path.display()))?;
+        files::write(path, picture.as_bytes(), args.force, &[])?;
     }
     let mut text = format!(
         "SIMULATED: {}, {} treatments x {} = {} migrations in {:.1} s, seed {}\n\n",

@@ -80,15 +80,22 @@ impl ReplayFeed {
 
     /// What was wrong with the capture, a line each.
     pub(super) fn notes(&self) -> Vec<String> {
-        let mut notes: Vec<String> = self.flaws.corrupt.iter().take(20).map(ToString::to_string).collect();
-        if self.flaws.corrupt.len() > notes.len() {
-            notes.push(format!("and {} more corrupt records", self.flaws.corrupt.len() - notes.len()));
-        }
-        if self.flaws.torn.is_some() {
-            notes.push("the last line is torn: the writer was killed; all before it is whole".into());
-        }
-        notes
+        notes(&self.flaws)
     }
+}
+
+/// What is wrong with a capture, a line each.
+pub(super) fn notes(flaws: &Flaws) -> Vec<String> {
+    let mut notes: Vec<String> = flaws.chosen.iter().cloned().collect();
+    notes.extend(flaws.corrupt.iter().map(ToString::to_string));
+    let more = flaws.corrupt_records.saturating_sub(flaws.corrupt.len() as u64);
+    if more > 0 {
+        notes.push(format!("and {more} more corrupt records"));
+    }
+    if flaws.torn.is_some() {
+        notes.push("the last line is torn: the writer was killed; all before it is whole".into());
+    }
+    notes
 }
 
 fn lock(player: &Mutex<Player>) -> MutexGuard<'_, Player> {

@@ -15,7 +15,8 @@ use crate::session::stopping::stop_forecast;
 
 /// Reads a calibration file.
 pub(super) fn read_calibration(path: &str) -> Result<Calibration, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{path} cannot be read: {e}"))?;
+    let text = crate::files::read_text(std::path::Path::new(path), crate::files::SETTINGS_LIMIT)
+        .map_err(|e| format!("{path} cannot be read: {e}"))?;
     let calibration: Calibration = toml::from_str(&text)
         .map_err(|e| format!("{path} cannot be read as a calibration ('blackout calibrate --out' writes them): {e}"))?;
     calibration.check().map_err(|why| format!("{path}: {why}"))?;

@@ -1,7 +1,6 @@
 //! The parts of `blackout replay` that draw into a file: a picture, or a cast.
 
-use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use clap::{Args, ValueEnum};
 use super::EXIT_OK;
 use super::args::ScreenArgs;
 use crate::event::Nanos;
+use crate::files::Output;
 use crate::session::Player;
 use crate::tui::picture::cast::{self, CastOptions};
 use crate::tui::picture::{self, Format};
@@ -30,6 +30,9 @@ pub(super) struct PictureArgs {
     /// Draw the whole replay into an asciinema cast (asciicast v2), without waiting for its time
     #[arg(long, value_name = "FILE", group = "drawing")]
     cast: Option<PathBuf>,
+    /// Replace the file, if there is one
+    #[arg(long, requires = "drawing")]
+    force: bool,
     /// Columns and rows
     #[arg(long, value_name = "CxR", value_parser = parse_size, default_value = "120x40", requires = "drawing")]
     size: (u16, u16),
@@ -95,7 +98,8 @@ impl PictureArgs {
 
     fn picture(&self, capture: &Path, file: &Path, speed: f64, screen: &ScreenArgs) -> Result<()> {
         let format = Format::of(file)?;
-        let (mut player, _) = Player::open(capture)?;
+        let mut out = self.output(file, capture)?;
+        let mut player = opened(capture)?;
         player.seek(self.at.map_or(Nanos::MAX, nanos));
         let now = player.position();
         let mut view = view_for(self, screen)?;
@@ -107,11 +111,13 @@ impl PictureArgs {
         });
         let scale = self.scale.unwrap_or_else(|| format.scale());
         let bytes = picture::render(&frame, format, view.theme.paper, scale)?;
-        std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
+        out.write_all(&bytes).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(out.finish()?)
     }
 
     fn cast(&self, capture: &Path, file: &Path, speed: f64, screen: &ScreenArgs) -> Result<()> {
-        let (mut player, _) = Player::open(capture)?;
+        let mut file_out = self.output(file, capture)?;
+        let mut player = opened(capture)?;
         let (from, to) = (self.from.map_or(0, nanos), self.to.map_or(player.end(), nanos).min(player.end()));
         if from > to {
             bail!(
@@ -132,13 +138,23 @@ impl PictureArgs {
             title: title(player.header()),
         };
         let extra = self.extra(&player, speed);
-        let mut write = || -> Result<cast::CastSummary> {
-            let mut out = BufWriter::new(File::create(file)?);
-            Ok(cast::write(&mut player, &mut view, &extra, &options, &mut out)?)
-        };
-        let done = write().with_context(|| format!("cannot write {}", file.display()))?;
+        let mut out = BufWriter::new(&mut file_out);
+        let done = cast::write(&mut player, &mut view, &extra, &options, &mut out)
+            .and_then(|done| out.flush().map(|()| done))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        drop(out);
+        file_out.finish()?;
         tell!("{}: {:.1} s in {} frames", file.display(), done.seconds, done.frames);
         Ok(())
+    }
+
+    /// The file to be written: never the capture, and no other that exists unless it was asked for.
+    fn output(&self, file: &Path, capture: &Path) -> Result<Output> {
+        let inputs = match std::fs::metadata(capture) {
+            Ok(there) if there.is_dir() => crate::session::reader::captures_in(capture),
+            _ => vec![capture.to_owned()],
+        };
+        Ok(Output::create(file, self.force, &inputs)?)
     }
 
     fn turn_page(&self, view: &mut View) {
@@ -171,6 +187,15 @@ impl PictureArgs {
     }
 }
 
+/// A player of the capture; what is wrong with it is told.
+fn opened(capture: &Path) -> Result<Player> {
+    let (player, flaws) = Player::open(capture)?;
+    for note in super::feed::notes(&flaws) {
+        tell!("{note}");
+    }
+    Ok(player)
+}
+
 /// The view that pictures and casts are drawn with: everything the options say about it.
 fn view_for(args: &PictureArgs, screen: &ScreenArgs) -> Result<View> {
     let options = screen.options_of_picture();
@@ -195,5 +220,5 @@ fn parse_size(text: &str) -> Result<(u16, u16), String> {
 /// The session's name; a simulated one says so.
 fn title(header: &crate::event::Header) -> Option<String> {
     let mark = if header.simulated { "SIMULATED " } else { "" };
-    Some(format!("{mark}{}", header.name)).filter(|title| !title.is_empty())
+    Some(format!("{mark}{}", crate::text::foreign(&header.name))).filter(|title| !title.is_empty())
 }

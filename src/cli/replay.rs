@@ -15,7 +15,7 @@ use crate::tui;
 /// Opens a recorded session in the same screen.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Args {
-    /// The capture: its folder, or the file in it
+    /// The capture: its folder, or the file in it; - for standard input
     #[arg(value_name = "CAPTURE")]
     capture: PathBuf,
     /// Speed, times real time

@@ -28,7 +28,7 @@ use crate::event::{
 };
 use crate::host;
 use crate::session::outlook::Rests;
-use crate::session::{FinishReport, Live, RecorderOptions, Shared, State, result};
+use crate::session::{FinishReport, Live, RecorderOptions, Shared, State, place, result};
 use crate::text::foreign;
 use crate::tui;
 use crate::units::show_duration;
@@ -98,6 +98,9 @@ where
     F: FnOnce(EventSink) -> P,
     P: Future<Output = Result<Ready>> + Send + 'static,
 {
+    if plan.args.capture.out.is_none() {
+        place::checked_sessions_dir()?;
+    }
     let runtime = runtime(&plan).context("starting the async runtime")?;
     let inside = runtime.enter();
     let migration = plan.migration.clone();

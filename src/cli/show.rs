@@ -17,7 +17,7 @@ const NAMED: u64 = 20;
 /// 3 if some of its records are corrupt.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Args {
-    /// The capture, or the folder of its session.
+    /// The capture, or the folder of its session; - for standard input.
     pub capture: PathBuf,
     /// As JSON, for programs.
     #[arg(long)]
@@ -39,6 +39,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_TROUBLE));
         }
     };
+    if let Some(chosen) = reader.chosen() {
+        tell!("blackout: {chosen}");
+    }
     let mut corrupt = 0_u64;
     let state = reader.read_state(|e| {
         corrupt += 1;

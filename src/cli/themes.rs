@@ -71,9 +71,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn text_of(name: &str) -> Result<String> {
     match theme::source(name)? {
         Source::BuiltIn(text) => Ok(text.into()),
-        Source::File(path) => {
-            std::fs::read_to_string(&path).with_context(|| format!("theme {}: cannot be read", path.display()))
-        }
+        Source::File(path) => crate::files::read_text(&path, crate::files::SETTINGS_LIMIT)
+            .with_context(|| format!("theme {}: cannot be read", path.display())),
     }
 }
 

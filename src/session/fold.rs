@@ -7,7 +7,7 @@ use super::clean;
 use super::outcomes::{OUTCOMES, Outcomes, Placed};
 use super::remark;
 use super::state::{
-    Befallen, CAPTIONS, HostState, Migration, Outcome, PhaseSpan, ProbeState, REPORTS, Ramp, Request, State,
+    Befallen, CAPTIONS, HostState, LogLine, Migration, Outcome, PhaseSpan, ProbeState, REPORTS, Ramp, Request, State,
 };
 use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn, Turns};
 use crate::analysis::probing;
@@ -35,7 +35,27 @@ const STOP_FORECASTS: usize = 3_600;
 /// Lines of the event log kept.
 const LOG_LINES: usize = 4_000;
 /// Marks kept.
-const MARKS: usize = 10_000;
+const MARKS: usize = 2_000;
+/// Migrations kept. Those that begin later are counted, and nothing else.
+const MIGRATIONS: usize = 10_000;
+/// Stretches of a phase kept of one migration; beyond, the last one stands for all that follow.
+const PHASES: usize = 64;
+/// Hosts, probes and facts of the environment kept.
+const HOSTS: usize = 64;
+const PROBES: usize = 64;
+const FACTS: usize = 256;
+/// What further hosts are kept as, all together.
+const FURTHER_HOSTS: &str = "(further hosts)";
+/// Text that is kept for as long as the session lasts, bytes; beyond, texts are kept in a few letters.
+const TEXT: usize = 16 << 20;
+/// What the estimators may look at for all migrations together: so many outcomes and heartbeats, and so many
+/// more an event. A session whose probe runs at 1 kHz and that migrates each 10 s needs a quarter of it.
+const LOOKS: u64 = 20_000_000;
+const LOOKS_AN_EVENT: u64 = 64;
+/// Migrations before one that are looked at for what disturbed its network.
+const BEFORE: usize = 64;
+/// A log line that was told this recently is counted and not told again.
+const RECENT_LINES: usize = 4;
 
 impl State {
     /// The state before the first event.
@@ -46,13 +66,19 @@ impl State {
 
     /// Folds one event in, with every text in it made fit to be shown.
     pub fn apply(&mut self, event: &Event) {
-        let event = &*clean::event(event);
+        let mut event = clean::event(event);
+        if let std::borrow::Cow::Owned(event) = &mut event {
+            self.spent.text += clean::kept_bytes(event);
+            if self.spent.text > TEXT {
+                clean::cut(event);
+            }
+        }
+        let event = &*event;
         self.now = self.now.max(event.t);
         self.events += 1;
         let t = event.t;
         if let Some(line) = remark::line(self, event) {
-            push_bounded(&mut self.log, line, LOG_LINES);
-            self.log_total += 1;
+            self.tell(line, matches!(event.ev, Body::Log(_)));
         }
         match &event.ev {
             Body::Operator(ev) => self.operator(t, ev),
@@ -81,14 +107,35 @@ impl State {
         }
     }
 
+    /// Puts a line into the log; a remark that was told a moment ago is counted there instead.
+    fn tell(&mut self, line: LogLine, is_remark: bool) {
+        let newest = if is_remark { self.log.len() } else { 0 };
+        let (said, more) = unrepeated(&line.text);
+        let same = |l: &LogLine| l.level == line.level && l.from == line.from && unrepeated(&l.text).0 == said;
+        let known = (newest.saturating_sub(RECENT_LINES)..newest).rev().find(|i| same(&self.log[*i]));
+        match known.and_then(|i| self.log.get_mut(i)) {
+            Some(known) if !line.text.is_empty() => {
+                let before = unrepeated(&known.text).1;
+                let times = before.saturating_add(more);
+                known.text = format!("{said} ({times} times)");
+                // Who follows the log is told at about 10, 100, 1,000 times.
+                self.log_total += u64::from(times.ilog10() > before.ilog10());
+            }
+            _ => {
+                push_bounded(&mut self.log, line, LOG_LINES);
+                self.log_total += 1;
+            }
+        }
+    }
+
     /// The migration that is not settled yet, if there is one.
     #[must_use]
     pub fn unsettled(&self) -> Option<&Migration> {
-        self.migrations.last().filter(|m| m.settled.is_none())
+        self.migrations.last().filter(|m| m.settled.is_none() && !self.spent.beyond)
     }
 
     fn unsettled_mut(&mut self) -> Option<&mut Migration> {
-        self.migrations.last_mut().filter(|m| m.settled.is_none())
+        self.migrations.last_mut().filter(|m| m.settled.is_none() && !self.spent.beyond)
     }
 
     /// Nothing from here on may be evicted.
@@ -97,6 +144,8 @@ impl State {
     }
 
     fn host(&mut self, name: &str) -> &mut HostState {
+        let room = self.hosts.len() < HOSTS || self.hosts.contains_key(name);
+        let name = if room { name } else { FURTHER_HOSTS };
         self.hosts.entry(name.to_owned()).or_default()
     }
 
@@ -198,7 +247,7 @@ impl State {
 
     fn probe(&mut self, t: Nanos, ev: &ProbeEvent) {
         match ev {
-            ProbeEvent::Started { id, spec } => {
+            ProbeEvent::Started { id, spec } if self.digests.len() < PROBES || self.digests.contains_key(id) => {
                 self.digests.insert(*id, Arc::new(probing::Summary::new(spec.clone())));
             }
             other => {
@@ -209,6 +258,10 @@ impl State {
         }
         let needed = self.needed_from();
         let (id, k, sent, rtt, class) = match *ev {
+            ProbeEvent::Started { id, .. } if self.probes.len() >= PROBES && !self.probes.contains_key(&id) => {
+                self.health.left_out += 1;
+                return;
+            }
             ProbeEvent::Started { id, ref spec } => {
                 let fresh = ProbeState {
                     spec: spec.clone(),
@@ -343,7 +396,8 @@ impl State {
                 }
             }
             HvEvent::Sample { sample, .. } => {
-                let Some(m) = self.migrations.last_mut().filter(|m| m.settled.is_none()) else { return };
+                let beyond = self.spent.beyond;
+                let Some(m) = self.migrations.last_mut().filter(|m| m.settled.is_none() && !beyond) else { return };
                 let (sample, claims) = claims::judged(sample, t.saturating_sub(m.began));
                 for claim in claims {
                     if !m.claims.contains(&claim) && m.claims.len() < claims::MOST {
@@ -365,6 +419,10 @@ impl State {
         match ev {
             MigrationEvent::Ready { from, to } => self.route = Some(Ok((from.clone(), to.clone()))),
             MigrationEvent::NotReady { why } => self.route = Some(Err(why.clone())),
+            MigrationEvent::Began { .. } if self.migrations.len() >= MIGRATIONS => {
+                self.spent.beyond = true;
+                self.health.left_out += 1;
+            }
             MigrationEvent::Began { n, from, to, settings } => {
                 let heard = self.probes.get(&0).is_none_or(|p| p.deaf(t).is_none());
                 let load = self.load.set.map(|s| s.1).or_else(|| self.load.achieved.as_ref().map(|a| a.1.set));
@@ -493,25 +551,52 @@ impl State {
     }
 
     fn numbered(&mut self, n: u32) -> Option<&mut Migration> {
-        self.migrations.iter_mut().rev().find(|m| m.n == n)
+        let at = self.place_of(n)?;
+        self.migrations.get_mut(at)
+    }
+
+    /// Where the newest migration of this number is.
+    fn place_of(&mut self, n: u32) -> Option<usize> {
+        for at in self.spent.numbered..self.migrations.len() {
+            self.spent.places.insert(self.migrations[at].n, at);
+        }
+        self.spent.numbered = self.migrations.len();
+        self.spent.places.get(&n).copied()
+    }
+
+    /// Whether the estimators may look at what was seen since `since` once more.
+    fn may_look(&mut self, since: Nanos) -> bool {
+        let beats = self.heartbeats.len() - self.heartbeats.partition_point(|b| b.0 < since);
+        let slots = self.probes.get(&0).map_or(0, |p| {
+            let first = since.saturating_sub(p.spec.t0) / p.spec.interval_ns.max(1);
+            p.outcomes.len() - p.outcomes.partition_point(|o| o.k < first)
+        });
+        self.spent.looks = self.spent.looks.saturating_add((beats + slots) as u64);
+        self.spent.looks <= LOOKS.saturating_add(self.events.saturating_mul(LOOKS_AN_EVENT))
     }
 
     /// Computes the downtimes of migration `n` from what was seen until `until`.
     fn measure(&mut self, n: u32, until: Nanos) {
-        let Some(at) = self.migrations.iter().rposition(|m| m.n == n) else { return };
+        let Some(at) = self.place_of(n) else { return };
         let m = &self.migrations[at];
         if m.never_ran() {
             self.migrations[at].downtime = Some(downtime::never_ran());
             return;
         }
+        if !self.may_look(self.migrations[at].began.saturating_sub(LEAD)) {
+            let why = "there are too many migrations for what was seen in between: not worked out";
+            self.migrations[at].downtime = Some(downtime::not_estimated(why));
+            return;
+        }
+        let m = &self.migrations[at];
         let turns = self.turns(m);
-        let disturbed: Vec<(Nanos, Nanos)> = self.migrations[..at]
+        let disturbed: Vec<(Nanos, Nanos)> = self.migrations[at.saturating_sub(BEFORE)..at]
             .iter()
             .map(|before| (before.began, before.settled.or(before.ended.as_ref().map(|e| e.0)).unwrap_or(m.began)))
             .collect();
         let seen = Seen {
             disturbed: &disturbed,
-            calm_since: self.migrations[..at].iter().rev().find_map(|before| before.settled).unwrap_or(0),
+            calm_since: self.migrations[..at].iter().rev().take(BEFORE).find_map(|before| before.settled).unwrap_or(0),
             began: m.began,
             until,
             probe: self.probes.get(&0).map(|p| ProbeSeen { spec: &p.spec, outcomes: &p.outcomes, stopped: p.stopped }),
@@ -543,6 +628,11 @@ impl State {
 
     fn session(&mut self, ev: &SessionEvent) {
         match ev {
+            SessionEvent::Environment { key, .. }
+                if self.environment.len() >= FACTS && !self.environment.contains_key(key) =>
+            {
+                self.health.left_out += 1;
+            }
             SessionEvent::Environment { key, value } => {
                 self.environment.insert(key.clone(), value.clone());
             }
@@ -589,7 +679,12 @@ impl Migration {
             }
             last.to.get_or_insert(t);
         }
-        self.phases.push(PhaseSpan { phase, raw: raw.to_owned(), substate, from: t, to: None });
+        let full = self.phases.len() >= PHASES;
+        let next = PhaseSpan { phase, raw: raw.to_owned(), substate, from: t, to: None };
+        match self.phases.last_mut().filter(|_| full) {
+            Some(last) => *last = PhaseSpan { from: last.from, ..next },
+            None => self.phases.push(next),
+        }
     }
 }
 
@@ -631,6 +726,13 @@ impl ProbeState {
         };
         *self.counts.entry(counted).or_default() += 1;
     }
+}
+
+/// A log line's text without `(n times)`, and how often it was told.
+fn unrepeated(text: &str) -> (&str, u64) {
+    let counted = text.strip_suffix(" times)").and_then(|t| t.rsplit_once(" ("));
+    let counted = counted.and_then(|(text, n)| Some((text, n.parse().ok().filter(|n| *n > 1)?)));
+    counted.unwrap_or((text, 1))
 }
 
 /// Pushes and drops the oldest beyond `limit`.

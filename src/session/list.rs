@@ -138,10 +138,12 @@ pub fn outline(capture: &Path, most: u64) -> Result<Outline, NoOutline> {
 
 fn look(folder: &Path) -> Option<Recorded> {
     let path = folder.join(place::CAPTURE);
+    // A pipe would be waited for, and a device has no end.
+    fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
     let reader = Reader::open(&path).ok()?;
     let header = reader.header();
     Some(Recorded {
-        name: header.name.clone(),
+        name: crate::text::foreign(&header.name),
         began_unix_ns: header.wall_origin_unix_ns,
         duration_ns: last_time(&path),
         bytes: fs::metadata(&path).map_or(0, |m| m.len()),

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use self::flood::Flood;
 use super::recorder::{Change, Recorder, RecorderOptions, RecorderStatus, Urgency};
 use super::shared::{Health, Shared};
 use super::state::State;
 use crate::event::{Body, Event, EventSink, Header, Hub, HvEvent, MigrationEvent, SessionClock, SessionEvent};
 
 mod finite;
+mod flood;
 
 /// Events the hub's queue holds. Probing at 1 kHz with heartbeats and the rest makes about 1,200
 /// events a second: 54 s of a hub that does not run at all at twice that, 109 s at once. The hub
@@ -94,6 +96,7 @@ impl Live {
             stop: Arc::clone(&stop),
             line: Vec::new(),
             unrecorded: 0,
+            flood: Flood::default(),
         };
         let thread = thread::Builder::new().name("hub".into()).spawn(move || worker.run());
         let thread = match thread {
@@ -188,6 +191,8 @@ struct Worker {
     line: Vec<u8>,
     /// Events the recorder had no room for, not yet told.
     unrecorded: u64,
+    /// Bounds what peers say.
+    flood: Flood,
 }
 
 impl Worker {
@@ -213,6 +218,8 @@ impl Worker {
             };
             self.own_events(&mut batch);
             if let (true, Some(why)) = (gone, stop) {
+                self.take(&mut batch);
+                batch.extend(self.flood.told(self.clock.now(), true));
                 batch.push(self.now(SessionEvent::Ended { why }));
                 self.take(&mut batch);
                 return;
@@ -231,6 +238,7 @@ impl Worker {
         if lost > 0 {
             batch.push(self.now(SessionEvent::Overflow { queue: "events".to_owned(), lost }));
         }
+        batch.extend(self.flood.told(self.clock.now(), false));
         while let Some(change) = self.recorder.take_change() {
             batch.push(self.now(match change {
                 Change::Trouble(why) => SessionEvent::RecorderTrouble { why },
@@ -247,6 +255,10 @@ impl Worker {
         let mut recorded = Vec::with_capacity(batch.len() + 1);
         for event in batch.drain(..) {
             let event = finite::only(event);
+            if self.flood.repeats(&event) {
+                continue;
+            }
+            let Some(event) = self.bounded(event) else { continue };
             let full = !self.record(&event);
             recorded.push(event);
             if full {
@@ -254,6 +266,7 @@ impl Worker {
             } else if self.unrecorded > 0 {
                 let lost = self.unrecorded;
                 let told = self.now(SessionEvent::Overflow { queue: "recorder".to_owned(), lost });
+                self.write(&told);
                 if self.record(&told) {
                     self.unrecorded = 0;
                     recorded.push(told);
@@ -263,13 +276,44 @@ impl Worker {
         self.shared.update(|state| recorded.iter().for_each(|event| state.apply(event)));
     }
 
-    fn record(&mut self, event: &Event) -> bool {
+    /// The event as it is recorded and folded in, its record being in `line`; None of one that is left out, and
+    /// counted.
+    fn bounded(&mut self, event: Event) -> Option<Event> {
+        let bytes = self.write(&event);
+        if bytes <= flood::RECORD {
+            return self.flood.passes(&event, bytes).then_some(event);
+        }
+        let mut event = flood::shortened(event, bytes);
+        let bytes = self.write(&event);
+        if bytes > flood::RECORD {
+            event = flood::too_long(&event, bytes);
+            self.write(&event);
+        }
+        self.flood.passes(&event, bytes.min(flood::RECORD)).then_some(event)
+    }
+
+    /// Makes the record of an event; says how long it is, bytes.
+    fn write(&mut self, event: &Event) -> usize {
         self.line.clear();
+        // What cannot be written leaves no line, and is refused by the recorder.
         if serde_json::to_writer(&mut self.line, event).is_err() {
-            return false;
+            self.line.clear();
+            return 0;
+        }
+        // JSON leaves C1 and marks of direction as they are; the file may be looked at in a terminal.
+        if !self.line.is_ascii()
+            && let Ok(text) = std::str::from_utf8(&self.line)
+            && let std::borrow::Cow::Owned(safe) = crate::text::json(text)
+        {
+            self.line = safe.into_bytes();
         }
         self.line.push(b'\n');
-        self.recorder.push(&self.line, urgency(event))
+        self.line.len()
+    }
+
+    /// Hands the record of an event to the recorder.
+    fn record(&self, event: &Event) -> bool {
+        !self.line.is_empty() && self.recorder.push(&self.line, urgency(event))
     }
 }
 

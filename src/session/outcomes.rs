@@ -154,6 +154,12 @@ impl Outcomes {
         self.ring.heap_bytes() + self.pyramid.heap_bytes()
     }
 
+    /// What this holds that `other`, an older copy of it, does not, bytes.
+    #[must_use]
+    pub(super) fn own_bytes(&self, other: &Self) -> usize {
+        self.ring.own_bytes(&other.ring) + self.pyramid.own_bytes(&other.pyramid)
+    }
+
     /// Since when outcomes are held one by one: when the oldest of them was sent, ns.
     #[must_use]
     pub fn held_since(&self) -> Option<Nanos> {

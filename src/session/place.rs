@@ -1,7 +1,18 @@
 //! Where captures live: `$XDG_STATE_HOME/blackout/sessions/<time>-<name>/capture.jsonl`.
 
 use std::env;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use crate::files::{NotOurs, is_not_everybodys, is_ours};
+
+/// The folder of all sessions, below that of all programs' states.
+const SESSIONS: &str = "blackout/sessions";
+/// What would be right where neither HOME nor XDG_STATE_HOME is set.
+const RIGHT_WITHOUT_HOME: &str = "captures would go there, since neither HOME nor XDG_STATE_HOME is set: set one of them, or name a folder with --out";
+/// What would be right elsewhere.
+const RIGHT: &str = "captures go there: take that right away (chmod o-w), or name a folder with --out";
 
 /// Name of the capture inside a session's folder.
 pub const CAPTURE: &str = "capture.jsonl";
@@ -14,7 +25,30 @@ pub fn sessions_dir() -> PathBuf {
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .unwrap_or_else(env::temp_dir)
-        .join("blackout/sessions")
+        .join(SESSIONS)
+}
+
+/// [`sessions_dir`], if captures may go there: in the folder for temporary files it must be this user's alone,
+/// elsewhere it must not be everybody's. Without a home it is made here, readable by this user alone.
+///
+/// # Errors
+/// Whose it is instead, and what would be right.
+pub fn checked_sessions_dir() -> Result<PathBuf, NotOurs> {
+    let folder = sessions_dir();
+    let ours = folder.parent().unwrap_or(&folder);
+    if folder == env::temp_dir().join(SESSIONS) {
+        // Both, from the outside in: whoever has a hand in the outer one can exchange the inner one.
+        for folder in [ours, &folder] {
+            // What cannot be made is told when the capture cannot be.
+            let _ = DirBuilder::new().mode(0o700).create(folder);
+            is_ours(folder, RIGHT_WITHOUT_HOME)?;
+        }
+    } else {
+        for folder in [ours, &folder] {
+            is_not_everybodys(folder, RIGHT)?;
+        }
+    }
+    Ok(folder)
 }
 
 /// The name of a session's folder, e.g. `20261122T194500Z-lab`.

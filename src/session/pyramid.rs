@@ -316,6 +316,12 @@ impl Pyramid {
         })
     }
 
+    /// What this holds that `other`, an older copy of it, does not, bytes.
+    pub(super) fn own_bytes(&self, other: &Self) -> usize {
+        let nodes = self.nodes.iter().zip(&other.nodes).map(|(ours, theirs)| ours.own_bytes(theirs));
+        self.leaves.own_bytes(&other.leaves) + nodes.sum::<usize>()
+    }
+
     /// Memory taken, bytes.
     pub(super) fn heap_bytes(&self) -> usize {
         self.leaves.heap_bytes() + self.nodes.iter().map(Chunked::heap_bytes).sum::<usize>()

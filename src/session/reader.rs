@@ -1,7 +1,8 @@
 //! Reads captures: streams them, whatever state they are in.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Seek};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -16,10 +17,22 @@ use crate::event::{Event, Header, SCHEMA_MAJOR, SCHEMA_MINOR};
 
 mod fast;
 
-/// So much is read at once, bytes.
+/// How much is read at once, bytes.
 const BLOCK: usize = 1 << 18;
-/// A longer line is no record of ours, bytes.
-const MAX_LINE: u64 = 16 << 20;
+/// A longer line is no record of ours, bytes; the longest one that is written is a quarter of it.
+pub(super) const MAX_LINE: u64 = 1 << 20;
+/// A longer header is none, bytes.
+const MAX_HEADER: u64 = 1 << 18;
+/// After a line of this length nothing is read any more, bytes: what follows is no capture.
+const HOPELESS_LINE: u64 = 64 << 20;
+/// After this many records that cannot be read, nothing is read any more.
+pub const CORRUPT_LIMIT: u64 = 10_000;
+/// A compressed capture is read up to this size uncompressed, bytes.
+pub const EXPANDED_LIMIT: u64 = 512 << 20;
+/// What comes out of a pipe or a device is read up to this size, bytes.
+pub const PIPE_LIMIT: u64 = 1 << 30;
+/// A byte order mark.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Why a capture cannot be read at all.
 #[derive(Debug, Error)]
@@ -31,6 +44,15 @@ pub enum ReadError {
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,
+    },
+    /// It says nothing.
+    #[error(
+        "{}: is a terminal, which is no capture; pipe one in, as in 'zcat capture.jsonl.gz | blackout show -'",
+        path.display()
+    )]
+    Terminal {
+        /// The file.
+        path: PathBuf,
     },
     /// A folder without a capture.
     #[error("{}: there is no {} in this folder; name a session's folder or its capture", path.display(), place::CAPTURE)]
@@ -80,27 +102,78 @@ pub struct RecordError {
     pub why: String,
 }
 
-/// The bytes of a capture: of a file as it is, or of one compressed by gzip.
+/// The bytes of a capture: of a file as it is, or of one compressed by gzip; no more of them than [`PIPE_LIMIT`]
+/// and [`EXPANDED_LIMIT`] say, and of a file no more than there were when it was opened.
 #[derive(Debug)]
 pub enum Input {
     /// As it is.
-    Plain(BufReader<File>),
+    Plain(BufReader<Bounded<File>>),
     /// Compressed by gzip.
-    Gzip(Box<BufReader<MultiGzDecoder<File>>>),
+    Gzip(Box<BufReader<Bounded<MultiGzDecoder<Started>>>>),
+    /// Of a pipe, as it is.
+    Piped(BufReader<Bounded<Started>>),
+}
+
+/// A file whose first bytes have been read already.
+type Started = io::Chain<io::Cursor<Vec<u8>>, File>;
+
+/// Reads at most `left` bytes; what goes beyond is an error, or the end.
+#[derive(Debug)]
+pub struct Bounded<R> {
+    input: R,
+    left: u64,
+    /// What is said of more; None where the limit is the end.
+    beyond: Option<&'static str>,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buf.len());
+        if most > 0 || buf.is_empty() {
+            let n = self.input.read(&mut buf[..most])?;
+            self.left -= n as u64;
+            return Ok(n);
+        }
+        match self.beyond {
+            Some(why) if self.input.read(&mut [0])? > 0 => Err(io::Error::new(io::ErrorKind::FileTooLarge, why)),
+            _ => Ok(0),
+        }
+    }
 }
 
 impl Input {
-    /// What the file is, it tells itself: gzip files begin with 1f 8b (RFC 1952, section 2.3.1).
+    /// What the file is, it tells itself: gzip files begin with 1f 8b (RFC 1952, section 2.3.1). `-` is standard
+    /// input.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let mut magic = [0; 2];
-        let gzip = file.read_exact(&mut magic).is_ok() && magic == [0x1f, 0x8b];
-        file.rewind()?;
-        Ok(if gzip {
-            Self::Gzip(Box::new(BufReader::with_capacity(BLOCK, MultiGzDecoder::new(file))))
+        let mut file = if path == Path::new("-") {
+            File::from(io::stdin().as_fd().try_clone_to_owned()?)
         } else {
-            Self::Plain(BufReader::with_capacity(BLOCK, file))
+            File::open(path)?
+        };
+        let about = file.metadata()?;
+        let mut magic = Vec::new();
+        (&mut file).take(2).read_to_end(&mut magic)?;
+        let gzip = magic == [0x1f, 0x8b];
+        let beyond = Some("it goes on beyond 512 MiB uncompressed; uncompress it into a file first (gunzip)");
+        if about.is_file() && !gzip {
+            let read = file.stream_position()?;
+            file.seek(io::SeekFrom::Start(read - magic.len() as u64))?;
+            let left = about.len().saturating_sub(read - magic.len() as u64);
+            return Ok(Self::Plain(BufReader::with_capacity(BLOCK, Bounded { input: file, left, beyond: None })));
+        }
+        let started = io::Cursor::new(magic).chain(file);
+        Ok(if gzip {
+            let input = Bounded { input: MultiGzDecoder::new(started), left: EXPANDED_LIMIT, beyond };
+            Self::Gzip(Box::new(BufReader::with_capacity(BLOCK, input)))
+        } else {
+            let beyond = Some("it goes on beyond 1 GiB; write it into a file first");
+            Self::Piped(BufReader::with_capacity(BLOCK, Bounded { input: started, left: PIPE_LIMIT, beyond }))
         })
+    }
+
+    /// Whether it can be read from its middle.
+    pub(super) fn can_be_read_again(&self) -> bool {
+        matches!(self, Self::Plain(_))
     }
 }
 
@@ -109,6 +182,7 @@ impl Read for Input {
         match self {
             Self::Plain(input) => input.read(buf),
             Self::Gzip(input) => input.read(buf),
+            Self::Piped(input) => input.read(buf),
         }
     }
 }
@@ -118,6 +192,7 @@ impl BufRead for Input {
         match self {
             Self::Plain(input) => input.fill_buf(),
             Self::Gzip(input) => input.fill_buf(),
+            Self::Piped(input) => input.fill_buf(),
         }
     }
 
@@ -125,6 +200,7 @@ impl BufRead for Input {
         match self {
             Self::Plain(input) => input.consume(n),
             Self::Gzip(input) => input.consume(n),
+            Self::Piped(input) => input.consume(n),
         }
     }
 }
@@ -139,42 +215,64 @@ pub struct Reader<R = Input> {
     /// Bytes read so far.
     offset: u64,
     buf: Vec<u8>,
+    /// The captures there were to choose from, in a folder that has several.
+    candidates: usize,
+    corrupt: u64,
     skipped: u64,
     torn: Option<u64>,
     over: bool,
 }
 
 impl Reader {
-    /// Opens a capture by its file or its folder (of several captures in a folder the newest). It may
-    /// be compressed by gzip.
+    /// Opens a capture by its file or its folder (of several captures in a folder the newest), or, as `-`, from
+    /// standard input. It may be compressed by gzip, and a pipe.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ReadError> {
         let given = path.as_ref();
         let fail = |source| ReadError::Io { path: given.to_owned(), source };
-        let path = if fs::metadata(given).map_err(fail)?.is_dir() {
-            newest_in(given).ok_or_else(|| ReadError::NoCapture { path: given.to_owned() })?
-        } else {
-            given.to_owned()
-        };
+        let (mut path, mut candidates) = (given.to_owned(), 1);
+        if given == Path::new("-") {
+            if io::stdin().is_terminal() {
+                return Err(ReadError::Terminal { path });
+            }
+        } else if fs::metadata(given).map_err(fail)?.is_dir() {
+            let found = captures_in(given);
+            candidates = found.len();
+            path = found.into_iter().last().ok_or_else(|| ReadError::NoCapture { path: given.to_owned() })?;
+        }
         let input = Input::open(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
-        Self::new(path, input)
+        let mut reader = Self::new(path, input)?;
+        reader.candidates = candidates;
+        Ok(reader)
     }
 
-    /// Whether the file is compressed.
-    pub(super) fn is_compressed(&self) -> bool {
-        matches!(self.input, Input::Gzip(_))
+    /// Which capture was opened, where a folder had several to choose from.
+    #[must_use]
+    pub fn chosen(&self) -> Option<String> {
+        let others = self.candidates.checked_sub(1).filter(|n| *n > 0)?;
+        let others = if others == 1 { "1 more capture".to_owned() } else { format!("{others} more captures") };
+        Some(format!("{}: the newest in its folder, which has {others}", self.path.display()))
+    }
+
+    /// Whether it can be read from its middle: a file that is not compressed.
+    pub(super) fn can_be_read_again(&self) -> bool {
+        self.input.can_be_read_again()
     }
 }
 
-fn newest_in(folder: &Path) -> Option<PathBuf> {
-    let compressed = folder.join(place::CAPTURE).with_extension("jsonl.gz");
+/// The captures in a folder, the newest last.
+#[must_use]
+pub fn captures_in(folder: &Path) -> Vec<PathBuf> {
     (0..)
-        .map(|i| place::candidate(folder, false, i))
-        .take_while(|p| p.is_file())
-        .last()
-        .or(Some(compressed).filter(|p| p.is_file()))
+        .map_while(|i| {
+            let plain = place::candidate(folder, false, i);
+            // One may have been compressed since.
+            let compressed = plain.with_extension("jsonl.gz");
+            [plain, compressed].into_iter().find(|p| p.is_file())
+        })
+        .collect()
 }
 
 impl<R: BufRead> Reader<R> {
@@ -201,7 +299,24 @@ impl<R: BufRead> Reader<R> {
 
     /// Reads records from the middle of a capture; lines are counted from there.
     pub(super) fn section(path: PathBuf, header: Header, input: R) -> Self {
-        Self { path, input, header, line: 0, offset: 0, buf: Vec::new(), skipped: 0, torn: None, over: false }
+        Self {
+            path,
+            input,
+            header,
+            line: 0,
+            offset: 0,
+            buf: Vec::new(),
+            candidates: 1,
+            corrupt: 0,
+            skipped: 0,
+            torn: None,
+            over: false,
+        }
+    }
+
+    /// Reads records after the header, which was read already; lines are counted on.
+    pub(super) fn rest(path: PathBuf, header: Header, input: R) -> Self {
+        Self { line: 1, ..Self::section(path, header, input) }
     }
 
     /// What it reads from.
@@ -221,13 +336,19 @@ impl<R: BufRead> Reader<R> {
             schema_minor: u32,
         }
         let path = self.path.clone();
-        match self.next_line() {
-            Err(source) => return Err(ReadError::Io { path, source }),
-            Ok(Line::End) => return Err(ReadError::Empty { path }),
-            Ok(Line::TooLong) => {
-                return Err(ReadError::NoHeader { path, why: "the line is longer than any record".to_owned() });
-            }
-            Ok(Line::Whole | Line::Torn) => {}
+        // Whatever does not end its first line soon is not read to find where it ends.
+        let n = (&mut self.input).take(MAX_HEADER).read_until(b'\n', &mut self.buf);
+        let n = n.map_err(|source| ReadError::Io { path: path.clone(), source })?;
+        (self.line, self.offset) = (1, n as u64);
+        if n == 0 {
+            return Err(ReadError::Empty { path });
+        }
+        if self.buf.last() != Some(&b'\n') && n as u64 >= MAX_HEADER {
+            let why = format!("its first line is longer than {} KiB", MAX_HEADER >> 10);
+            return Err(ReadError::NoHeader { path, why });
+        }
+        if self.buf.starts_with(BOM) {
+            self.buf.drain(..BOM.len());
         }
         // The versions first: the header of a newer schema may look different.
         let schema: Schema = serde_json::from_slice(&self.buf)
@@ -290,7 +411,11 @@ impl<R: BufRead> Reader<R> {
         if (n as u64) < MAX_LINE {
             return Ok(Line::Torn);
         }
+        let begun = self.offset;
         loop {
+            if self.offset - begun > HOPELESS_LINE {
+                return Ok(Line::Hopeless);
+            }
             let rest = self.input.fill_buf()?;
             let (len, found) = match rest.iter().position(|b| *b == b'\n') {
                 Some(at) => (at + 1, true),
@@ -304,7 +429,15 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    fn error(&self, why: String) -> RecordError {
+    /// What is wrong with this record; after the last that is told, nothing more is read.
+    fn error(&mut self, why: String) -> RecordError {
+        self.corrupt += 1;
+        let mut why = why;
+        if self.corrupt >= CORRUPT_LIMIT {
+            self.over = true;
+            let limit = crate::units::show_count(CORRUPT_LIMIT);
+            why = format!("{why}; with it {limit} records cannot be read: what follows is left unread");
+        }
         RecordError { path: self.path.clone(), line: self.line, why }
     }
 }
@@ -313,6 +446,7 @@ enum Line {
     Whole,
     Torn,
     TooLong,
+    Hopeless,
     End,
 }
 
@@ -344,6 +478,11 @@ impl<R: BufRead> Iterator for Reader<R> {
                     return None;
                 }
                 Line::TooLong => return Some(Err(self.error(format!("longer than {} MiB", MAX_LINE >> 20)))),
+                Line::Hopeless => {
+                    self.over = true;
+                    let why = format!("longer than {} MiB: what follows is left unread", HOPELESS_LINE >> 20);
+                    return Some(Err(self.error(why)));
+                }
                 Line::Torn => true,
                 Line::Whole => false,
             };

@@ -331,7 +331,7 @@ fn session(ev: &SessionEvent) -> (Level, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{DirtyCycle, Nanos};
+    use crate::event::{DirtyCycle, LogEvent, Nanos};
     use crate::session::testing::header;
 
     fn lines(events: impl IntoIterator<Item = Body>) -> Vec<String> {
@@ -376,6 +376,20 @@ mod tests {
             "load #4 set",
         ];
         assert_eq!(about, expected);
+    }
+
+    #[test]
+    fn a_remark_that_repeats_itself_is_counted() {
+        let remark = |text: &str| Body::Log(LogEvent { level: Level::Warn, from: "x".into(), text: text.into() });
+        let mut state = State::begin(header());
+        for n in 0..250 {
+            state.apply(&Event { t: n, ev: remark("the same") });
+            state.apply(&Event { t: n, ev: remark("another") });
+        }
+        let told: Vec<&str> = state.log.iter().map(|l| l.text.as_str()).collect();
+        assert_eq!(told, ["the same (250 times)", "another (250 times)"]);
+        // Two lines, each told again at 10 and at 100.
+        assert_eq!(state.log_total, 6);
     }
 
     #[test]

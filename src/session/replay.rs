@@ -18,8 +18,12 @@ pub const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=100.0;
 /// What was wrong with a capture that could still be loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flaws {
-    /// Records that could not be read.
+    /// The first records that could not be read.
     pub corrupt: Vec<RecordError>,
+    /// How many could not be read.
+    pub corrupt_records: u64,
+    /// Which capture it is, where there were several to choose from.
+    pub chosen: Option<String>,
     /// Records of a newer minor schema, skipped.
     pub skipped: u64,
     /// Length of the torn last line, bytes.
@@ -49,7 +53,7 @@ pub struct Player {
 }
 
 impl Player {
-    /// Loads a capture (file or folder, compressed by gzip or not); it stands paused at its
+    /// Loads a capture (file, folder, pipe or `-`, compressed by gzip or not); it stands paused at its
     /// beginning. The file must stay as it is while it is played: only what grows at its end is
     /// left out.
     ///
@@ -60,13 +64,14 @@ impl Player {
         let mut flaws = Flaws::default();
         let path = reader.path().to_owned();
         let fail = |source| ReadError::Io { path: path.clone(), source };
-        let (source, indexed) = if reader.is_compressed() {
-            let mut reader = source::inflate(&path)?;
-            let indexed = index(&mut reader, &mut flaws);
-            (Source::memory(reader), indexed)
-        } else {
-            let indexed = index(&mut reader, &mut flaws);
+        flaws.chosen = reader.chosen();
+        let (source, indexed) = if reader.can_be_read_again() {
+            let indexed = index(&mut reader, &mut flaws).map_err(fail)?;
             (Source::file(&reader).map_err(fail)?, indexed)
+        } else {
+            let mut reader = source::into_memory(reader)?;
+            let indexed = index(&mut reader, &mut flaws).map_err(fail)?;
+            (Source::memory(reader), indexed)
         };
         let status = RecorderStatus {
             bytes: std::fs::metadata(&path).map_or(0, |m| m.len()),

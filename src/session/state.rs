@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// Load reports, requests and host CPU values kept one by one: an hour at 10 Hz.
 pub const REPORTS: usize = 36_000;
 
+/// Changes of the settings of a running migration kept, the newest among them.
+const RETUNED: usize = 255;
+
 /// Who the captions of a guided tour come from, in the event log.
 pub const CAPTIONS: &str = "tour";
 
@@ -80,6 +83,8 @@ pub struct State {
     pub health: Health,
     /// Why the session ended, if it did in good order.
     pub ended: Option<String>,
+    /// What the fold has spent so far.
+    pub spent: Spent,
 }
 
 /// The load: requested, set, achieved.
@@ -305,6 +310,22 @@ pub struct Health {
     pub recorder_ever_troubled: bool,
     /// Probe outcomes that could not be folded in because their probe was never announced.
     pub orphan_outcomes: u64,
+    /// Migrations, probes and facts that are not kept, since there are more than anybody makes.
+    pub left_out: u64,
+}
+
+/// What the fold has spent on things of which a stranger's capture may have any number.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Spent {
+    /// Text kept for as long as the session lasts, bytes.
+    pub(super) text: usize,
+    /// Outcomes and heartbeats the estimators had to look at.
+    pub(super) looks: u64,
+    /// The newest migration is beyond what is kept.
+    pub(super) beyond: bool,
+    /// Where the newest migration of each number is, of the first `numbered` ones.
+    pub(super) places: BTreeMap<u32, usize>,
+    pub(super) numbered: usize,
 }
 
 impl State {
@@ -325,6 +346,45 @@ impl State {
 }
 
 impl State {
+    /// Memory a copy takes beside what it shares with `before`, an older copy, bytes; roughly.
+    #[must_use]
+    pub fn weight(&self, before: &Self) -> usize {
+        let none = Outcomes::default();
+        let probes = self.probes.iter().map(|(id, p)| {
+            let old = before.probes.get(id).map_or(&none, |p| &p.outcomes);
+            1024 + p.outcomes.own_bytes(old)
+        });
+        let migrations = self.migrations.iter().enumerate().map(|(i, m)| {
+            let old = before.migrations.get(i).map(|m| &m.samples);
+            let samples = old.map_or_else(|| m.samples.heap_bytes(), |old| m.samples.own_bytes(old));
+            2048 + samples
+                + m.phases.len() * 2 * size_of::<PhaseSpan>()
+                + m.rounds.len() * size_of::<(Nanos, u64)>()
+                + (m.requests.len() + m.befell.len() + m.ruled.len() + m.retuned.len()) * 512
+        });
+        let log: usize =
+            self.log.iter().rev().take(512).map(|l| size_of::<LogLine>() + l.from.len() + l.text.len()).sum();
+        let marks: usize = self.marks.iter().map(|(_, note)| note.len() + 64).sum();
+        let facts: usize = self.environment.iter().map(|(key, value)| key.len() + value.len() + 64).sum();
+        let hosts = self.hosts.values().map(|h| 512 + h.offers.as_ref().map_or(0, |o| o.parameters.len() * 512));
+        probes.sum::<usize>()
+            + migrations.sum::<usize>()
+            + hosts.sum::<usize>()
+            + log
+            + marks
+            + facts
+            + self.spent.text.min(64 << 20)
+            + self.spent.places.len() * 32
+            + self.heartbeats.own_bytes(&before.heartbeats)
+            + self.requests.own_bytes(&before.requests)
+            + self.reports.own_bytes(&before.reports)
+            + self.host_cpu.own_bytes(&before.host_cpu)
+            + self.log.own_bytes(&before.log)
+            + self.trail.own_bytes(&before.trail)
+    }
+}
+
+impl State {
     /// Whether this session only watches a target: no hypervisor is attached, and none will be.
     #[must_use]
     pub fn only_watches(&self) -> bool {
@@ -339,6 +399,8 @@ impl Migration {
             self.retuned.push((self.began, self.settings.clone()));
         }
         if self.retuned.last().is_some_and(|(_, last)| *last != to) {
+            // Of more than anybody makes the newest is the one that counts.
+            self.retuned.truncate(RETUNED);
             self.retuned.push((t, to));
         }
     }

@@ -64,6 +64,11 @@ pub struct Trail {
 }
 
 impl Trail {
+    /// What this holds that `other`, an older copy of it, does not, bytes.
+    pub(super) fn own_bytes(&self, other: &Self) -> usize {
+        self.levels.iter().zip(&other.levels).map(|(ours, theirs)| ours.own_bytes(theirs)).sum()
+    }
+
     /// Takes in a report.
     pub(super) fn report(&mut self, t: Nanos, report: &LoadReport) {
         let set = Some(finite(report.set.dirty.rate_pages_per_s()));

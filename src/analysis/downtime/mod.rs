@@ -146,7 +146,13 @@ pub fn deaf(probe: &ProbeSeen<'_>, t: Nanos) -> Option<String> {
 /// All five of a migration that was refused before it began: there is nothing to estimate.
 #[must_use]
 pub fn never_ran() -> Downtimes {
-    let estimates = Method::ALL.map(|method| unknown(method, "the migration never ran")).to_vec();
+    not_estimated("the migration never ran")
+}
+
+/// All five, unknown for this reason.
+#[must_use]
+pub fn not_estimated(why: &str) -> Downtimes {
+    let estimates = Method::ALL.map(|method| unknown(method, why)).to_vec();
     Downtimes { estimates, gaps: 0, gaps_total: Duration::ZERO }
 }
 

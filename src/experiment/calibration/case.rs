@@ -62,14 +62,25 @@ pub(super) fn millis(ns: Nanos) -> f64 {
     ns as f64 / 1e6
 }
 
+/// The sessions as they were before each migration may take this much together, bytes. Some hundred
+/// migrations of an ordinary lab take a tenth of it.
+const BEFORE_BYTES: usize = 160 << 20;
+/// Migrations looked at in one capture.
+const CASES: usize = 1_000;
+
 /// The migrations of one capture that came to an end, each with the session as it was before.
 #[must_use]
 pub fn collect(label: &str, header: Header, events: impl Iterator<Item = Event>) -> Vec<Case> {
     let mut state = State::begin(header);
     let mut before: Vec<(u32, State)> = Vec::new();
     let mut other_load: Vec<u32> = Vec::new();
+    let mut held = 0;
     for event in events {
-        if let Body::Migration(MigrationEvent::Began { n, settings, .. }) = &event.ev {
+        if let Body::Migration(MigrationEvent::Began { n, settings, .. }) = &event.ev
+            && before.len() < CASES
+            && held < BEFORE_BYTES
+        {
+            held += before.last().map_or(0, |(_, last)| state.weight(last));
             let mut so_far = state.clone();
             so_far.next = Some(settings.clone());
             before.push((*n, so_far));

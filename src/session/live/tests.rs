@@ -84,7 +84,7 @@ fn a_session_dropped_in_a_panic_is_written() {
     let died = thread::spawn(move || {
         let (sink, _live) = Live::start(header(), options(&folder));
         for i in 0..1_000 {
-            sink.emit(log(i, "line").ev);
+            sink.emit(log(i, &format!("line {i}")).ev);
         }
         std::panic::resume_unwind(Box::new("as a test"));
     });
@@ -142,7 +142,7 @@ fn a_recorder_without_room_is_told_of_and_recorded() {
     let options = RecorderOptions { backlog_bytes: 4_000, ..options(&folder) };
     let (sink, live) = Live::start(header(), options);
     for i in 0..200 {
-        sink.emit(log(i, "a line of some length, so that the room is soon full").ev);
+        sink.emit(log(i, &format!("{i}: a line of some length, so that the room is soon full")).ev);
     }
     wait_until("the loss is counted", || live.recorder_status().lost > 100);
     fs::remove_file(&folder).unwrap();

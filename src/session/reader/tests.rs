@@ -38,7 +38,7 @@ fn a_corrupt_record_names_its_line_and_reading_goes_on() {
     let text = records[1].as_ref().unwrap_err().to_string();
     assert!(text.starts_with("capture.jsonl:3: not a valid record: "), "{text}");
     assert!(!text.contains("line 1"), "{text}");
-    assert!(records[4].as_ref().unwrap_err().to_string().contains("longer than 16 MiB"));
+    assert!(records[4].as_ref().unwrap_err().to_string().contains("longer than 1 MiB"));
 }
 
 #[test]

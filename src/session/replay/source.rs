@@ -3,20 +3,28 @@
 use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Flaws;
-use crate::event::{Event, Header, Nanos};
+use crate::event::{Body, Event, Header, HvEvent, Nanos};
 use crate::session::State;
-use crate::session::reader::{Input, ReadError, Reader};
+use crate::session::reader::{ReadError, Reader};
 
-/// A copy of the state is kept after so many events: they are read and folded in anew within
+/// A copy of the state is kept after this many events: they are read and folded in anew within
 /// milliseconds.
 pub(super) const EVERY: usize = 1 << 14;
+/// And after this many bytes of the capture: the events of a stretch are held in memory.
+const EVERY_BYTES: u64 = 4 << 20;
 /// More copies than this are not kept: of a longer capture every other one goes.
 pub(super) const CHECKPOINTS: usize = 512;
-/// A compressed capture may be so large when it is inflated, bytes: it is held in memory.
-const INFLATED: u64 = 2 << 30;
+/// What the copies may take together, bytes; beyond, every other one goes as well.
+const CHECKPOINT_BYTES: usize = 96 << 20;
+/// The bytes of a stretch between two copies may not be more than this.
+const STRETCH_BYTES: u64 = 64 << 20;
+/// A compressed capture, or one out of a pipe, is held in memory: up to this size, bytes.
+const IN_MEMORY: u64 = 192 << 20;
+/// Records that cannot be read, kept to be told.
+const TOLD: usize = 20;
 
 /// A copy of the state.
 #[derive(Debug)]
@@ -29,6 +37,8 @@ pub(super) struct Checkpoint {
     pub(super) due: Nanos,
     /// The state.
     pub(super) state: State,
+    /// What it takes, bytes, beside what it shares with the one before.
+    weight: usize,
 }
 
 /// What a first reading tells.
@@ -40,7 +50,11 @@ pub(super) struct Indexed {
 
 struct Indexing {
     checkpoints: Vec<Checkpoint>,
-    every: usize,
+    /// A checkpoint comes after this many steps of [`EVERY`] events or [`EVERY_BYTES`] bytes.
+    every: u64,
+    steps: u64,
+    /// Events and bytes at the last step.
+    last: (usize, u64),
     state: State,
     events: usize,
     due: Nanos,
@@ -49,24 +63,49 @@ struct Indexing {
 impl Indexing {
     fn begin(header: Header, offset: u64) -> Self {
         let state = State::begin(header);
-        let first = Checkpoint { events: 0, offset, due: 0, state: state.clone() };
-        Self { checkpoints: vec![first], every: EVERY, state, events: 0, due: 0 }
+        let first = Checkpoint { events: 0, offset, due: 0, state: state.clone(), weight: 0 };
+        Self { checkpoints: vec![first], every: 1, steps: 0, last: (0, offset), state, events: 0, due: 0 }
     }
 
     fn take(&mut self, event: &Event, offset: impl Fn() -> u64) {
         self.state.apply(event);
         self.events += 1;
         self.due = self.due.max(event.t);
-        if self.events.is_multiple_of(self.every) {
-            if self.checkpoints.len() == CHECKPOINTS {
-                self.every *= 2;
-                self.checkpoints.retain(|c| c.events.is_multiple_of(self.every));
-                if !self.events.is_multiple_of(self.every) {
-                    return;
-                }
+        // Looking where it is costs next to nothing, but not nothing.
+        let offset = if self.events.is_multiple_of(16) { offset() } else { self.last.1 };
+        if self.events - self.last.0 < EVERY && offset - self.last.1 < EVERY_BYTES {
+            return;
+        }
+        self.steps += 1;
+        self.last = (self.events, offset);
+        if !self.steps.is_multiple_of(self.every) {
+            return;
+        }
+        let (events, due) = (self.events, self.due);
+        let weight = self.checkpoints.last().map_or(0, |before| self.state.weight(&before.state));
+        let state = self.state.clone();
+        self.checkpoints.push(Checkpoint { events, offset, due, state, weight });
+        while self.checkpoints.len() > 2
+            && (self.checkpoints.len() > CHECKPOINTS
+                || self.checkpoints.iter().map(|c| c.weight).sum::<usize>() > CHECKPOINT_BYTES)
+        {
+            self.thin();
+        }
+    }
+
+    /// Every other checkpoint goes.
+    fn thin(&mut self) {
+        self.every *= 2;
+        let mut keep = false;
+        self.checkpoints.retain(|_| {
+            keep = !keep;
+            keep
+        });
+        for i in 1..self.checkpoints.len() {
+            let (before, now) = self.checkpoints.split_at_mut(i);
+            if let (Some(before), Some(now)) = (before.last(), now.first_mut()) {
+                now.weight = now.state.weight(&before.state);
             }
-            let (events, due) = (self.events, self.due);
-            self.checkpoints.push(Checkpoint { events, offset: offset(), due, state: self.state.clone() });
         }
     }
 
@@ -76,16 +115,28 @@ impl Indexing {
 }
 
 /// Reads a capture to its end.
-pub(super) fn index<R: io::BufRead>(reader: &mut Reader<R>, flaws: &mut Flaws) -> Indexed {
+///
+/// # Errors
+/// When it is one that cannot be played with the memory there may be for it.
+pub(super) fn index<R: io::BufRead>(reader: &mut Reader<R>, flaws: &mut Flaws) -> io::Result<Indexed> {
     let mut indexing = Indexing::begin(reader.header().clone(), reader.offset());
     while let Some(record) = reader.next() {
         match record {
             Ok(event) => indexing.take(&event, || reader.offset()),
-            Err(e) => flaws.corrupt.push(e),
+            Err(e) => {
+                flaws.corrupt_records += 1;
+                if flaws.corrupt.len() < TOLD {
+                    flaws.corrupt.push(e);
+                }
+            }
+        }
+        if indexing.every * EVERY_BYTES > STRETCH_BYTES && indexing.checkpoints.len() < CHECKPOINTS / 4 {
+            let why = "holds more than can be played back and forth; 'blackout show' prints its results";
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
         }
     }
     (flaws.skipped, flaws.torn) = (reader.skipped(), reader.torn());
-    indexing.done()
+    Ok(indexing.done())
 }
 
 /// The same of events in memory.
@@ -192,27 +243,41 @@ impl Segment {
         } else {
             let bytes = source.bytes(checkpoint.offset, to);
             let reader = Reader::section(source.path.clone(), source.header.clone(), Cursor::new(bytes));
-            segment.events = reader.filter_map(Result::ok).collect();
+            segment.events = reader.filter_map(Result::ok).map(without_raw).collect();
             segment.due = segment.events.iter().map(&mut due).collect();
         }
         segment
     }
 }
 
-/// Inflates a compressed capture into memory.
-pub(super) fn inflate(path: &Path) -> Result<Reader<Cursor<Vec<u8>>>, ReadError> {
-    let fail = |source| ReadError::Io { path: path.to_owned(), source };
+/// The event without the hypervisor's own words, which the state does not hold.
+fn without_raw(mut event: Event) -> Event {
+    match &mut event.ev {
+        Body::Hypervisor(HvEvent::Sample { raw, .. }) => *raw = serde_json::Value::Null,
+        Body::Hypervisor(HvEvent::Raw { data, .. }) => *data = serde_json::Value::Null,
+        _ => {}
+    }
+    event
+}
+
+/// Takes a capture that cannot be read twice into memory, from its header on.
+pub(super) fn into_memory(reader: Reader) -> Result<Reader<Cursor<Vec<u8>>>, ReadError> {
+    let path = reader.path().to_owned();
+    let fail = |source| ReadError::Io { path: path.clone(), source };
+    let header = reader.header().clone();
     let mut bytes = Vec::new();
-    let mut input = Input::open(path).map_err(fail)?.take(INFLATED + 1);
-    match input.read_to_end(&mut bytes) {
+    match reader.into_input().take(IN_MEMORY + 1).read_to_end(&mut bytes) {
         // A torn file: what is there can be read.
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {}
         Err(e) => return Err(fail(e)),
         Ok(_) => {}
     }
-    if bytes.len() as u64 > INFLATED {
-        let why = format!("inflates to more than {} GiB; inflate it to a file first (gunzip)", INFLATED >> 30);
+    if bytes.len() as u64 > IN_MEMORY {
+        let why = format!(
+            "more than {} MiB uncompressed, which is held in memory: to replay it, write it into a file first (gunzip)",
+            IN_MEMORY >> 20
+        );
         return Err(fail(io::Error::new(io::ErrorKind::FileTooLarge, why)));
     }
-    Reader::new(path.to_owned(), Cursor::new(bytes))
+    Ok(Reader::rest(path, header, Cursor::new(bytes)))
 }

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::buffer::Buffer;
@@ -20,8 +21,11 @@ use crate::event::Nanos;
 use crate::session::{Player, State};
 use crate::tui::draw::Extra;
 use crate::tui::view::View;
+use crate::units::{show_count, show_duration};
 
 const SECOND: f64 = 1e9;
+/// The most frames of a cast: 27 hours at 10 a second.
+const FRAMES: u64 = 1_000_000;
 
 /// What to play, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,14 +76,27 @@ pub fn write(
     player.seek(Nanos::MAX);
     let shared = player.shared();
     let spans = shared.with_state(|state| kept(state, from, to, options.idle_limit));
-    writeln!(out, "{}", header(options, player.header().wall_origin_unix_ns + from))?;
+    let began = player.header().wall_origin_unix_ns.saturating_add(from);
+    let step = (SECOND * options.speed / f64::from(options.fps.max(1))).round().max(1.0) as Nanos;
+    let frames = spans.iter().fold(0, |n: u64, (a, b)| n.saturating_add((b - a) / step + 1));
+    if frames > FRAMES {
+        let length = Duration::from_nanos(spans.iter().fold(0, |n: Nanos, (a, b)| n.saturating_add(b - a)));
+        let why = format!(
+            "a cast of {} would have {} frames, more than {}; give --to, --idle-limit, a higher --speed or a lower \
+             --cast-fps",
+            show_duration(length),
+            show_count(frames),
+            show_count(FRAMES)
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    writeln!(out, "{}", crate::text::json(&header(options, began).to_string()))?;
 
     let mut stage = Stage::new(options.size);
     let mut screen = Buffer::empty(Rect::new(0, 0, columns, rows));
     let pipe = Pipe::default();
     let mut backend = CrosstermBackend::new(&pipe);
     queue!(&pipe, Hide, Clear(ClearType::All))?;
-    let step = (SECOND * options.speed / f64::from(options.fps.max(1))).round().max(1.0) as Nanos;
     let mut summary = CastSummary { frames: 0, seconds: 0.0, bytes: 0 };
     for (played, t) in instants(&spans, step) {
         player.seek(t);
@@ -96,7 +113,7 @@ pub fn write(
         screen = next;
         let text = pipe.take_frame()?;
         (summary.frames, summary.bytes) = (summary.frames + 1, summary.bytes + text.len() as u64);
-        writeln!(out, "[{:.6}, \"o\", {}]", summary.seconds, json!(text))?;
+        writeln!(out, "[{:.6}, \"o\", {}]", summary.seconds, crate::text::json(&json!(text).to_string()))?;
     }
     out.flush()?;
     Ok(summary)

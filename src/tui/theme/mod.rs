@@ -75,8 +75,8 @@ impl Theme {
     /// When it cannot be read, or is not a valid theme.
     pub fn load(path: &Path) -> Result<Self, ThemeError> {
         let file = path.display().to_string();
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ThemeError::Unreadable { file: file.clone(), source })?;
+        let text = crate::files::read_text(path, crate::files::SETTINGS_LIMIT)
+            .map_err(|source| ThemeError::Unreadable { file: file.clone(), source })?;
         Self::parse(&file, &text)
     }
 
