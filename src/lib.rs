@@ -13,6 +13,8 @@ pub mod demo;
 pub mod event;
 pub mod experiment;
 pub mod files;
+#[cfg(test)]
+mod fuzz;
 pub mod host;
 pub mod hypervisor;
 pub mod lab;

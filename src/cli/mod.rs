@@ -218,6 +218,9 @@ fn in_full(e: &anyhow::Error) -> String {
 }
 
 #[cfg(test)]
+pub(crate) use settings::fuzz as fuzz_settings;
+
+#[cfg(test)]
 mod tests {
     use anyhow::{Context, anyhow};
 

@@ -234,6 +234,14 @@ pub(super) fn template() -> String {
     out
 }
 
+/// Reads what somebody might have written into a file of settings.
+#[cfg(test)]
+pub(crate) fn fuzz(text: &str) {
+    if let Ok(values) = parse("fuzz", text) {
+        let _ = Settings { path: None, values }.as_defaults(Cli::command());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::FromArgMatches;

@@ -342,5 +342,21 @@ impl Drop for ProbeHandle {
     }
 }
 
+/// Judges what anybody might send to a probe.
+#[cfg(test)]
+pub(crate) fn fuzz(bytes: &[u8], from: Option<u32>) {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use wire::{Family, Mode, Ours};
+    let source = from.map(|ip| IpAddr::V4(Ipv4Addr::from_bits(ip)));
+    for family in [Family::V4, Family::V6] {
+        for mode in [Mode::Datagram, Mode::Raw { ident: 1 }, Mode::Udp] {
+            let ours = Ours { family, mode, target: Ipv4Addr::new(192, 0, 2, 1).into(), token: 7, prefix: 0 };
+            let _ = wire::hear(&ours, source, bytes);
+            let _ = wire::hear_error(&ours, source, bytes.first().copied().unwrap_or(3), 1, bytes);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,9 @@ pub use run::{ExitReason, ExitSummary, Markers, ThemeChoice, TuiOptions, run};
 pub use view::View;
 
 #[cfg(test)]
+pub(crate) use screen::fuzz as fuzz_terminal;
+
+#[cfg(test)]
 mod capture_tests;
 #[cfg(test)]
 pub(crate) mod fixture;

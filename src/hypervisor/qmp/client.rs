@@ -503,6 +503,17 @@ fn settle(shared: &Shared, id: Option<u64>, answer: Result<Value, (String, Strin
     }
 }
 
+/// Takes in what a monitor might send.
+#[cfg(test)]
+pub(super) fn fuzz(bytes: &[u8]) {
+    let mut framer = Framer::new(1 << 16);
+    framer.push(bytes);
+    let _ = framer.pending();
+    while let Ok(Some(object)) = framer.next_object() {
+        let _ = sort(&object, Instant::now());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

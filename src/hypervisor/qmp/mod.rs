@@ -66,3 +66,12 @@ pub use frame::{FrameError, Framer};
 pub use guardian::{Guardian, GuardianCommand};
 pub use host::{CONNECT_PATIENCE, HostSpec, HostView, QmpHost};
 pub use status::{Whereabouts, is_final, phase_of, sample, substate_of};
+
+/// Takes in what a monitor might send.
+#[cfg(test)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    client::fuzz(bytes);
+    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) {
+        let _ = status::sample(value.get("return").unwrap_or(&value));
+    }
+}

@@ -145,3 +145,18 @@ impl<C: Command> Ansi for C {
         let _ = self.write_ansi(out);
     }
 }
+
+/// Takes in what a terminal might send, in two parts.
+#[cfg(test)]
+pub(crate) fn fuzz(bytes: &[u8], cut: usize) {
+    let now = std::time::Instant::now();
+    let mut heard = sequence::Sequences::new(now);
+    for part in [&bytes[..cut], &bytes[cut..]] {
+        heard.take(part, now);
+    }
+    while let Some(due) = heard.due() {
+        assert!(due <= now + Duration::from_secs(1), "{heard:?} waits for longer than a second");
+        heard.pass(due);
+    }
+    assert!(heard.events().count() <= bytes.len() + 1);
+}
