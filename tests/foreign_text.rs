@@ -144,7 +144,7 @@ fn broken_records_and_strange_names_of_files_are_told_in_visible_letters() {
     let text = capture(EVIL) + "{\"t\":1,\"ev\":{\"x\u{202e}\u{9b}\u{7f}\":{}}}\n{\"t\":\"\u{200b}\"}\n";
     fs::write(place.path("").join(&name), text).unwrap();
     let with = |args: &[&str], code: i32| {
-        let mut c = place.blackout(args.iter().map(|a| OsString::from(a)));
+        let mut c = place.blackout(args.iter().map(OsString::from));
         c.arg(place.path("").join(&name));
         let ran = run(c).ended_with(code);
         is_plain(&ran);

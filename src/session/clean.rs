@@ -208,6 +208,11 @@ fn body(body: &mut Body, text: Hand<'_>) {
             HvEvent::HostLost { host, why } => [host, why].into_iter().for_each(&mut *text),
             HvEvent::Stopped { host, .. } | HvEvent::Resumed { host, .. } => text(host),
             HvEvent::Phase { raw, .. } => text(raw),
+            HvEvent::Setting { host, name, from, to, .. } => {
+                [host, name].into_iter().for_each(&mut *text);
+                value(from, &mut 4);
+                value(to, &mut 4);
+            }
             HvEvent::Located { location: at } => location(at, text),
             HvEvent::Befell { host, detail, .. } => [host, detail].into_iter().for_each(&mut *text),
             HvEvent::Round { .. } | HvEvent::Raw { .. } | HvEvent::Sample { .. } => {}
