@@ -54,7 +54,13 @@ pub(super) fn header(mut header: Header) -> Header {
 /// takes the place of older text or is let go in time.
 pub(super) fn kept_bytes(event: &mut Event) -> usize {
     let kept = match &event.ev {
-        Body::Migration(ev) => !matches!(ev, MigrationEvent::Forecast { .. } | MigrationEvent::Settled { .. }),
+        Body::Migration(ev) => !matches!(
+            ev,
+            MigrationEvent::Forecast { .. }
+                | MigrationEvent::Settled { .. }
+                | MigrationEvent::Ready { .. }
+                | MigrationEvent::NotReady { .. }
+        ),
         Body::Hypervisor(ev) => matches!(ev, HvEvent::Phase { .. } | HvEvent::Befell { .. } | HvEvent::Stopped { .. }),
         Body::Operator(ev) => matches!(ev, OperatorEvent::SetMigration { .. } | OperatorEvent::SetPolicy { .. }),
         _ => false,
@@ -208,6 +214,7 @@ fn body(body: &mut Body, text: Hand<'_>) {
             HvEvent::HostLost { host, why } => [host, why].into_iter().for_each(&mut *text),
             HvEvent::Stopped { host, .. } | HvEvent::Resumed { host, .. } => text(host),
             HvEvent::Phase { raw, .. } => text(raw),
+            HvEvent::RoundTrip { host, .. } => text(host),
             HvEvent::Setting { host, name, from, to, .. } => {
                 [host, name].into_iter().for_each(&mut *text);
                 value(from, &mut 4);
@@ -222,6 +229,8 @@ fn body(body: &mut Body, text: Hand<'_>) {
                 [from, to].into_iter().for_each(&mut *text);
                 settings(asked, text);
             }
+            MigrationEvent::Ready { from, to } => [from, to].into_iter().for_each(&mut *text),
+            MigrationEvent::NotReady { why } => text(why),
             MigrationEvent::Ruled { rule: of, .. } => rule(of, text),
             MigrationEvent::Requested { by, .. } => match by {
                 By::Rule(of) => rule(of, text),
