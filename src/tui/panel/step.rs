@@ -54,7 +54,7 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     }
     // The longest have their figures first; one that would lie on a bar or on another's figure has none.
     let mut taken: Vec<std::ops::Range<u16>> = steps.iter().map(|(x, _)| *x..x + 1).collect();
-    let mut longest = steps.clone();
+    let mut longest = steps;
     longest.sort_by_key(|(x, step)| (std::cmp::Reverse(*step), *x));
     for (x, step) in longest {
         let text = show_duration(Duration::from_nanos(step));
