@@ -239,7 +239,7 @@ fn body(body: &mut Body, text: Hand<'_>) {
             MigrationEvent::Refused { why, .. } => text(why),
             MigrationEvent::Ended { end: how, .. } => end(how, text),
             MigrationEvent::Forecast { forecast, .. } => forecast.guesses.truncate(KINDS),
-            MigrationEvent::Settled { .. } => {}
+            MigrationEvent::StopForecast { .. } | MigrationEvent::Settled { .. } => {}
         },
         Body::Host(ev) => {
             ev.hypervisors.truncate(PROCESSES);
