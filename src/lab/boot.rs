@@ -13,6 +13,7 @@ use super::error::LabError;
 use super::guest_config::MARK;
 use super::host::{Host, Works, listens};
 use crate::event::{Body, EventSink, LabEvent, Level, LogEvent};
+use crate::text;
 use crate::units::show_duration;
 
 /// A guest on working KVM reports in after about a second; one that has not by then hangs.
@@ -121,6 +122,9 @@ impl Boot<'_> {
     }
 }
 
+/// How much of an unfinished line of the guest's is kept, bytes.
+const LINE_BYTES: usize = 16 << 10;
+
 /// The guest's own lines on its serial line, as they come.
 struct Serial {
     path: PathBuf,
@@ -139,13 +143,17 @@ impl Serial {
         let Ok(new) = read_from(&self.path, self.read) else { return Vec::new() };
         self.read += new.len() as u64;
         self.rest.extend(new);
+        // A console that writes without end and without a line break is not kept whole.
+        if self.rest.len() > LINE_BYTES && !self.rest.contains(&b'\n') {
+            self.rest.drain(..self.rest.len() - LINE_BYTES);
+        }
         let mut lines = Vec::new();
         while let Some(end) = self.rest.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);
             // Others write to the console too, perhaps on the same line.
             if let Some((_, told)) = line.split_once(MARK) {
-                lines.push(told.trim().to_owned());
+                lines.push(text::foreign(told.trim()));
             }
         }
         self.spoke |= !lines.is_empty();
@@ -179,5 +187,10 @@ mod tests {
         file.write_all(b"EST: network up\r\n").unwrap();
         assert_eq!(serial.new_lines(), ["network up"]);
         assert!(serial.spoke && serial.new_lines().is_empty());
+        // Without a line break little is kept, and what a terminal would act on is written out.
+        file.write_all(&vec![b'x'; 900_000]).unwrap();
+        assert!(serial.new_lines().is_empty() && serial.rest.len() <= LINE_BYTES);
+        file.write_all(b"\nBLACKOUT-GUEST: \x1b[2Jup\n").unwrap();
+        assert_eq!(serial.new_lines(), ["\\x1b[2Jup"]);
     }
 }
