@@ -277,14 +277,18 @@ impl<'a> Look<'a> {
             span.lo *= 1.0 - (1.0 + unsent) / 2.0;
         }
         let of_wset = if wset > 0.0 { (span.mid / wset).min(1.0) } else { 0.0 };
-        Some((with_own(span), self.both(of_wset)))
+        Some((with_own(span), self.both(of_wset, wset * PAGE / left.mid.max(1.0))))
     }
 
-    /// The share of what is left that has been written since, when this share of the WSET has been.
-    fn both(&self, of_wset: f64) -> Span {
-        if self.first_round {
-            // Most of what is left is other memory.
+    /// The share of what is left that has been written since, when this share of the WSET has been, which has so
+    /// many times the size of what is left.
+    fn both(&self, of_wset: f64, wset_to_left: f64) -> Span {
+        if self.first_round && finishes_in_rounds(self.product) {
+            // What counts is the tail of a round, and most of that is other memory.
             Span { lo: 0.0, mid: 0.0, hi: 1.0 }
+        } else if self.first_round {
+            // Of memory that goes in order the WSET is the last.
+            Span { lo: 0.0, mid: of_wset * wset_to_left.min(1.0), hi: 1.0 }
         } else if finishes_in_rounds(self.product) || self.product != Product::Xen34 {
             Span { lo: 0.0, mid: of_wset, hi: 1.0 }
         } else {

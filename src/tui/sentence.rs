@@ -171,7 +171,8 @@ fn running(state: &State, m: &Migration, now: Nanos) -> (Tone, String) {
         Phase::Setup | Phase::Idle => (Tone::Calm, format!("setting up the migration {} to {}", m.from, m.to)),
         Phase::PreCopy => pre_copy(state, m, &sample, now),
         Phase::StopAndCopy => {
-            let more = stop_forecast(state, m, now).map(|f| format!("; {} more", words::stop(&f.left_s)));
+            let fresh = if age > STALE { None } else { stop_forecast(state, m, now) };
+            let more = fresh.map(|f| format!("; {} more", words::stop(&f.left_s)));
             (Tone::Bad, format!("the guest has stood still for {here}{}", more.unwrap_or(left)))
         }
         Phase::PostCopy => {

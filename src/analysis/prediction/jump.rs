@@ -141,8 +141,14 @@ pub(super) fn search(s: &Scenario, verdict: Converges) -> (Option<f64>, Needs) {
         });
         factor.map(|factor| limit * factor)
     });
+    // Where rounds are few, some RATEs below the highest that converges do not: all below must.
+    let rate_below = from_where(s, converges).and_then(|highest| {
+        let lower = std::iter::successors(Some(highest), |rate| Some(rate * 0.9)).take_while(|rate| *rate > low);
+        let all_below = |rate: &f64| [0.95, 0.9, 0.8].iter().all(|share| converges(&with_rate(s, rate * share)));
+        lower.into_iter().find(all_below)
+    });
     let needs = Needs {
-        rate_below_pages_per_s: from_where(s, converges),
+        rate_below_pages_per_s: rate_below,
         bandwidth_from_bytes_per_s: bandwidth_from,
         downtime_limit_from_ms: limit_from,
         rounds_without_policy,
