@@ -178,7 +178,7 @@ fn stops_of_simulated_guests_are_foretold_and_recorded() {
         // The demo uses a quarter of the memory itself.
         let draw = Draw::new(&mut rng, |memory| memory / 4);
         let place = Place::new();
-        let mut demo = place.blackout(["demo", "--headless", "--speed", "100", "--seed", "5", "--out"]);
+        let mut demo = place.blackout(["demo", "--headless", "--speed", "20", "--seed", "5", "--out"]);
         demo.arg(place.path("out")).args(draw.args().split_whitespace());
         let told = run(demo).ended_with(0).json();
         let Some(stop) = Stop::of(&told) else { continue };

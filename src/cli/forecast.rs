@@ -58,6 +58,7 @@ pub(super) fn begin(sink: EventSink, shared: Shared, rests: Rests) -> Option<For
     let over = Arc::new(AtomicBool::new(false));
     let of_thread = Arc::clone(&over);
     let look = LOOK.div_f64(sink.clock().speed().max(1.0)).max(LOOK_LEAST);
+    tell_stops(sink.clone(), shared.clone(), Arc::clone(&over), look);
     let work = move || {
         clock::stand_back();
         let (mut last, mut said_at, mut told) = (None, 0, None);
@@ -90,14 +91,25 @@ pub(super) fn begin(sink: EventSink, shared: Shared, rests: Rests) -> Option<For
                 }
                 (last, said_at) = (Some(asked), now);
             }
-            if let Some((n, of, forecast)) = shared.with_state(|state| stop_to_tell(state, sink.clock().now())) {
-                sink.emit(Body::Migration(MigrationEvent::StopForecast { n, of, forecast }));
-            }
             std::thread::sleep(look.max(began.elapsed() * REST));
         }
     };
     std::thread::Builder::new().name("forecast".into()).spawn(work).ok()?;
     Some(Forecaster { over })
+}
+
+/// Tells of stops on a thread of its own: a forecast may take long, and a stop is over soon. Without a thread a
+/// session does without.
+fn tell_stops(sink: EventSink, shared: Shared, over: Arc<AtomicBool>, look: Duration) {
+    let work = move || {
+        while !over.load(Ordering::Relaxed) {
+            if let Some((n, of, forecast)) = shared.with_state(|state| stop_to_tell(state, sink.clock().now())) {
+                sink.emit(Body::Migration(MigrationEvent::StopForecast { n, of, forecast }));
+            }
+            std::thread::sleep(look);
+        }
+    };
+    let _ = std::thread::Builder::new().name("stops".into()).spawn(work);
 }
 
 /// What is to be told of a stop: how long the guest would stand still, as it was known when it was ordered to
