@@ -96,7 +96,7 @@ fn events(evil: &str) -> Vec<Value> {
             json!({"hypervisor": {"phase": {"phase": "pre-copy", "raw": evil}}}),
             json!({"hypervisor": {"located": {"location": {"at": {"host": evil, "running": true}}}}}),
             json!({"hypervisor": {"located": {"location": {"unknown": {"why": evil}}}}}),
-            json!({"hypervisor": {"befell": {"host": evil, "what": "panicked", "detail": evil, "at": null}}}),
+            json!({"hypervisor": {"befell": {"host": evil, "what": "reset", "detail": evil, "at": null}}}),
             json!({"migration": {"requested": {"n": n, "then": "cancel", "by": {"rule": {"own": {"words": evil}}}}}}),
             json!({"migration": {"refused": {"n": n, "then": "cancel", "why": evil}}}),
             json!({"hypervisor": {"raw": {"host": evil, "name": evil, "at": null, "data": {evil: evil}}}}),

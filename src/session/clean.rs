@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::event::{
-    AgentEvent, Body, By, Capabilities, Event, Header, HvEvent, LabEvent, Location, MigrationEnd, MigrationEvent,
-    MigrationSettings, OperatorEvent, ProbeEvent, SessionEvent, StopRule,
+    AgentEvent, Body, By, Capabilities, Ender, Event, Forecast, Header, HvEvent, LabEvent, Location, MigrationEnd,
+    MigrationEvent, MigrationSettings, OperatorEvent, ProbeEvent, SessionEvent, StopRule,
 };
 use crate::text::{TEXT_LIMIT, capped, foreign, is_hidden};
 
@@ -149,6 +149,18 @@ fn offers(of: &mut Capabilities, text: Hand<'_>) {
     }
 }
 
+fn forecast(of: &mut Forecast, text: Hand<'_>) {
+    of.guesses.truncate(KINDS);
+    match &mut of.ender {
+        Some(Ender::Policy { name, rule, .. }) => [name, rule].into_iter().for_each(&mut *text),
+        Some(Ender::Own { rule, .. }) => text(rule),
+        None => {}
+    }
+    if let Some(grounds) = &mut of.grounds {
+        text(&mut grounds.product);
+    }
+}
+
 fn end(of: &mut MigrationEnd, text: Hand<'_>) {
     match of {
         MigrationEnd::Done => {}
@@ -238,7 +250,7 @@ fn body(body: &mut Body, text: Hand<'_>) {
             },
             MigrationEvent::Refused { why, .. } => text(why),
             MigrationEvent::Ended { end: how, .. } => end(how, text),
-            MigrationEvent::Forecast { forecast, .. } => forecast.guesses.truncate(KINDS),
+            MigrationEvent::Forecast { forecast: of, .. } => forecast(of, text),
             MigrationEvent::StopForecast { .. } | MigrationEvent::Settled { .. } => {}
         },
         Body::Host(ev) => {
