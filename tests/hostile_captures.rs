@@ -314,10 +314,16 @@ fn what_has_no_end_is_no_capture() {
     c.arg("-c").arg(script).envs(place.environment());
     run(c).ended_with(3).said(&["longer than 64 MiB", "left unread"]);
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
-    for option in ["--theme", "--keymap", "--config", "--calibration"] {
-        let c = cost(&place, &["lab", "--headless", option], Path::new("/dev/zero"));
-        assert_eq!(c.code, Some(2), "{option}");
-        assert!(c.time < Duration::from_secs(10) && c.peak < 100 << 20, "{option}: {:?}, {}", c.time, c.peak);
+    let (small, picture) = (head.display().to_string(), place.path("x.svg").display().to_string());
+    for args in [
+        &["replay", &small, "--picture", &picture, "--theme"][..],
+        &["keys", "--keymap"],
+        &["lab", "--headless", "--config"],
+        &["lab", "--headless", "--calibration"],
+    ] {
+        let c = cost(&place, args, Path::new("/dev/zero"));
+        assert_eq!(c.code, Some(2), "{args:?}");
+        assert!(c.time < Duration::from_secs(10) && c.peak < 100 << 20, "{args:?}: {:?}, {}", c.time, c.peak);
     }
     let c = cost(&place, &["agent", "--listen", "127.0.0.1:0", "--psk-file"], Path::new("/dev/zero"));
     assert!(c.code == Some(2) && c.time < Duration::from_secs(10) && c.peak < 100 << 20, "{:?} {}", c.code, c.peak);

@@ -68,7 +68,7 @@ fn a_picture_is_what_its_name_says() {
 fn the_page_and_the_screen_can_be_chosen() {
     let dir = tempfile::tempdir().unwrap();
     let drawn = |args: &[&str]| {
-        draw(dir.path(), &[&["--picture", "a.svg", "--size", "80x24"], args].concat());
+        draw(dir.path(), &[&["--picture", "a.svg", "--size", "80x24", "--force"], args].concat());
         fs::read_to_string(dir.path().join("a.svg")).unwrap()
     };
     assert!(drawn(&["--page", "result"]).contains("lost-pings"));
