@@ -1,5 +1,6 @@
 //! How long a guest will stand still if it is stopped now, or still will once it has been stopped: what the
-//! state knows, put into the arithmetic of [`stop`]. A pure function of the state and of an instant, also of
+//! state knows, put into the arithmetic of
+//! [`crate::analysis::prediction::stop`]. A pure function of the state and of an instant, also of
 //! one that is past: only what was seen until then counts.
 
 use super::state::{Migration, State};
