@@ -2,7 +2,7 @@
 //!
 //! Each stamped event gives `d = received - stamped`: the offset, plus the way the event took to us. The
 //! way is never negative, so each `d` is an upper bound of the offset at its time, and the least of many
-//! is a good one: the lower envelope. Clocks drift, by at most [`DRIFT`] (the kernel slews no faster), so
+//! is a good one: the lower envelope. Clocks drift, by at most `DRIFT` (the kernel slews no faster), so
 //! an event `dt` away bounds the offset by `d + DRIFT dt`.
 //!
 //! How far below the envelope may the offset lie? By the shortest way there is. That one cannot be seen

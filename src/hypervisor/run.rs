@@ -2,8 +2,8 @@
 //! the guest runs somewhere at the end. Knows no product.
 //!
 //! Every wait here has an end. What a driver is asked to do is waited for only so long; a migration that
-//! is to be cancelled and is not is left after [`LEAVE_WITHIN`]; one of which neither host tells anything
-//! for [`BLIND_WITHIN`] is given up. Then the end is [`MigrationEnd::Unsettled`], with the place where the
+//! is to be cancelled and is not is left after `LEAVE_WITHIN`; one of which neither host tells anything
+//! for `BLIND_WITHIN` is given up. Then the end is [`MigrationEnd::Unsettled`], with the place where the
 //! guest was seen last.
 
 mod ending;

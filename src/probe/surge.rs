@@ -8,7 +8,7 @@
 //! Why the library's own receiving (0.9.1) is not used: an answer from another address, a second answer
 //! and one cut short vanish in it without a count, whatever else has the right sequence number is an
 //! answer, and datagram sockets give it no ICMP errors. What is heard is read and judged as for the
-//! other engine, by [`Hearing`].
+//! other engine, by `Hearing`.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
