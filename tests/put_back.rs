@@ -13,22 +13,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use blackout::event::{Body, Event, HvEvent, SettingWhy};
-use common::{Place, eventually, pids, skipped};
+use common::{Place, QEMU, eventually, pids, qemu_is_here};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-
-const QEMU: &str = "qemu-system-x86_64";
-
-/// Whether to run; says so if not. `BLACKOUT_REQUIRE_QEMU=1` makes a missing QEMU a failure.
-fn qemu_is_here() -> bool {
-    let found = Command::new(QEMU).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !found {
-        assert!(std::env::var("BLACKOUT_REQUIRE_QEMU").as_deref() != Ok("1"), "{QEMU} not found but required");
-        skipped(format_args!("{QEMU} not found"));
-    }
-    found
-}
 
 /// A guest of its own kind: firmware that writes half a megabyte over and over, so that a migration over
 /// a slow link does not end before it is to be ended.

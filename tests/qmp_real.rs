@@ -14,23 +14,12 @@ use blackout::event::{
 };
 use blackout::hypervisor::qmp::{Endpoint, GuardianCommand, HostSpec, QmpDriver, QmpHost, QmpOptions, guardian};
 use blackout::hypervisor::{Driver, RunCommand, run_migration};
-use common::skipped;
+use common::{QEMU, qemu_is_here};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-const QEMU: &str = "qemu-system-x86_64";
 /// Generous: nothing here is timed, this only ends a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Whether to run; says so if not. `BLACKOUT_REQUIRE_QEMU=1` makes a missing QEMU a failure.
-fn qemu_is_here() -> bool {
-    let found = Command::new(QEMU).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !found {
-        assert!(std::env::var("BLACKOUT_REQUIRE_QEMU").as_deref() != Ok("1"), "{QEMU} not found but required");
-        skipped(format_args!("{QEMU} not found"));
-    }
-    found
-}
 
 /// A QEMU that ends with the test.
 struct Qemu {

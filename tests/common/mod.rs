@@ -32,6 +32,19 @@ pub fn skipped(why: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
+/// The QEMU that tests start by themselves.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+/// Whether [`QEMU`] is here; says so if not. `BLACKOUT_REQUIRE_QEMU=1` makes a missing one a failure.
+pub fn qemu_is_here() -> bool {
+    let found = Command::new(QEMU).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !found {
+        assert!(std::env::var("BLACKOUT_REQUIRE_QEMU").as_deref() != Ok("1"), "{QEMU} not found but required");
+        skipped(format_args!("{QEMU} not found"));
+    }
+    found
+}
+
 /// Whether a lab can run here; says so if not. `BLACKOUT_REQUIRE_QEMU=1` makes it a failure.
 pub fn lab_is_possible() -> bool {
     let qemu = Command::new("qemu-system-x86_64").arg("--version").stdout(Stdio::null()).status();
