@@ -6,6 +6,7 @@
 //! Above the drivers stand the stop policy ([`policy`], pure) and the runner ([`run`]), which know
 //! no product. A product's name appears only in its own folder.
 
+pub mod contract;
 pub mod model;
 pub mod observe;
 pub mod place;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::watch;
 
+pub use contract::{Hypervisor, Migration, Observations, Order, Prospect};
 pub use observe::{Observation, Observer, Side};
 pub use place::Place;
 pub use run::{RunCommand, run_migration};
