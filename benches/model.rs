@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use blackout::experiment::campaign::{run as campaign, scenario};
 use blackout::experiment::paper::{design, setup};
-use blackout::hypervisor::model::{Engine, Product, Scenario, run, run_watched};
+use blackout::model::{Engine, Product, Scenario, run, run_watched};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 /// 8 GiB with a WSET of 1,000 MiB.

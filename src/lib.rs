@@ -19,6 +19,7 @@ pub mod host;
 pub mod hypervisor;
 pub mod lab;
 pub mod load;
+pub mod model;
 pub mod own_folder;
 pub mod probe;
 pub mod session;

@@ -4,7 +4,7 @@
 mod common;
 
 use blackout::event::{Body, HvEvent, MigrationEvent, OperatorEvent, StopRule};
-use blackout::hypervisor::model::{Costs, Guest, Link, Product, Scenario, Trace, run as model};
+use blackout::model::{Costs, Guest, Link, Product, Scenario, Trace, run as model};
 use common::{Place, Ran, events, run};
 use serde_json::Value;
 

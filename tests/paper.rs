@@ -5,7 +5,7 @@
 
 use blackout::experiment::campaign::{self, Setup, scenario};
 use blackout::experiment::paper::{self, GIGABIT_BYTES_PER_S, Variability, setup};
-use blackout::hypervisor::model::{Background, Product, Trace, run};
+use blackout::model::{Background, Product, Trace, run};
 
 const MIB: u64 = 1 << 20;
 

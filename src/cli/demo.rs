@@ -10,11 +10,11 @@ use super::args::SessionArgs;
 use super::demo_stage::DemoStage;
 use super::run::{Ready, SessionPlan, Simulation, session};
 use super::{EXIT_OK, tour};
+use crate::demo::hypervisor::{ModelOptions, refused, version};
 use crate::demo::{GuestOptions, KERNEL, SimulatedGuest};
 use crate::event::{Body, DirtyCycle, EventSink, LoadSettings, MigrationSettings, SessionEvent, StopPolicy};
-use crate::hypervisor::model::driver::{ModelOptions, refused, version};
-use crate::hypervisor::model::rules::{explain, own_rule};
-use crate::hypervisor::model::{Costs, Link, Product};
+use crate::model::rules::{explain, own_rule};
+use crate::model::{Costs, Link, Product};
 use crate::session::outlook::Rests;
 use crate::units::{PAGE_BYTES, ParseError, parse_bandwidth, parse_bytes};
 

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::stage::{Cast, Prospect, Stage, Tuning};
 use crate::demo::SimulatedGuest;
+use crate::demo::hypervisor::{ModelDriver, ModelOptions, offers, refused, version};
 use crate::event::{Body, EventSink, HvEvent, MigrationEnd, MigrationSettings};
-use crate::hypervisor::model::driver::{ModelDriver, ModelOptions, offers, refused, version};
 
 /// Two simulated hosts; the guest runs at the first.
 pub(super) struct DemoStage {

@@ -13,8 +13,8 @@ use crate::event::{
     Body, EventSink, Level, LoadSettings, LogEvent, MigrationEnd, MigrationSettings, Nanos, OperatorEvent, Pattern,
     Phase, StopRule, Then,
 };
-use crate::hypervisor::model::Product;
-use crate::hypervisor::model::rules::{sends_touched_pages_only, slows_the_guest_down};
+use crate::model::Product;
+use crate::model::rules::{sends_touched_pages_only, slows_the_guest_down};
 use crate::session::state::{CAPTIONS, Migration};
 use crate::session::{Shared, State, result};
 use crate::units::{show_bytes, show_count, show_duration};

@@ -6,6 +6,7 @@
 //! up with its speed, the clock waits. So there is never much to catch up with, and what is told has
 //! room in the queue of events.
 
+pub mod hypervisor;
 mod queue;
 mod world;
 
@@ -15,11 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::demo::hypervisor::LiveGuest;
 use crate::event::{DirtyCycle, EventSink, LoadSettings, Nanos, Pattern};
-use crate::hypervisor::model::driver::LiveGuest;
-use crate::hypervisor::model::{Costs, Guest, Link, Product, Scenario, ScenarioError};
 use crate::load::limits::default_reserve;
 use crate::load::wset_limit;
+use crate::model::{Costs, Guest, Link, Product, Scenario, ScenarioError};
 
 use self::world::World;
 

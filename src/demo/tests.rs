@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::*;
+use crate::demo::hypervisor::{ModelDriver, ModelOptions};
 use crate::event::{AgentEvent, Body, Event, Hub, HvEvent, MigrationEnd, MigrationSettings, ProbeEvent, SessionClock};
 use crate::event::{By, OperatorEvent};
 use crate::event::{MigrationEvent, StopPolicy, StopRule};
-use crate::hypervisor::model::driver::{ModelDriver, ModelOptions};
 use crate::hypervisor::{RunCommand, run_migration};
 use crate::session::{State, result};
 

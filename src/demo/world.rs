@@ -11,9 +11,9 @@ use crate::event::{
     AgentEvent, Body, Class, DirtyCycle, Engine, EventSink, LoadReport, LoadSettings, Nanos, Pattern, ProbeEvent,
     ProbeKind, ProbeSpec,
 };
-use crate::hypervisor::model::Guest;
 use crate::load::LoadError;
 use crate::load::limits::default_reserve;
+use crate::model::Guest;
 
 const MS: Nanos = 1_000_000;
 /// The guest has been up so long when the session begins, ns of its clock.

@@ -8,9 +8,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use super::paper::Variability;
 use crate::analysis::stats::Summary;
 use crate::event::{DirtyCycle, MigrationSettings, Pattern};
-use crate::hypervisor::model::{
-    Background, Costs, End, Guest, Link, Product, Scenario, ScenarioError, run as run_model,
-};
+use crate::model::{Background, Costs, End, Guest, Link, Product, Scenario, ScenarioError, run as run_model};
 use crate::units::PAGE_BYTES;
 
 /// No migration is watched longer. Cloud Hypervisor gives up after an hour, at the end of a round: that

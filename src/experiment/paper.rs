@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::campaign::{Design, Jitter, Setup};
-use crate::hypervisor::model::rules::Known;
-use crate::hypervisor::model::{Background, Costs, Product};
+use crate::model::rules::Known;
+use crate::model::{Background, Costs, Product};
 use crate::units::PAGE_BYTES;
 
 const MIB: u64 = 1 << 20;
@@ -134,7 +134,7 @@ pub fn setup(product: Product) -> Setup {
 }
 
 /// What the paper does not say and had to be chosen, besides the rule and the fixed times, which
-/// `hypervisor::model::rules` tells with their sources.
+/// `model::rules` tells with their sources.
 ///
 /// What is [`Known::Calibrated`] was tuned to Table II, as were the fixed times of the paper's two
 /// products: means and ratios of means are near it by construction, and confirm nothing.

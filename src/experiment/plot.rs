@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
     use crate::experiment::{campaign, paper};
-    use crate::hypervisor::model::Product;
+    use crate::model::Product;
 
     #[test]
     fn a_campaign_becomes_a_picture_that_says_what_it_is() {

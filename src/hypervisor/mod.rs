@@ -7,7 +7,6 @@
 //! no product. A product's name appears only in its own folder.
 
 pub mod contract;
-pub mod model;
 pub mod observe;
 pub mod place;
 pub mod policy;

@@ -5,8 +5,8 @@ use crate::analysis::prediction::left::Seen;
 use crate::analysis::prediction::words::two_figures;
 use crate::analysis::prediction::{Basis, Calibration, Change, Situation, forecast, forecast_running, likeliest};
 use crate::event::{DirtyCycle, Forecast, LoadSettings, MigrationSettings, Nanos, Span};
-use crate::hypervisor::model::driver::by_own_names;
-use crate::hypervisor::model::{Costs, Link, Product, Scenario, ScenarioError};
+use crate::model::parameters::by_own_names;
+use crate::model::{Costs, Link, Product, Scenario, ScenarioError};
 use crate::units::PAGE_BYTES;
 
 /// A link that carried less than this share of what the limit lets through is the narrower of the two.

@@ -8,9 +8,9 @@ use crate::analysis::prediction::Basis;
 use crate::analysis::prediction::stop::{Facts, Finish, distinct, estimate};
 use crate::chunked::Chunked;
 use crate::event::{Grounds, LoadReport, MigrationSettings, Nanos, Phase, Sample, Span, StopForecast, Then};
-use crate::hypervisor::model::Product;
-use crate::hypervisor::model::driver::{by_own_names, limits_told};
-use crate::hypervisor::model::rules::{finishes_in_rounds, limit_unless_set};
+use crate::model::Product;
+use crate::model::parameters::{by_own_names, limits_told};
+use crate::model::rules::{finishes_in_rounds, limit_unless_set};
 use crate::units::PAGE_BYTES;
 
 const PAGE: f64 = PAGE_BYTES as f64;

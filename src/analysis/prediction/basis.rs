@@ -2,7 +2,7 @@
 
 use super::{Calibration, Situation};
 use crate::event::{Grounds, Span};
-use crate::hypervisor::model::{Background, Costs, Guest, Link, Product};
+use crate::model::{Background, Costs, Guest, Link, Product};
 use crate::units::PAGE_BYTES;
 
 const MIB: f64 = (1u64 << 20) as f64;

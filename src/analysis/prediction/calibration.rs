@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Basis, Situation, likeliest};
 use crate::event::{LoadSettings, MigrationSettings, Span};
-use crate::hypervisor::model::{MAX_RAM_PAGES, Product};
+use crate::model::{MAX_RAM_PAGES, Product};
 use crate::units::PAGE_BYTES;
 
 /// Kernel and initramfs of the lab's guest, seen of 20 guests of 256 MiB with a Linux 6.1: what has

@@ -1,7 +1,7 @@
 //! What was changed while a migration ran: the model goes through the same.
 
 use crate::event::{DirtyCycle, MigrationSettings, Pattern};
-use crate::hypervisor::model::{Engine, Order, Scenario, ScenarioError, Trace, View, Watcher, run, run_watched};
+use crate::model::{Engine, Order, Scenario, ScenarioError, Trace, View, Watcher, run, run_watched};
 
 /// Something that was changed while it ran.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 
 use super::converged;
 use crate::event::{Converges, DirtyCycle, Ender, Needs, Remedy, StopPolicy, StopRule};
-use crate::hypervisor::model::{Scenario, Trace, Why, run};
+use crate::model::{Scenario, Trace, Why, run};
 
 /// What is sent within so long is next to nothing, s.
 const LITTLE_S: f64 = 0.1;

@@ -1,7 +1,7 @@
 //! How long a running migration still takes: the model's course beside what has been seen.
 
 use super::Change;
-use crate::hypervisor::model::Trace;
+use crate::model::Trace;
 
 /// What has been seen of a running migration.
 #[derive(Debug, Clone, PartialEq, Default)]

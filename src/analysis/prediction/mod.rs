@@ -19,7 +19,7 @@ pub use changes::Change;
 
 use self::changes::run_with;
 use crate::event::{Converges, Forecast, Guess, LoadSettings, MigrationSettings, Needs, Pattern, Span, StopRule};
-use crate::hypervisor::model::{End, Scenario, ScenarioError, Trace, Why};
+use crate::model::{End, Scenario, ScenarioError, Trace, Why};
 use crate::units::PAGE_BYTES;
 
 /// Combinations of the inputs the model is run on, besides the likeliest.

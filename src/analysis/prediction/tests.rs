@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::{DirtyCycle, Forecast, Guess, Pattern};
-use crate::hypervisor::model::{Costs, Link, Product, run};
+use crate::model::{Costs, Link, Product, run};
 
 const MIB: u64 = 1 << 20;
 

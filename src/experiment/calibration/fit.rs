@@ -4,7 +4,7 @@ use super::case::{Case, measured_downtime, millis};
 use super::content::{Content, content};
 use crate::analysis::prediction::Calibration;
 use crate::event::{Nanos, Span};
-use crate::hypervisor::model::{Product, Why, run};
+use crate::model::{Product, Why, run};
 use crate::session::outlook::{Rests, carried, question};
 use crate::session::state::Migration;
 

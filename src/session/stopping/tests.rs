@@ -8,7 +8,7 @@ use crate::analysis::prediction::{Calibration, Situation, forecast};
 use crate::event::{
     AgentEvent, Body, DirtyCycle, Event, HvEvent, LoadSettings, MigrationEvent, Pattern, StopRule, Then,
 };
-use crate::hypervisor::model::{Costs, End, Guest, Link, Order, Scenario, Step, View, Watcher, run_watched};
+use crate::model::{Costs, End, Guest, Link, Order, Scenario, Step, View, Watcher, run_watched};
 use crate::session::testing::header;
 use crate::tui::fixture;
 

@@ -15,9 +15,9 @@
 
 mod bitmap;
 mod course;
-pub mod driver;
 mod intervals;
 mod memory;
+pub mod parameters;
 mod pieces;
 mod pull;
 mod ranges;

@@ -7,46 +7,10 @@
 use serde_json::Value;
 
 use crate::event::{Capabilities, MigrationSettings, Parameter, StopPolicy, Then};
-use crate::hypervisor::model::rules::{has_auto_converge, has_post_copy, own_rule};
-use crate::hypervisor::model::{Link, Product};
 use crate::hypervisor::{HvError, nearest};
-
-/// A parameter, and what it stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
-    Bandwidth,
-    DowntimeLimit,
-    /// Heeded by the product's rule under its own name.
-    Own,
-}
-
-struct Known {
-    name: &'static str,
-    unit: &'static str,
-    live: bool,
-    meaning: Meaning,
-}
-
-const fn known(name: &'static str, unit: &'static str, live: bool, meaning: Meaning) -> Known {
-    Known { name, unit, live, meaning }
-}
-
-/// The parameters of each product that the model heeds. `adaptive` is the bandwidth control of Clark
-/// et al. that is in Xen 3.4's source and was in no build.
-fn parameters(product: Product) -> &'static [Known] {
-    const QEMU: &[Known] = &[
-        known("max-bandwidth", "bytes/s", true, Meaning::Bandwidth),
-        known("downtime-limit", "ms", true, Meaning::DowntimeLimit),
-    ];
-    const XEN_3_4: &[Known] = &[known("adaptive", "", false, Meaning::Own)];
-    const CLOUD_HYPERVISOR: &[Known] = &[known("downtime_ms", "ms", false, Meaning::DowntimeLimit)];
-    match product {
-        Product::Qemu => QEMU,
-        Product::Xen34 => XEN_3_4,
-        Product::CloudHypervisor => CLOUD_HYPERVISOR,
-        Product::Xen46 | Product::Vmware40 | Product::Vmware5 | Product::HyperV => &[],
-    }
-}
+use crate::model::parameters::{Meaning, Own, by_own_names, number, parameters, switch};
+use crate::model::rules::{has_auto_converge, has_post_copy, own_rule};
+use crate::model::{Link, Product};
 
 /// Product and version, as a session's header has it.
 #[must_use]
@@ -58,12 +22,12 @@ pub fn version(product: Product) -> String {
 #[must_use]
 pub fn offers(product: Product, link: Link, settings: &MigrationSettings) -> Capabilities {
     let heeded = heeded(product, settings);
-    let value = |p: &Known| match p.meaning {
+    let value = |p: &Own| match p.meaning {
         Meaning::Bandwidth => heeded.bandwidth_bytes_per_s.unwrap_or(link.bytes_per_s as u64).into(),
         Meaning::DowntimeLimit => heeded.downtime_limit_ms.map_or(Value::Null, Value::from),
         Meaning::Own => heeded.extra.get(p.name).cloned().unwrap_or(Value::Bool(false)),
     };
-    let parameter = |p: &Known| Parameter { name: p.name.into(), value: value(p), unit: p.unit.into(), live: p.live };
+    let parameter = |p: &Own| Parameter { name: p.name.into(), value: value(p), unit: p.unit.into(), live: p.live };
     Capabilities {
         product: version(product),
         parameters: parameters(product).iter().map(parameter).collect(),
@@ -74,53 +38,6 @@ pub fn offers(product: Product, link: Link, settings: &MigrationSettings) -> Cap
         cancel: true,
         own_rule: own_rule(product),
     }
-}
-
-/// The bandwidth limit, bytes/s, and the downtime limit, ms, as a product has told that they are set.
-#[must_use]
-pub fn limits_told(product: Product, told: &Capabilities) -> (Option<f64>, Option<f64>) {
-    let of = |meaning: Meaning| {
-        let known = parameters(product).iter().find(|p| p.meaning == meaning)?;
-        told.parameter(known.name)?.value.as_f64()
-    };
-    (of(Meaning::Bandwidth), of(Meaning::DowntimeLimit))
-}
-
-/// A number, also where it is given as text, as a real driver takes it.
-fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
-}
-
-/// The same for a truth value.
-fn switch(value: &Value) -> Option<bool> {
-    match value.as_str().map(str::trim) {
-        Some("true" | "on" | "yes") => Some(true),
-        Some("false" | "off" | "no") => Some(false),
-        _ => value.as_bool(),
-    }
-}
-
-/// The settings with what is given by the product's own names in its place: this counts before what is
-/// given without them. A downtime limit goes where the product has none.
-#[must_use]
-pub fn by_own_names(product: Product, settings: &MigrationSettings) -> MigrationSettings {
-    let mut to = settings.clone();
-    if !parameters(product).iter().any(|p| p.meaning == Meaning::DowntimeLimit) {
-        to.downtime_limit_ms = None;
-    }
-    for p in parameters(product) {
-        let Some(value) = settings.extra.get(p.name) else { continue };
-        match p.meaning {
-            Meaning::Bandwidth => to.bandwidth_bytes_per_s = number(value).or(to.bandwidth_bytes_per_s),
-            Meaning::DowntimeLimit => to.downtime_limit_ms = number(value).or(to.downtime_limit_ms),
-            Meaning::Own => {
-                if let Some(on) = switch(value) {
-                    to.extra.insert(p.name.to_owned(), on.into());
-                }
-            }
-        }
-    }
-    to
 }
 
 /// The settings as the model takes them: what is given by the product's own name counts, and the
@@ -296,18 +213,6 @@ mod tests {
         assert_eq!(heeded(Product::Xen34, &settings).extra["adaptive"], true);
         let e = refused(Product::Qemu, "a", &with("max-bandwidth", "much"), None);
         assert!(matches!(&e[..], [HvError::BadValue { value, .. }] if value == "much"), "{e:?}");
-    }
-
-    #[test]
-    fn a_downtime_limit_counts_only_where_the_product_has_one() {
-        let settings = MigrationSettings { downtime_limit_ms: Some(77), ..MigrationSettings::default() };
-        for product in Product::ALL {
-            let has = matches!(product, Product::Qemu | Product::CloudHypervisor);
-            assert_eq!(heeded(product, &settings).downtime_limit_ms.is_some(), has, "{product:?}");
-        }
-        let policy = StopPolicy { rounds: Some(3), ..StopPolicy::none() };
-        let asked = MigrationSettings { policy: policy.clone(), ..settings };
-        assert_eq!(by_own_names(Product::Xen34, &asked).policy, policy);
     }
 
     #[test]

@@ -16,15 +16,16 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::watch;
 
-pub use self::offers::{by_own_names, limits_told, offers, refused, version};
 use self::offers::{heeded, retuned, wants_post_copy};
+pub use self::offers::{offers, refused, version};
 use self::onlooker::{Desk, Onlooker};
-use super::{Costs, Guest, Link, Order, Product, Scenario, run_watched};
+
 use crate::event::{
     Body, Capabilities, DirtyCycle, EventSink, HvEvent, Level, MigrationSettings, Nanos, Pattern, Phase, StopRule,
 };
 use crate::hypervisor::place::Condition;
 use crate::hypervisor::{Driver, HvError, Observation, Observer, Place};
+use crate::model::{Costs, Guest, Link, Order, Product, Scenario, run_watched};
 
 /// A pre-copy that nobody has ended after so long is given up.
 const HORIZON: Duration = Duration::from_secs(24 * 3600);
@@ -244,7 +245,7 @@ impl Driver for ModelDriver {
 
     async fn start_post_copy(&self) -> Result<(), HvError> {
         let what = "start post-copy";
-        if !super::rules::has_post_copy(self.options.product) {
+        if !crate::model::rules::has_post_copy(self.options.product) {
             return Err(self.not_offered(what));
         }
         if !self.post_copy.load(Ordering::Relaxed) {
@@ -260,7 +261,7 @@ impl Driver for ModelDriver {
     }
 
     async fn start_auto_converge(&self) -> Result<(), HvError> {
-        if !super::rules::has_auto_converge(self.options.product) {
+        if !crate::model::rules::has_auto_converge(self.options.product) {
             return Err(self.not_offered("throttle the guest"));
         }
         self.desk.order(Order::AutoConverge);

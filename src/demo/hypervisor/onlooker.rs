@@ -9,7 +9,7 @@ use serde_json::json;
 use super::LiveGuest;
 use crate::event::{Body, HvEvent, Nanos, Phase, Sample};
 use crate::hypervisor::Observer;
-use crate::hypervisor::model::{Costs, Link, Order, Product, Step, View, Watcher, Why};
+use crate::model::{Costs, Link, Order, Product, Step, View, Watcher, Why};
 
 /// How often the model is looked at, and orders reach it.
 const LOOK: Duration = Duration::from_millis(50);
