@@ -9,6 +9,7 @@ pub mod allowed;
 pub mod analysis;
 pub mod chunked;
 pub mod cli;
+mod controller;
 pub mod demo;
 pub mod event;
 pub mod experiment;

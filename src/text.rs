@@ -39,6 +39,20 @@ pub fn foreign(text: &str) -> String {
     visible(&capped(text, TEXT_LIMIT)).into_owned()
 }
 
+/// An error with its causes, each told once: many a message has its cause's words in it already.
+#[must_use]
+pub fn in_full(e: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in e.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// JSON text whose strings hold nothing a terminal would act on: JSON escapes only C0 by itself; what
 /// else is hidden (DEL, C1, marks of direction and without width) is written as `\u202e` here.
 /// It still reads as the same value.
@@ -137,6 +151,13 @@ mod tests {
         assert_eq!(capped("short", 5), "short");
         assert_eq!(capped("äöü", 3), "ä… (4 more bytes)");
         assert!(foreign(&"x".repeat(1 << 20)).len() < TEXT_LIMIT + 64);
+    }
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        use anyhow::{Context, anyhow};
+        let e = Err::<(), _>(anyhow!("File exists")).context("cannot make x: File exists").context("the lab");
+        assert_eq!(in_full(&e.unwrap_err()), "the lab: cannot make x: File exists");
     }
 
     proptest! {

@@ -1,6 +1,5 @@
 //! The end of a session: says what it waits for, and ends sooner for somebody who is in a hurry.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -8,26 +7,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::controller::Waiting;
+
 /// How long the end of a session may take: cancelling a migration, ending a lab.
 const CLOSE_WITHIN: Duration = Duration::from_secs(40);
 /// An end that takes longer says what it waits for.
 const QUIET: Duration = Duration::from_secs(1);
 /// How long what was started may take to be gone when it is not waited for.
 const DROPPED_WITHIN: Duration = Duration::from_millis(700);
-
-/// What the end of the session waits for, as whoever waits says it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Waiting(Arc<Mutex<Option<&'static str>>>);
-
-impl Waiting {
-    pub(super) fn on(&self, what: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
-    }
-
-    fn now(&self) -> &'static str {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or("the hypervisor to answer")
-    }
-}
 
 /// How a session was closed.
 pub(super) enum Closed<T> {

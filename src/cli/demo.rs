@@ -6,10 +6,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
+use super::EXIT_OK;
 use super::args::SessionArgs;
-use super::demo_stage::DemoStage;
 use super::run::{Ready, SessionPlan, Simulation, session};
-use super::{EXIT_OK, tour};
+use crate::controller::demo_stage::DemoStage;
+use crate::controller::tour;
 use crate::demo::hypervisor::{ModelOptions, refused, version};
 use crate::demo::{GuestOptions, KERNEL, SimulatedGuest};
 use crate::event::{Body, DirtyCycle, EventSink, LoadSettings, MigrationSettings, SessionEvent, StopPolicy};

@@ -10,11 +10,11 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::args::{ProbeArgs, SessionArgs};
-use super::forecast::read_calibration;
 use super::run::{Ready, SessionPlan, ending, session};
-use super::stage::LabStage;
 use crate::agent::client::{Client, ClientOptions, Transport};
 use crate::analysis::prediction::Calibration;
+use crate::controller::forecast::read_calibration;
+use crate::controller::stage::LabStage;
 use crate::event::EventSink;
 use crate::lab::kernel::{Places, find};
 use crate::lab::{AccelChoice, AgentConfig, Lab, LabOptions, Network};

@@ -10,13 +10,13 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::args::{ProbeArgs, SessionArgs};
-use super::forecast::read_calibration;
-use super::loader::Loader;
 use super::run::{Ready, SessionPlan, ending, session};
-use super::stage::AttachedStage;
 use crate::agent::Psk;
 use crate::agent::client::{Client, ClientOptions, Transport};
 use crate::analysis::prediction::Calibration;
+use crate::controller::forecast::read_calibration;
+use crate::controller::loader::Loader;
+use crate::controller::stage::AttachedStage;
 use crate::event::EventSink;
 use crate::hypervisor::qmp::{HostSpec, QmpOptions};
 use crate::probe;

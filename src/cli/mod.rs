@@ -12,40 +12,34 @@ pub mod campaign;
 mod closing;
 pub mod completions;
 pub mod config;
-mod controller;
 pub mod demo;
-mod demo_stage;
 pub mod doctor;
 mod feed;
-mod forecast;
 mod headless;
 pub mod internal_guardian;
 pub mod keys;
 pub mod lab;
 pub mod load;
-mod loader;
 pub mod migrate;
-mod patience;
 mod picture;
 pub mod ping;
 mod printer;
 pub mod replay;
-mod requests;
 mod resolve;
 mod run;
 mod say;
 mod settings;
 pub mod show;
-mod stage;
 mod start;
 pub mod themes;
-mod tour;
 pub mod watch;
 mod welcome;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::text::in_full;
 
 /// Everything worked, and what was asked for happened.
 pub const EXIT_OK: u8 = 0;
@@ -204,31 +198,5 @@ fn width() -> usize {
     terminal.map(|(columns, _)| usize::from(columns)).filter(|columns| *columns >= 40).unwrap_or(120)
 }
 
-/// An error with its causes, each told once: many a message has its cause's words in it already.
-fn in_full(e: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in e.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 pub(crate) use settings::fuzz as fuzz_settings;
-
-#[cfg(test)]
-mod tests {
-    use anyhow::{Context, anyhow};
-
-    use super::*;
-
-    #[test]
-    fn no_cause_is_told_twice() {
-        let e = Err::<(), _>(anyhow!("File exists")).context("cannot make x: File exists").context("the lab");
-        assert_eq!(in_full(&e.unwrap_err()), "the lab: cannot make x: File exists");
-    }
-}

@@ -113,7 +113,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             ExitCode::from(EXIT_TROUBLE)
         }
         Err(e) => {
-            tell!("blackout ping: {}", super::in_full(&e));
+            tell!("blackout ping: {}", crate::text::in_full(&e));
             ExitCode::from(EXIT_TROUBLE)
         }
     })

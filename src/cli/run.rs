@@ -12,16 +12,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::args::SessionArgs;
-use super::closing::{self, Closed, Waiting};
-use super::controller::{Controller, Terms, announce};
+use super::closing::{self, Closed};
 use super::feed::LiveFeed;
-use super::forecast;
-use super::headless::{self, Plan};
-use super::loader::Loader;
-use super::requests::{self, Requests};
-use super::stage::Stage;
-use super::tour::{Ground, Tour};
+use super::headless;
 use super::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK, EXIT_UNSETTLED, say};
+use crate::controller::loader::Loader;
+use crate::controller::requests::{self, Requests};
+use crate::controller::script::{self, Plan};
+use crate::controller::stage::Stage;
+use crate::controller::tour::{Ground, Tour};
+use crate::controller::{Controller, Terms, Waiting, announce, forecast};
 use crate::event::{
     Body, EventSink, Header, HostFacts, Level, LoadSettings, Location, LogEvent, MigrationEnd, MigrationEvent,
     MigrationSettings, OperatorEvent, SCHEMA_MAJOR, SCHEMA_MINOR, SessionClock, Versions,
@@ -164,7 +164,7 @@ where
             }
         })
     } else if plan.args.headless.headless {
-        runtime.block_on(headless_front(&shared, &intents, &plan, &over, clock))
+        runtime.block_on(headless_front(&shared, &intents, &plan, &over, &sink))
     } else {
         let touring = tour.map(|tour| runtime.spawn(async move { tour.take().await }));
         let feed = LiveFeed { shared: shared.clone(), clock: sink.clock(), over };
@@ -190,7 +190,7 @@ where
         Closed::InOrder(result) => (result.and(front), true),
         Closed::CutShort(why) => (Err(why), false),
     };
-    let why = worked.as_ref().map_or_else(super::in_full, |_| "quit".into());
+    let why = worked.as_ref().map_or_else(crate::text::in_full, |_| "quit".into());
     leave_unsettled(&sink, &shared, &why);
     let report = if in_order { live.finish(&why) } else { live.finish_within(&why, WRITTEN_WITHIN) };
     drop(inside);
@@ -209,7 +209,7 @@ where
     let unheard = shared.with_state(|s| s.digests.values().any(|d| d.dropped() > 0));
     let sound = report.is_sound() && came_of.lost == 0 && !unheard;
     if let (false, Err(e)) = (came_of.unsettled.is_empty(), &worked) {
-        tell!("blackout: {}", super::in_full(e));
+        tell!("blackout: {}", crate::text::in_full(e));
         return Ok(ExitCode::from(EXIT_UNSETTLED));
     }
     Ok(ExitCode::from(exit_code(sound, worked?, &came_of)))
@@ -337,7 +337,7 @@ async fn control(
         }
     };
     let ready = ready.inspect_err(|e| {
-        let text = super::in_full(e);
+        let text = crate::text::in_full(e);
         sink.emit(Body::Log(LogEvent { level: Level::Error, from: "blackout".into(), text }));
     })?;
     let mut controller = Controller::new(sink, shared, ready.stage, ready.agent, requests, terms);
@@ -363,7 +363,7 @@ async fn headless_front(
     intents: &UnboundedSender<OperatorEvent>,
     plan: &SessionPlan,
     over: &AtomicBool,
-    clock: SessionClock,
+    sink: &EventSink,
 ) -> Result<bool> {
     if !plan.migrates {
         return Ok(watch_front(shared, plan.args.headless.watch_for, over).await);
@@ -375,10 +375,10 @@ async fn headless_front(
         migrations: plan.args.headless.migrations,
         warm_up: plan.args.headless.warm_up,
         give_up_after: plan.args.headless.give_up_after,
-        clock,
+        sink: sink.clone(),
     };
     tokio::select! {
-        outcome = headless::drive(shared, intents, &work) => outcome,
+        outcome = script::drive(shared, intents, &work) => outcome,
         // Why it ended by itself is told by the controller's own result.
         () = raised(over) => Ok(false),
         signal = ended_by_signal() => Err(anyhow!("ended by {signal}")),
@@ -388,7 +388,7 @@ async fn headless_front(
 /// Watches for as long as was asked; whether it did. Where no time was asked for, a signal is the way to end.
 async fn watch_front(shared: &Shared, asked: Option<Duration>, over: &AtomicBool) -> bool {
     let watched = async {
-        headless::wait(shared, |s| !s.probes.is_empty()).await;
+        script::wait(shared, |s| !s.probes.is_empty()).await;
         match asked {
             Some(time) => tokio::time::sleep(time).await,
             None => std::future::pending().await,

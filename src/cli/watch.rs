@@ -9,10 +9,10 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::args::{CaptureArgs, ProbeArgs, ScreenArgs, SessionArgs, WatchHeadlessArgs};
-use super::loader::Loader;
 use super::migrate::transport;
 use super::run::{Ready, SessionPlan, ending, session};
 use crate::agent::client::{Client, ClientOptions};
+use crate::controller::loader::Loader;
 use crate::event::{LoadSettings, MigrationSettings};
 use crate::probe;
 

@@ -11,7 +11,7 @@ use crate::demo::hypervisor::{ModelDriver, ModelOptions, offers, refused, versio
 use crate::event::{Body, EventSink, HvEvent, MigrationEnd, MigrationSettings};
 
 /// Two simulated hosts; the guest runs at the first.
-pub(super) struct DemoStage {
+pub(crate) struct DemoStage {
     options: ModelOptions,
     guest: SimulatedGuest,
     hosts: [&'static str; 2],
@@ -20,7 +20,7 @@ pub(super) struct DemoStage {
 
 impl DemoStage {
     /// Both hosts come up.
-    pub(super) fn new(options: ModelOptions, guest: SimulatedGuest, sink: &EventSink) -> Self {
+    pub(crate) fn new(options: ModelOptions, guest: SimulatedGuest, sink: &EventSink) -> Self {
         let hosts = ["a", "b"];
         let version = version(options.product);
         for host in hosts {

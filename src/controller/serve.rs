@@ -10,11 +10,11 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::closing::Waiting;
 use super::loader::Loader;
 use super::patience::{ns, until, within};
 use super::requests::Requests;
 use super::stage::Stage;
+use super::waiting::Waiting;
 use crate::event::{
     Body, By, EventSink, HvEvent, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings,
     Nanos, OperatorEvent, SessionClock,
@@ -22,6 +22,7 @@ use crate::event::{
 use crate::hypervisor::{RunCommand, run_migration};
 use crate::session::Shared;
 use crate::session::state::Outcome;
+use crate::text::in_full;
 
 /// A guest that has not answered so long after a migration is reported as not answering.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -43,7 +44,7 @@ const CAST_WITHIN: Duration = Duration::from_secs(120);
 /// How long a quit waits for a host that is being started for the next migration.
 const RENEWED_WITHIN: Duration = Duration::from_millis(500);
 
-pub(super) struct Controller {
+pub(crate) struct Controller {
     sink: EventSink,
     shared: Shared,
     /// None while it is made ready for the next migration, and where there is no hypervisor at all.
@@ -83,13 +84,13 @@ impl Drop for Controller {
 }
 
 /// What a session is to go by.
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// Settings for the next migration.
-    pub(super) next: MigrationSettings,
+    pub(crate) next: MigrationSettings,
     /// A probe unanswered for so long is lost.
-    pub(super) probe_deadline: Duration,
+    pub(crate) probe_deadline: Duration,
     /// Where to say what the end of the session waits for.
-    pub(super) waiting: Waiting,
+    pub(crate) waiting: Waiting,
 }
 
 struct Running {
@@ -101,7 +102,7 @@ struct Running {
 type Renewing = JoinHandle<(Box<dyn Stage>, Result<()>)>;
 
 impl Controller {
-    pub(super) fn new(
+    pub(crate) fn new(
         sink: EventSink,
         shared: Shared,
         stage: Option<Box<dyn Stage>>,
@@ -130,7 +131,7 @@ impl Controller {
     }
 
     /// Serves the operator until it says quit (or is gone), then ends what was started.
-    pub(super) async fn serve(mut self, mut intents: UnboundedReceiver<OperatorEvent>) {
+    pub(crate) async fn serve(mut self, mut intents: UnboundedReceiver<OperatorEvent>) {
         self.tune();
         loop {
             tokio::select! {
@@ -160,7 +161,7 @@ impl Controller {
     }
 
     /// Records what the operator asks for as it comes, whatever else is going on, and does it.
-    pub(super) async fn take(&mut self, intent: OperatorEvent) {
+    pub(crate) async fn take(&mut self, intent: OperatorEvent) {
         match intent {
             OperatorEvent::SetLoad { id, to } => {
                 let request = self.requests.take(id, to, self.now());
@@ -208,7 +209,7 @@ impl Controller {
     }
 
     /// Gives a recorded request to the agent. One that is not `urgent` waits for its turn.
-    pub(super) fn give(&self, id: u64, to: LoadSettings, urgent: bool) {
+    pub(crate) fn give(&self, id: u64, to: LoadSettings, urgent: bool) {
         match &self.agent {
             Some(agent) if urgent => agent.set(id, to),
             Some(agent) => agent.follow(id, to),
@@ -225,7 +226,7 @@ impl Controller {
     }
 
     /// Does what the operator asked for; that it was asked for is recorded already.
-    pub(super) async fn act(&mut self, intent: OperatorEvent) {
+    pub(crate) async fn act(&mut self, intent: OperatorEvent) {
         match intent {
             OperatorEvent::SetMigration { to } => {
                 self.next = to.clone();
@@ -253,7 +254,7 @@ impl Controller {
     }
 
     /// Tells where the guest is and what the next migration would be.
-    pub(super) async fn look_around(&mut self) {
+    pub(crate) async fn look_around(&mut self) {
         let Some(stage) = &self.stage else { return };
         let Ok(prospect) = tokio::time::timeout(PROSPECT_WITHIN, stage.prospect()).await else { return };
         if let Some(location) = prospect.guest {
@@ -348,7 +349,7 @@ impl Controller {
     fn refuse(&mut self, e: &anyhow::Error) {
         self.migrations += 1;
         let n = self.migrations;
-        let why = super::in_full(e);
+        let why = in_full(e);
         let (from, to) = self.ends.clone().unwrap_or_else(|| ("?".into(), "?".into()));
         let settings = self.next.clone();
         self.sink.emit(Body::Migration(MigrationEvent::Began { n, from, to, settings }));
@@ -388,7 +389,7 @@ impl Controller {
             Err(e) => Err(e.into()),
         };
         if let Err(e) = result {
-            self.say(Level::Error, &format!("making ready for the next migration: {}", super::in_full(&e)));
+            self.say(Level::Error, &format!("making ready for the next migration: {}", in_full(&e)));
         }
     }
 
@@ -511,6 +512,6 @@ async fn probed(shared: &Shared, is: impl Fn(&Outcome) -> bool) {
 }
 
 /// Emits the settings the session starts with, so that the capture and the screen know them.
-pub(super) fn announce(sink: &EventSink, settings: &MigrationSettings) {
+pub(crate) fn announce(sink: &EventSink, settings: &MigrationSettings) {
     sink.emit(Body::Operator(OperatorEvent::SetMigration { to: settings.clone() }));
 }

@@ -19,16 +19,16 @@ const REMEMBERED: usize = 64;
 
 /// A request that goes out.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Request {
-    pub(super) id: u64,
-    pub(super) to: LoadSettings,
+pub(crate) struct Request {
+    pub(crate) id: u64,
+    pub(crate) to: LoadSettings,
     /// The ramp ends: with a change of RATE, BPC or PERIOD, before it; with the last step, after it.
-    pub(super) ends_ramp: bool,
+    pub(crate) ends_ramp: bool,
 }
 
 /// All requests of a session.
 #[derive(Debug, Default)]
-pub(super) struct Requests {
+pub(crate) struct Requests {
     /// The highest number given out.
     last: u64,
     newest: Option<LoadSettings>,
@@ -59,14 +59,14 @@ impl Ramp {
 impl Requests {
     /// The requests of a session whose clock goes so many times as fast as real time: a ramp has as many
     /// steps there.
-    pub(super) fn at_speed(speed: f64) -> Self {
+    pub(crate) fn at_speed(speed: f64) -> Self {
         let step = STEP.max((STEP_LEAST as f64 * speed) as Nanos);
         Self { step: Some(step), ..Self::default() }
     }
 
     /// Takes in what somebody asked for under the number `asked`. Numbers rise strictly, and are
     /// never lower than asked.
-    pub(super) fn take(&mut self, asked: u64, to: LoadSettings, now: Nanos) -> Request {
+    pub(crate) fn take(&mut self, asked: u64, to: LoadSettings, now: Nanos) -> Request {
         let mut to = to;
         let mut ends_ramp = false;
         if let Some(ramp) = &self.ramp {
@@ -91,7 +91,7 @@ impl Requests {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         &mut self,
         from: f64,
         to: f64,
@@ -115,12 +115,12 @@ impl Requests {
     }
 
     /// When the next step is due; None without a ramp.
-    pub(super) fn due(&self) -> Option<Nanos> {
+    pub(crate) fn due(&self) -> Option<Nanos> {
         self.ramp.as_ref().map(|ramp| ramp.next)
     }
 
     /// The step that is due.
-    pub(super) fn step(&mut self, now: Nanos) -> Option<Request> {
+    pub(crate) fn step(&mut self, now: Nanos) -> Option<Request> {
         let every = self.step.unwrap_or(STEP);
         let ramp = self.ramp.as_mut()?;
         let dirty = ramp.cycle(now);
@@ -141,13 +141,13 @@ impl Requests {
     }
 
     /// Ends the ramp where it is; whether there was one.
-    pub(super) fn end(&mut self) -> bool {
+    pub(crate) fn end(&mut self) -> bool {
         self.ramp.take().is_some()
     }
 }
 
 /// The operator's words for a ramp that begins at `rate` unless it says otherwise.
-pub(super) fn intent(ramp: &RampSpec, rate: f64) -> crate::event::OperatorEvent {
+pub(crate) fn intent(ramp: &RampSpec, rate: f64) -> crate::event::OperatorEvent {
     crate::event::OperatorEvent::Ramp {
         from_pages_per_s: ramp.from_pages_per_s.unwrap_or(rate),
         to_pages_per_s: ramp.to_pages_per_s,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::headless::wait;
 use super::patience::within;
+use super::script::wait;
 use crate::analysis::table::Row;
 use crate::event::{
     Body, EventSink, Level, LoadSettings, LogEvent, MigrationEnd, MigrationSettings, Nanos, OperatorEvent, Pattern,
@@ -21,9 +21,9 @@ use crate::units::{show_bytes, show_count, show_duration};
 
 /// How many times as fast as real time a tour goes unless it is told: so that all of it takes about a
 /// minute and a half.
-pub(super) const SPEED: f64 = 4.0;
+pub(crate) const SPEED: f64 = 4.0;
 /// A link that carries less has no round figures for RATE below and above it, pages/s.
-pub(super) const LINK_LEAST: f64 = 500.0;
+pub(crate) const LINK_LEAST: f64 = 500.0;
 
 /// RATE below the jump and above it, times what the link carries.
 const BELOW: f64 = 0.2;
@@ -42,31 +42,31 @@ const COARSE: u32 = 2;
 const BY_HAND: &str = "the load was changed by hand";
 
 /// RATE below the jump and above it, pages/s: round figures, so that PERIOD stays as it is.
-pub(super) fn rates(link_pages_per_s: f64) -> (f64, f64) {
+pub(crate) fn rates(link_pages_per_s: f64) -> (f64, f64) {
     let round = |rate: f64| (rate / 100.0).round() * 100.0;
     (round(link_pages_per_s * BELOW), round(link_pages_per_s * ABOVE))
 }
 
 /// Over what a tour goes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ground {
-    pub(super) product: Product,
+pub(crate) struct Ground {
+    pub(crate) product: Product,
     /// What the link carries of a migration with its settings, pages/s.
-    pub(super) link_pages_per_s: f64,
+    pub(crate) link_pages_per_s: f64,
 }
 
 /// A tour to be taken.
-pub(super) struct Tour {
-    pub(super) shared: Shared,
-    pub(super) sink: EventSink,
-    pub(super) intents: UnboundedSender<OperatorEvent>,
-    pub(super) ground: Ground,
-    pub(super) load: LoadSettings,
-    pub(super) migration: MigrationSettings,
+pub(crate) struct Tour {
+    pub(crate) shared: Shared,
+    pub(crate) sink: EventSink,
+    pub(crate) intents: UnboundedSender<OperatorEvent>,
+    pub(crate) ground: Ground,
+    pub(crate) load: LoadSettings,
+    pub(crate) migration: MigrationSettings,
     /// Distance of the probes.
-    pub(super) ping_interval: Duration,
+    pub(crate) ping_interval: Duration,
     /// Whether somebody reads along: then captions stay as long in real time.
-    pub(super) read: bool,
+    pub(crate) read: bool,
 }
 
 /// Why a tour does not go on, in words.
@@ -74,7 +74,7 @@ type Broken = String;
 
 impl Tour {
     /// Takes it. Comes to whether it went to its end.
-    pub(super) async fn take(&self) -> bool {
+    pub(crate) async fn take(&self) -> bool {
         let went = self.go().await;
         if let Err(why) = &went {
             self.say(&format!("The tour ends here: {why}. The demo is yours now: m fires, ? lists every key."));

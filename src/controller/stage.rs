@@ -12,14 +12,14 @@ use crate::hypervisor::{Driver, HvError};
 use crate::lab::{HostInfo, Lab};
 
 /// A driver for one migration, and the names of its two ends.
-pub(super) struct Cast {
+pub(crate) struct Cast {
     pub driver: Arc<dyn Driver>,
     pub from: String,
     pub to: String,
 }
 
 /// What is known between migrations.
-pub(super) struct Prospect {
+pub(crate) struct Prospect {
     /// Where the guest is; None where that is told by other means.
     pub guest: Option<Location>,
     /// The ends of the next migration.
@@ -42,11 +42,11 @@ async fn located(
 }
 
 /// Putting settings to a hypervisor; comes to a line about each it does not take.
-pub(super) type Tuning = Pin<Box<dyn Future<Output = Result<Vec<String>, HvError>> + Send>>;
+pub(crate) type Tuning = Pin<Box<dyn Future<Output = Result<Vec<String>, HvError>> + Send>>;
 
 /// A source, a destination, and what becomes of them after each migration.
 #[async_trait]
-pub(super) trait Stage: Send {
+pub(crate) trait Stage: Send {
     /// Where the guest is, as far as is known, and what the next migration would be.
     async fn prospect(&self) -> Prospect;
     /// A driver for the next migration.
@@ -61,7 +61,7 @@ pub(super) trait Stage: Send {
 }
 
 /// The lab: after each migration the destination is the new source, and a fresh destination waits.
-pub(super) struct LabStage {
+pub(crate) struct LabStage {
     lab: Lab,
     /// Connections by generation of the host, so that its events come in between migrations too.
     hosts: Vec<(u32, Arc<QmpHost>)>,
@@ -70,7 +70,7 @@ pub(super) struct LabStage {
 
 impl LabStage {
     /// Connects to both hosts of a lab that is up.
-    pub(super) async fn new(lab: Lab, sink: &EventSink) -> Result<Self> {
+    pub(crate) async fn new(lab: Lab, sink: &EventSink) -> Result<Self> {
         let mut stage = Self { lab, hosts: Vec::new(), sink: sink.clone() };
         stage.connect(sink).await?;
         Ok(stage)
@@ -181,7 +181,7 @@ impl Stage for LabStage {
 }
 
 /// Hypervisors that somebody else started: one destination, good for one successful migration.
-pub(super) struct AttachedStage {
+pub(crate) struct AttachedStage {
     source: Arc<QmpHost>,
     destination: Arc<QmpHost>,
     options: QmpOptions,
@@ -190,7 +190,7 @@ pub(super) struct AttachedStage {
 
 impl AttachedStage {
     /// Connects to both.
-    pub(super) async fn new(
+    pub(crate) async fn new(
         source: HostSpec,
         destination: HostSpec,
         options: QmpOptions,

@@ -14,7 +14,7 @@ use crate::session::state::State;
 use crate::session::stopping::stop_forecast;
 
 /// Reads a calibration file.
-pub(super) fn read_calibration(path: &str) -> Result<Calibration, String> {
+pub(crate) fn read_calibration(path: &str) -> Result<Calibration, String> {
     let text = crate::files::read_text(std::path::Path::new(path), crate::files::SETTINGS_LIMIT)
         .map_err(|e| format!("{path} cannot be read: {e}"))?;
     let calibration: Calibration = toml::from_str(&text)
@@ -43,7 +43,7 @@ fn is_over(state: &State) -> bool {
 }
 
 /// Forecasts until it is dropped.
-pub(super) struct Forecaster {
+pub(crate) struct Forecaster {
     over: Arc<AtomicBool>,
 }
 
@@ -54,7 +54,7 @@ impl Drop for Forecaster {
 }
 
 /// Begins to forecast; None where no thread can be had, and a session does without.
-pub(super) fn begin(sink: EventSink, shared: Shared, rests: Rests) -> Option<Forecaster> {
+pub(crate) fn begin(sink: EventSink, shared: Shared, rests: Rests) -> Option<Forecaster> {
     let over = Arc::new(AtomicBool::new(false));
     let of_thread = Arc::clone(&over);
     let look = LOOK.div_f64(sink.clock().speed().max(1.0)).max(LOOK_LEAST);

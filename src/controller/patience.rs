@@ -8,7 +8,7 @@ use crate::event::{Nanos, SessionClock};
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Waits until it is so late in the session.
-pub(super) async fn until(clock: SessionClock, t: Nanos) {
+pub(crate) async fn until(clock: SessionClock, t: Nanos) {
     while clock.now() < t {
         // The clock may have to wait meanwhile: then it is not so late yet.
         let then = clock.instant(t).max(Instant::now() + LOOK);
@@ -17,13 +17,13 @@ pub(super) async fn until(clock: SessionClock, t: Nanos) {
 }
 
 /// Waits for so long of the session's time.
-pub(super) async fn pass(clock: SessionClock, of_session: Duration) {
+pub(crate) async fn pass(clock: SessionClock, of_session: Duration) {
     until(clock, clock.now().saturating_add(ns(of_session))).await;
 }
 
 /// What `work` comes to; None if it takes longer than so much of the session's time, and so much of real
 /// time, too.
-pub(super) async fn within<T>(
+pub(crate) async fn within<T>(
     clock: SessionClock,
     of_session: Duration,
     real: Duration,
@@ -40,7 +40,7 @@ pub(super) async fn within<T>(
 }
 
 /// Nanoseconds of a stretch of time.
-pub(super) fn ns(of: Duration) -> Nanos {
+pub(crate) fn ns(of: Duration) -> Nanos {
     u64::try_from(of.as_nanos()).unwrap_or(Nanos::MAX)
 }
 

@@ -5,7 +5,7 @@ use crate::demo::SimulatedGuest;
 use crate::event::LoadSettings;
 
 /// The agent in the guest, whichever it is. The answers come as events.
-pub(super) trait Loader: Send + Sync {
+pub(crate) trait Loader: Send + Sync {
     /// Asks for a load.
     fn set(&self, id: u64, to: LoadSettings);
     /// The same for one of many of which only the newest matters.
