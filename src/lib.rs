@@ -25,6 +25,7 @@ pub mod own_folder;
 pub mod probe;
 pub mod session;
 mod setting_file;
+mod target;
 #[cfg(test)]
 mod testing;
 pub mod text;

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::EXIT_OK;
 use super::args::SessionArgs;
-use super::run::{Ready, SessionPlan, Simulation, session};
-use crate::controller::demo_stage::DemoStage;
+use super::run::{SessionPlan, session};
+use crate::controller::Simulation;
 use crate::controller::tour;
 use crate::demo::hypervisor::{ModelOptions, refused, version};
 use crate::demo::{GuestOptions, KERNEL, SimulatedGuest};
@@ -17,6 +17,8 @@ use crate::event::{Body, DirtyCycle, EventSink, LoadSettings, MigrationSettings,
 use crate::model::rules::{explain, own_rule};
 use crate::model::{Costs, Link, Product};
 use crate::session::outlook::Rests;
+use crate::target::demo_stage::DemoStage;
+use crate::target::opened::Opened;
 use crate::units::{PAGE_BYTES, ParseError, parse_bandwidth, parse_bytes};
 
 const MIB: u64 = 1 << 20;
@@ -201,9 +203,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let plan = SessionPlan {
         command: "demo",
         load,
-        migration,
+        migration: Some(migration),
         agent: true,
-        migrates: true,
         own: json!({
             "hypervisor": args.hypervisor.name(),
             "memory_bytes": args.memory,
@@ -220,19 +221,20 @@ pub fn run(args: Args) -> Result<ExitCode> {
             used_bytes: guest.used_bytes,
             link: model.link,
         }),
-        simulation: Some(Simulation { speed, seed, tour }),
+        simulation: Some(Simulation { speed, seed }),
+        tour,
         args: args.session,
     };
     session(plan, move |sink| prepare(guest, model, sink))
 }
 
-async fn prepare(guest: GuestOptions, model: ModelOptions, sink: EventSink) -> Result<Ready> {
+async fn prepare(guest: GuestOptions, model: ModelOptions, sink: EventSink) -> Result<Opened> {
     let value = "no accelerator".to_owned();
     sink.emit(Body::Session(SessionEvent::Environment { key: "accelerator".into(), value }));
     let guest = SimulatedGuest::start(guest, sink.clone()).context("the simulated guest cannot be started")?;
     let stage = DemoStage::new(model, guest.clone(), &sink);
     let probed = guest.clone();
-    Ok(Ready {
+    Ok(Opened {
         stage: Some(Box::new(stage)),
         agent: Some(Box::new(guest)),
         probe: Some(Box::new(move || probed.end())),

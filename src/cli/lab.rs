@@ -10,17 +10,18 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::args::{ProbeArgs, SessionArgs};
-use super::run::{Ready, SessionPlan, ending, session};
+use super::run::{SessionPlan, session};
 use crate::agent::client::{Client, ClientOptions, Transport};
 use crate::analysis::prediction::Calibration;
 use crate::controller::forecast::read_calibration;
-use crate::controller::stage::LabStage;
 use crate::event::EventSink;
 use crate::lab::kernel::{Places, find};
 use crate::lab::{AccelChoice, AgentConfig, Lab, LabOptions, Network};
 use crate::load::limits::default_reserve;
 use crate::probe;
 use crate::session::outlook::Rests;
+use crate::target::opened::{Opened, ending};
+use crate::target::stage::LabStage;
 use crate::units::{parse_bytes, show_bytes};
 
 /// How long the agent may take to answer once the guest is up.
@@ -79,7 +80,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
         command: "lab",
         load,
         agent: true,
-        migrates: true,
         own: json!({
             "memory_bytes": args.memory,
             "cpus": args.cpus,
@@ -90,7 +90,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         guest_kernel: Some(kernel.release),
         forecasts: Some(Rests::On(figures(args.calibration, args.memory))),
         simulation: None,
-        migration: args.session.migration.lab(),
+        tour: None,
+        migration: Some(args.session.migration.lab()),
         args: args.session,
     };
     let probe = plan.args.probe.clone();
@@ -142,14 +143,14 @@ fn figures(given: Option<Calibration>, memory_bytes: u64) -> Calibration {
     }
 }
 
-async fn prepare(network: Network, options: LabOptions, args: ProbeArgs, sink: EventSink) -> Result<Ready> {
+async fn prepare(network: Network, options: LabOptions, args: ProbeArgs, sink: EventSink) -> Result<Opened> {
     let lab = Lab::start(&network, options, sink.clone()).await?;
     let probe = probe::start(&args.options(SocketAddr::new(lab.guest_addr(), 0)), &sink)?;
     let transport = Transport::Tcp { addr: lab.agent_addr().to_string(), psk: lab.psk() };
     let agent = Client::connect(transport, ClientOptions::default(), sink.clone())?;
     agent.connected(AGENT_WITHIN).await.context("the agent in the guest does not answer")?;
     let stage = LabStage::new(lab, &sink).await?;
-    Ok(Ready { stage: Some(Box::new(stage)), agent: Some(Box::new(agent)), probe: Some(ending(probe)) })
+    Ok(Opened { stage: Some(Box::new(stage)), agent: Some(Box::new(agent)), probe: Some(ending(probe)) })
 }
 
 #[cfg(test)]

@@ -10,17 +10,18 @@ use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::args::{ProbeArgs, SessionArgs};
-use super::run::{Ready, SessionPlan, ending, session};
+use super::run::{SessionPlan, session};
 use crate::agent::Psk;
 use crate::agent::client::{Client, ClientOptions, Transport};
 use crate::analysis::prediction::Calibration;
 use crate::controller::forecast::read_calibration;
-use crate::controller::loader::Loader;
-use crate::controller::stage::AttachedStage;
 use crate::event::EventSink;
 use crate::hypervisor::qmp::{HostSpec, QmpOptions};
 use crate::probe;
 use crate::session::outlook::Rests;
+use crate::target::loader::Loader;
+use crate::target::opened::{Opened, ending};
+use crate::target::stage::AttachedStage;
 
 /// How long the agent may take to answer.
 const AGENT_WITHIN: Duration = Duration::from_secs(20);
@@ -85,7 +86,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
         command: "migrate",
         load,
         agent: transport.is_some(),
-        migrates: true,
         own: json!({
             "source": args.source,
             "dest": args.dest,
@@ -98,7 +98,8 @@ pub fn run(args: Args) -> Result<ExitCode> {
         guest_kernel: None,
         forecasts: Some(args.calibration.map_or(Rests::Unknown, Rests::Like)),
         simulation: None,
-        migration: args.session.migration.as_asked(),
+        tour: None,
+        migration: Some(args.session.migration.as_asked()),
         args: args.session,
     };
     let options = QmpOptions { incoming_uri: args.incoming_uri, ..QmpOptions::to(args.uri) };
@@ -114,7 +115,7 @@ async fn prepare(
     target: Option<SocketAddr>,
     args: ProbeArgs,
     sink: EventSink,
-) -> Result<Ready> {
+) -> Result<Opened> {
     let stage = AttachedStage::new(source, destination, options, &sink).await?;
     let probe = target.map(|target| probe::start(&args.options(target), &sink)).transpose()?;
     let agent = match transport {
@@ -125,7 +126,7 @@ async fn prepare(
         }
         None => None,
     };
-    Ok(Ready { stage: Some(Box::new(stage)), agent, probe: probe.map(ending) })
+    Ok(Opened { stage: Some(Box::new(stage)), agent, probe: probe.map(ending) })
 }
 
 pub(super) fn transport(agent: &str, psk_file: Option<&PathBuf>) -> Result<Transport> {

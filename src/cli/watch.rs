@@ -10,11 +10,12 @@ use serde_json::json;
 
 use super::args::{CaptureArgs, ProbeArgs, ScreenArgs, SessionArgs, WatchHeadlessArgs};
 use super::migrate::transport;
-use super::run::{Ready, SessionPlan, ending, session};
+use super::run::{SessionPlan, session};
 use crate::agent::client::{Client, ClientOptions};
-use crate::controller::loader::Loader;
-use crate::event::{LoadSettings, MigrationSettings};
+use crate::event::LoadSettings;
 use crate::probe;
+use crate::target::loader::Loader;
+use crate::target::opened::{Opened, ending};
 
 /// How long the agent may take to answer.
 const AGENT_WITHIN: Duration = Duration::from_secs(20);
@@ -64,13 +65,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         command: "watch",
         load: LoadSettings::default(),
         agent: transport.is_some(),
-        migrates: false,
         own: json!({ "target": args.target, "agent": args.agent }),
         hypervisor: None,
         guest_kernel: None,
         forecasts: None,
         simulation: None,
-        migration: MigrationSettings::default(),
+        tour: None,
+        migration: None,
         args: SessionArgs::watching(args.probe, args.capture, args.screen, &args.headless),
     };
     plan.args.check()?;
@@ -85,6 +86,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
             }
             None => None,
         };
-        Ok(Ready { stage: None, agent, probe: Some(ending(probe)) })
+        Ok(Opened { stage: None, agent, probe: Some(ending(probe)) })
     })
 }

@@ -1,17 +1,17 @@
-//! What runs one session: what the operator asks for comes in, events go out. Requests for load and ramps, the
-//! migrations one after another, forecasts, and the scripts that drive a session by themselves. It knows no
-//! command line, no screen and no standard output: a front end is whoever sends intents and reads the events.
+//! What runs one session: what the operator asks for comes in as [`Intent`](crate::event::Intent)s, events go
+//! out. Requests for load and ramps, the migrations one after another, forecasts, and the scripts that drive a
+//! session by themselves. It knows no command line, no screen and no standard output: a front end is whoever
+//! sends intents and reads the session's state.
 
-pub(crate) mod demo_stage;
+mod closing;
 pub(crate) mod forecast;
-pub(crate) mod loader;
+mod header;
 mod patience;
 pub(crate) mod requests;
 pub(crate) mod script;
 mod serve;
-pub(crate) mod stage;
+pub(crate) mod session;
 pub(crate) mod tour;
-mod waiting;
 
-pub(crate) use serve::{Controller, Terms, announce};
-pub(crate) use waiting::Waiting;
+pub(crate) use closing::Closed;
+pub(crate) use session::{Plan, Session, Simulation};

@@ -64,9 +64,8 @@ impl Requests {
         Self { step: Some(step), ..Self::default() }
     }
 
-    /// Takes in what somebody asked for under the number `asked`. Numbers rise strictly, and are
-    /// never lower than asked.
-    pub(crate) fn take(&mut self, asked: u64, to: LoadSettings, now: Nanos) -> Request {
+    /// Takes in what somebody asked for, and gives it its number. Numbers rise by one.
+    pub(crate) fn take(&mut self, to: LoadSettings, now: Nanos) -> Request {
         let mut to = to;
         let mut ends_ramp = false;
         if let Some(ramp) = &self.ramp {
@@ -77,11 +76,11 @@ impl Requests {
                 ends_ramp = true;
             }
         }
-        self.request(asked, to, ends_ramp)
+        self.request(to, ends_ramp)
     }
 
-    fn request(&mut self, least: u64, to: LoadSettings, ends_ramp: bool) -> Request {
-        self.last = least.max(self.last + 1);
+    fn request(&mut self, to: LoadSettings, ends_ramp: bool) -> Request {
+        self.last += 1;
         self.newest = Some(to);
         Request { id: self.last, to, ends_ramp }
     }
@@ -137,7 +136,7 @@ impl Requests {
             self.ramp = None;
         }
         let to = LoadSettings { dirty, ..self.newest? };
-        Some(self.request(0, to, last))
+        Some(self.request(to, last))
     }
 
     /// Ends the ramp where it is; whether there was one.
@@ -146,9 +145,9 @@ impl Requests {
     }
 }
 
-/// The operator's words for a ramp that begins at `rate` unless it says otherwise.
-pub(crate) fn intent(ramp: &RampSpec, rate: f64) -> crate::event::OperatorEvent {
-    crate::event::OperatorEvent::Ramp {
+/// What asks for a ramp that begins at `rate` unless it says otherwise.
+pub(crate) fn intent(ramp: &RampSpec, rate: f64) -> crate::event::Intent {
+    crate::event::Intent::Ramp {
         from_pages_per_s: ramp.from_pages_per_s.unwrap_or(rate),
         to_pages_per_s: ramp.to_pages_per_s,
         over_ns: u64::try_from(ramp.over.as_nanos()).unwrap_or(u64::MAX),
@@ -181,7 +180,7 @@ mod tests {
     #[test]
     fn a_ramp_goes_straight_to_its_end_at_ten_steps_a_second() {
         let (mut requests, t) = (Requests::default(), T);
-        assert_eq!(requests.take(1, load(500, 96), t).id, 1);
+        assert_eq!(requests.take(load(500, 96), t).id, 1);
         requests.begin(2000.0, 4000.0, Duration::from_millis(1050), load(0, 0), t).unwrap();
         let steps = run(&mut requests, t);
         let times: Vec<u64> = steps.iter().map(|s| s.0).collect();
@@ -198,26 +197,19 @@ mod tests {
     }
 
     #[test]
-    fn numbers_rise_whatever_the_screen_counts() {
-        let (mut requests, t) = (Requests::default(), T);
-        let ids = [1, 2, 2, 1, 9, 3].map(|asked| requests.take(asked, load(0, 0), t).id);
-        assert_eq!(ids, [1, 2, 3, 4, 9, 10]);
-    }
-
-    #[test]
     fn a_changed_rate_ends_it_and_anything_else_goes_with_it() {
         let (mut requests, t) = (Requests::default(), T);
         let at = |ms| t + ms * MS;
-        requests.take(1, load(1000, 96), t);
+        requests.take(load(1000, 96), t);
         requests.begin(1000.0, 11_000.0, Duration::from_secs(10), load(0, 0), t).unwrap();
         let shown = requests.step(at(0)).unwrap().to;
         requests.step(at(100));
         // The screen is a step behind, and changes WSET only.
-        let request = requests.take(2, LoadSettings { wset_bytes: 64 * MIB, ..shown }, at(150));
+        let request = requests.take(LoadSettings { wset_bytes: 64 * MIB, ..shown }, at(150));
         assert!(!request.ends_ramp && request.to.wset_bytes == 64 * MIB, "{request:?}");
         assert!((request.to.dirty.rate_pages_per_s() - 1150.0).abs() < 0.01, "{request:?}");
         assert_eq!(requests.step(at(200)).unwrap().to.wset_bytes, 64 * MIB);
-        let request = requests.take(2, load(9000, 64), at(250));
+        let request = requests.take(load(9000, 64), at(250));
         assert!(request.ends_ramp && request.to == load(9000, 64), "{request:?}");
         assert_eq!((requests.due(), requests.end()), (None, false));
     }

@@ -10,18 +10,19 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, channel};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::loader::Loader;
+use super::closing::Waiting;
 use super::patience::{ns, until, within};
 use super::requests::Requests;
-use super::stage::Stage;
-use super::waiting::Waiting;
 use crate::event::{
-    Body, By, EventSink, HvEvent, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings,
-    Nanos, OperatorEvent, SessionClock,
+    Body, By, EventSink, HvEvent, Intent, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent,
+    MigrationSettings, Nanos, OperatorEvent, SessionClock,
 };
 use crate::hypervisor::{RunCommand, run_migration};
 use crate::session::Shared;
 use crate::session::state::Outcome;
+use crate::target::loader::Loader;
+use crate::target::opened::{EndProbing, Opened};
+use crate::target::stage::Stage;
 use crate::text::in_full;
 
 /// A guest that has not answered so long after a migration is reported as not answering.
@@ -44,14 +45,17 @@ const CAST_WITHIN: Duration = Duration::from_secs(120);
 /// How long a quit waits for a host that is being started for the next migration.
 const RENEWED_WITHIN: Duration = Duration::from_millis(500);
 
-pub(crate) struct Controller {
+pub(super) struct Controller {
     sink: EventSink,
     shared: Shared,
+    /// What was asked for and has to wait until the guest is ready; None once it is.
+    early: Option<Vec<Early>>,
     /// None while it is made ready for the next migration, and where there is no hypervisor at all.
     stage: Option<Box<dyn Stage>>,
     /// Whether there is a hypervisor.
     attached: bool,
     agent: Option<Box<dyn Loader>>,
+    probe: Option<EndProbing>,
     requests: Requests,
     next: MigrationSettings,
     probe_deadline: Duration,
@@ -83,14 +87,22 @@ impl Drop for Controller {
     }
 }
 
+/// What was asked for before the guest was ready.
+enum Early {
+    /// Recorded when it was asked for.
+    Recorded(OperatorEvent),
+    /// Recorded when it begins.
+    Ramp(Intent),
+}
+
 /// What a session is to go by.
-pub(crate) struct Terms {
+pub(super) struct Terms {
     /// Settings for the next migration.
-    pub(crate) next: MigrationSettings,
+    pub(super) next: MigrationSettings,
     /// A probe unanswered for so long is lost.
-    pub(crate) probe_deadline: Duration,
+    pub(super) probe_deadline: Duration,
     /// Where to say what the end of the session waits for.
-    pub(crate) waiting: Waiting,
+    pub(super) waiting: Waiting,
 }
 
 struct Running {
@@ -102,22 +114,17 @@ struct Running {
 type Renewing = JoinHandle<(Box<dyn Stage>, Result<()>)>;
 
 impl Controller {
-    pub(crate) fn new(
-        sink: EventSink,
-        shared: Shared,
-        stage: Option<Box<dyn Stage>>,
-        agent: Option<Box<dyn Loader>>,
-        requests: Requests,
-        terms: Terms,
-    ) -> Self {
+    pub(super) fn new(sink: EventSink, shared: Shared, terms: Terms) -> Self {
         let Terms { next, probe_deadline, waiting } = terms;
         Self {
+            requests: Requests::at_speed(sink.clock().speed()),
             sink,
             shared,
-            attached: stage.is_some(),
-            stage,
-            agent,
-            requests,
+            early: Some(Vec::new()),
+            attached: false,
+            stage: None,
+            agent: None,
+            probe: None,
             next,
             probe_deadline,
             migrations: 0,
@@ -130,17 +137,33 @@ impl Controller {
         }
     }
 
-    /// Serves the operator until it says quit (or is gone), then ends what was started.
-    pub(crate) async fn serve(mut self, mut intents: UnboundedReceiver<OperatorEvent>) {
-        self.tune();
+    /// Serves the operator until it says quit (or is gone), then ends what was started. What cannot be done
+    /// before `preparing` has come to an end is done then.
+    ///
+    /// # Errors
+    /// Why there is no guest.
+    pub(super) async fn serve(
+        mut self,
+        preparing: impl Future<Output = Result<Opened>>,
+        mut intents: UnboundedReceiver<Intent>,
+    ) -> Result<()> {
+        tokio::pin!(preparing);
         loop {
             tokio::select! {
                 biased;
                 end = outcome(self.running.as_mut().map(|r| &mut r.task)) => self.after(end),
                 made = outcome(self.renewing.as_mut()) => self.renewed(made).await,
+                opened = &mut preparing, if self.early.is_some() => match opened {
+                    Ok(opened) => self.equip(opened).await,
+                    Err(e) => {
+                        let text = in_full(&e);
+                        self.sink.emit(Body::Log(LogEvent { level: Level::Error, from: "blackout".into(), text }));
+                        return Err(e);
+                    }
+                },
                 intent = intents.recv() => match intent {
                     None => break,
-                    Some(OperatorEvent::Quit) => {
+                    Some(Intent::Quit) => {
                         self.record(OperatorEvent::Quit);
                         break;
                     }
@@ -150,21 +173,39 @@ impl Controller {
             }
         }
         self.close().await;
+        Ok(())
+    }
+
+    /// The guest is ready: does what was asked for meanwhile.
+    async fn equip(&mut self, opened: Opened) {
+        self.attached = opened.stage.is_some();
+        (self.stage, self.agent, self.probe) = (opened.stage, opened.agent, opened.probe);
+        // Before anything is done: what is refused is refused with the hosts' names.
+        self.look_around().await;
+        for early in self.early.take().unwrap_or_default() {
+            match early {
+                Early::Recorded(OperatorEvent::SetLoad { id, to }) => self.give(id, to, true),
+                Early::Recorded(other) => self.act(other).await,
+                Early::Ramp(intent) => self.take(intent).await,
+            }
+        }
+        self.tune();
     }
 
     fn now(&self) -> Nanos {
         self.sink.clock().now()
     }
 
-    fn record(&self, intent: OperatorEvent) {
-        self.sink.emit(Body::Operator(intent));
+    fn record(&self, asked: OperatorEvent) {
+        self.sink.emit(Body::Operator(asked));
     }
 
     /// Records what the operator asks for as it comes, whatever else is going on, and does it.
-    pub(crate) async fn take(&mut self, intent: OperatorEvent) {
-        match intent {
-            OperatorEvent::SetLoad { id, to } => {
-                let request = self.requests.take(id, to, self.now());
+    async fn take(&mut self, intent: Intent) {
+        match (intent, &mut self.early) {
+            (ramp @ (Intent::Ramp { .. } | Intent::RampEnd), Some(early)) => early.push(Early::Ramp(ramp)),
+            (Intent::SetLoad { to }, _) => {
+                let request = self.requests.take(to, self.now());
                 if request.ends_ramp {
                     self.record(OperatorEvent::RampEnd);
                 }
@@ -172,27 +213,37 @@ impl Controller {
                 if request.to.dirties_nothing() {
                     self.say(Level::Warn, "this RATE dirties nothing while WSET is 0: set WSET too, for instance 96M");
                 }
-                self.give(request.id, request.to, true);
+                match &mut self.early {
+                    Some(early) => {
+                        early.push(Early::Recorded(OperatorEvent::SetLoad { id: request.id, to: request.to }));
+                    }
+                    None => self.give(request.id, request.to, true),
+                }
             }
-            OperatorEvent::Ramp { from_pages_per_s: from, to_pages_per_s: to, over_ns } => {
+            (Intent::Ramp { from_pages_per_s: from, to_pages_per_s: to, over_ns }, None) => {
                 let over = Duration::from_nanos(over_ns);
                 match self.requests.begin(from, to, over, self.load_now(), self.now()) {
                     _ if self.agent.is_none() => {
                         self.requests.end();
                         self.say(Level::Warn, "no agent is connected, so there is nothing to ramp");
                     }
-                    Ok(()) => self.record(intent),
+                    Ok(()) => self.record(OperatorEvent::Ramp { from_pages_per_s: from, to_pages_per_s: to, over_ns }),
                     Err(why) => self.say(Level::Warn, &why),
                 }
             }
-            OperatorEvent::RampEnd => {
+            (Intent::RampEnd, None) => {
                 if self.requests.end() {
                     self.record(OperatorEvent::RampEnd);
                 }
             }
-            other => {
-                self.record(other.clone());
-                self.act(other).await;
+            (other, _) => {
+                // Only a request for load has a number.
+                let asked = other.recorded(0);
+                self.record(asked.clone());
+                match &mut self.early {
+                    Some(early) => early.push(Early::Recorded(asked)),
+                    None => self.act(asked).await,
+                }
             }
         }
     }
@@ -209,7 +260,7 @@ impl Controller {
     }
 
     /// Gives a recorded request to the agent. One that is not `urgent` waits for its turn.
-    pub(crate) fn give(&self, id: u64, to: LoadSettings, urgent: bool) {
+    fn give(&self, id: u64, to: LoadSettings, urgent: bool) {
         match &self.agent {
             Some(agent) if urgent => agent.set(id, to),
             Some(agent) => agent.follow(id, to),
@@ -226,7 +277,7 @@ impl Controller {
     }
 
     /// Does what the operator asked for; that it was asked for is recorded already.
-    pub(crate) async fn act(&mut self, intent: OperatorEvent) {
+    async fn act(&mut self, intent: OperatorEvent) {
         match intent {
             OperatorEvent::SetMigration { to } => {
                 self.next = to.clone();
@@ -254,7 +305,7 @@ impl Controller {
     }
 
     /// Tells where the guest is and what the next migration would be.
-    pub(crate) async fn look_around(&mut self) {
+    async fn look_around(&mut self) {
         let Some(stage) = &self.stage else { return };
         let Ok(prospect) = tokio::time::timeout(PROSPECT_WITHIN, stage.prospect()).await else { return };
         if let Some(location) = prospect.guest {
@@ -449,6 +500,10 @@ impl Controller {
             self.waiting.on("the hosts to end");
             stage.close().await;
         }
+        if let Some(probe) = self.probe.take() {
+            self.waiting.on("the probe to stop");
+            let _ = crate::allowed::blocking("probe-end", probe).await;
+        }
     }
 
     fn say(&self, level: Level, text: &str) {
@@ -512,6 +567,6 @@ async fn probed(shared: &Shared, is: impl Fn(&Outcome) -> bool) {
 }
 
 /// Emits the settings the session starts with, so that the capture and the screen know them.
-pub(crate) fn announce(sink: &EventSink, settings: &MigrationSettings) {
+pub(super) fn announce(sink: &EventSink, settings: &MigrationSettings) {
     sink.emit(Body::Operator(OperatorEvent::SetMigration { to: settings.clone() }));
 }

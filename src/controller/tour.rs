@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::patience::within;
-use super::script::wait;
+use super::script::{asked, wait};
 use crate::analysis::table::Row;
 use crate::event::{
-    Body, EventSink, Level, LoadSettings, LogEvent, MigrationEnd, MigrationSettings, Nanos, OperatorEvent, Pattern,
-    Phase, StopRule, Then,
+    Body, EventSink, Intent, Level, LoadSettings, LogEvent, MigrationEnd, MigrationSettings, Nanos, Pattern, Phase,
+    StopRule, Then,
 };
 use crate::model::Product;
 use crate::model::rules::{sends_touched_pages_only, slows_the_guest_down};
@@ -59,7 +59,7 @@ pub(crate) struct Ground {
 pub(crate) struct Tour {
     pub(crate) shared: Shared,
     pub(crate) sink: EventSink,
-    pub(crate) intents: UnboundedSender<OperatorEvent>,
+    pub(crate) intents: UnboundedSender<Intent>,
     pub(crate) ground: Ground,
     pub(crate) load: LoadSettings,
     pub(crate) migration: MigrationSettings,
@@ -152,7 +152,7 @@ impl Tour {
         }
     }
 
-    fn send(&self, intent: OperatorEvent) {
+    fn send(&self, intent: Intent) {
         // A controller that is gone ends the session; there is nobody else to tell.
         let _ = self.intents.send(intent);
     }
@@ -163,7 +163,7 @@ impl Tour {
     }
 
     fn mark(&self, note: &str) {
-        self.send(OperatorEvent::Mark { note: format!("tour: {note}"), at: None });
+        self.send(Intent::Mark { note: format!("tour: {note}"), at: None });
     }
 
     /// As long as it takes to read a caption.
@@ -199,7 +199,7 @@ impl Tour {
     /// Comes to the number of the request.
     async fn set_load(&self, to: LoadSettings) -> Result<u64, Broken> {
         let before = self.asked();
-        self.send(OperatorEvent::SetLoad { id: 0, to });
+        self.send(Intent::SetLoad { to });
         let set = |s: &State| match s.load.requested {
             Some((id, asked, _)) if id > before && asked == to => has(s, id),
             Some((id, ..)) if id > before => Some(Err(BY_HAND.to_owned())),
@@ -212,7 +212,7 @@ impl Tour {
     async fn ramp(&self, from: f64, to: f64) -> Result<u64, Broken> {
         let before = self.asked();
         let over_ns = u64::try_from(RAMP.as_nanos()).unwrap_or(u64::MAX);
-        self.send(OperatorEvent::Ramp { from_pages_per_s: from, to_pages_per_s: to, over_ns });
+        self.send(Intent::Ramp { from_pages_per_s: from, to_pages_per_s: to, over_ns });
         self.say(&format!(
             "RATE goes from {} to {}: watch it cross the link's {}.",
             rate(from),
@@ -246,7 +246,7 @@ impl Tour {
         };
         self.shared.with_state(|s| by_hand(s, s.unsettled().is_none()))?;
         self.mark(where_);
-        self.send(OperatorEvent::Migrate);
+        self.send(Intent::Migrate);
         let began = move |s: &State| s.migrations.last().filter(|m| m.began >= fired).map(|m| Ok(m.n));
         let n = self.wait("the migration", began).await?;
         let in_phase = move |phase: Phase| {
@@ -287,11 +287,6 @@ impl Tour {
             100.0 * rate / link.max(1.0)
         )
     }
-}
-
-/// The number of the newest request for load.
-fn asked(s: &State) -> u64 {
-    s.load.requested.map_or(0, |(id, ..)| id)
 }
 
 /// The number of the request of this number, once it is in effect.

@@ -30,7 +30,7 @@ pub use migration::{
     Capabilities, ForeignTime, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Parameter, Phase, Sample,
     SettingWhy, StopPolicy, StopRule, Then,
 };
-pub use operator::OperatorEvent;
+pub use operator::{Intent, OperatorEvent};
 pub use probe::{Aside, Class, Engine, ProbeEvent, ProbeKind, ProbeSpec};
 pub use sink::{EventSink, Events, Hub};
 

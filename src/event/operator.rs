@@ -61,3 +61,74 @@ pub enum OperatorEvent {
     /// Ends the session.
     Quit,
 }
+
+/// What a front end asks the controller to do. The controller records it as an [`OperatorEvent`], and gives a
+/// request for load its number.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Intent {
+    /// See [`OperatorEvent::SetLoad`].
+    SetLoad {
+        /// All settings, changed or not.
+        to: LoadSettings,
+    },
+    /// See [`OperatorEvent::SetMigration`].
+    SetMigration {
+        /// All settings, changed or not.
+        to: MigrationSettings,
+    },
+    /// See [`OperatorEvent::Migrate`].
+    Migrate,
+    /// See [`OperatorEvent::Cancel`].
+    Cancel,
+    /// See [`OperatorEvent::GiveUp`].
+    GiveUp {
+        /// The time that is over, ns since the migration began.
+        after_ns: u64,
+    },
+    /// See [`OperatorEvent::StopAndCopy`].
+    StopAndCopy,
+    /// See [`OperatorEvent::PostCopy`].
+    PostCopy,
+    /// See [`OperatorEvent::Ramp`].
+    Ramp {
+        /// RATE at the beginning, pages/s.
+        from_pages_per_s: f64,
+        /// RATE at the end, pages/s.
+        to_pages_per_s: f64,
+        /// How long it takes, ns.
+        over_ns: u64,
+    },
+    /// See [`OperatorEvent::RampEnd`].
+    RampEnd,
+    /// See [`OperatorEvent::Mark`].
+    Mark {
+        /// A note.
+        note: String,
+        /// The instant, ns of the session clock; without one, now.
+        at: Option<Nanos>,
+    },
+    /// See [`OperatorEvent::Quit`].
+    Quit,
+}
+
+impl Intent {
+    /// As it is recorded; `id` is the number of a request for load.
+    #[must_use]
+    pub fn recorded(self, id: u64) -> OperatorEvent {
+        match self {
+            Self::SetLoad { to } => OperatorEvent::SetLoad { id, to },
+            Self::SetMigration { to } => OperatorEvent::SetMigration { to },
+            Self::Migrate => OperatorEvent::Migrate,
+            Self::Cancel => OperatorEvent::Cancel,
+            Self::GiveUp { after_ns } => OperatorEvent::GiveUp { after_ns },
+            Self::StopAndCopy => OperatorEvent::StopAndCopy,
+            Self::PostCopy => OperatorEvent::PostCopy,
+            Self::Ramp { from_pages_per_s, to_pages_per_s, over_ns } => {
+                OperatorEvent::Ramp { from_pages_per_s, to_pages_per_s, over_ns }
+            }
+            Self::RampEnd => OperatorEvent::RampEnd,
+            Self::Mark { note, at } => OperatorEvent::Mark { note, at },
+            Self::Quit => OperatorEvent::Quit,
+        }
+    }
+}

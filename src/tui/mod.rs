@@ -1,7 +1,7 @@
 //! The screen: pure drawing of a session's state, and keys that become intents.
 //!
 //! The screen never talks to a socket. It reads a [`Feed`] (a live session or a replay) and emits
-//! [`OperatorEvent`](crate::event::OperatorEvent)s; the controller acts on them.
+//! [`Intent`](crate::event::Intent)s; the controller acts on them.
 
 mod axis;
 pub mod draw;

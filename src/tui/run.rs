@@ -23,7 +23,7 @@ use super::screen::{self, Screen, in_foreground, output};
 pub use super::theme::ThemeChoice;
 use super::theme::{self, Depth};
 use super::view::View;
-use crate::event::{Nanos, OperatorEvent};
+use crate::event::{Intent, Nanos};
 use crate::session::State;
 use crate::units::show_duration;
 
@@ -66,7 +66,7 @@ impl Default for TuiOptions {
 /// Why the screen closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitReason {
-    /// The person left. [`OperatorEvent::Quit`] has been emitted.
+    /// The person left. [`Intent::Quit`] has been emitted.
     Quit,
     /// SIGTERM, SIGHUP or SIGINT came, or [`TuiOptions::stop`] was raised.
     Signal,
@@ -107,7 +107,7 @@ const WARNED: Duration = Duration::from_secs(5);
 /// another thread has panicked.
 pub fn run(
     feed: &dyn Feed,
-    intents: Option<UnboundedSender<OperatorEvent>>,
+    intents: Option<UnboundedSender<Intent>>,
     options: TuiOptions,
 ) -> anyhow::Result<ExitSummary> {
     let depth = options.colours.unwrap_or_else(Depth::from_env);
@@ -139,7 +139,7 @@ fn output_has_pages() -> bool {
 
 struct Session<'a> {
     feed: &'a dyn Feed,
-    intents: Option<UnboundedSender<OperatorEvent>>,
+    intents: Option<UnboundedSender<Intent>>,
     view: View,
     /// The state as it was last looked at, and its version.
     copy: Option<(u64, State)>,
@@ -368,8 +368,7 @@ impl Session<'_> {
         let pause = show_duration(Duration::from_millis(pause.as_millis() as u64 / 100 * 100));
         self.view.notify(self.feed.now(), format!("stopped for {pause}{what}"));
         if live && self.intents.is_some() {
-            self.view
-                .ask(OperatorEvent::Mark { note: format!("blackout itself was stopped for {pause}"), at: Some(since) });
+            self.view.ask(Intent::Mark { note: format!("blackout itself was stopped for {pause}"), at: Some(since) });
             self.hand_over();
         }
     }

@@ -13,7 +13,7 @@ use super::run::Markers;
 use super::theme::{DARK, Theme};
 use super::time::TimeView;
 use super::tracks::TrackList;
-use crate::event::{LoadSettings, MigrationSettings, Nanos, OperatorEvent};
+use crate::event::{Intent, LoadSettings, MigrationSettings, Nanos};
 use crate::session::State;
 
 /// How long a notice stays, ns.
@@ -129,7 +129,7 @@ pub struct View {
     pub notice: Option<(Nanos, String)>,
     pub(super) asked_load: Option<(u64, LoadSettings)>,
     pub(super) asked_migration: Option<(Nanos, MigrationSettings)>,
-    pub(super) intents: Vec<OperatorEvent>,
+    pub(super) intents: Vec<Intent>,
     /// What the mouse holds.
     pub(super) pointer: Pointer,
     pub(super) seen_settled: usize,
@@ -237,33 +237,34 @@ impl View {
 
     /// Asks for a load. Requests not yet handed over are replaced, so a held key floods nobody.
     pub fn ask_load(&mut self, state: &State, to: LoadSettings) {
-        if let Some(OperatorEvent::SetLoad { id, to: waiting }) = self.intents.last_mut() {
-            *waiting = to;
-            self.asked_load = Some((*id, to));
+        if let (Some(Intent::SetLoad { to: waiting }), Some((_, asked))) =
+            (self.intents.last_mut(), &mut self.asked_load)
+        {
+            (*waiting, *asked) = (to, to);
             return;
         }
         let last = self.asked_load.as_ref().map_or(0, |a| a.0).max(state.load.requested.as_ref().map_or(0, |r| r.0));
         self.asked_load = Some((last + 1, to));
-        self.intents.push(OperatorEvent::SetLoad { id: last + 1, to });
+        self.intents.push(Intent::SetLoad { to });
     }
 
     /// Asks for migration settings.
     pub fn ask_migration(&mut self, now: Nanos, to: MigrationSettings) {
         self.asked_migration = Some((now, to.clone()));
-        if let Some(OperatorEvent::SetMigration { to: waiting }) = self.intents.last_mut() {
+        if let Some(Intent::SetMigration { to: waiting }) = self.intents.last_mut() {
             *waiting = to;
         } else {
-            self.intents.push(OperatorEvent::SetMigration { to });
+            self.intents.push(Intent::SetMigration { to });
         }
     }
 
     /// Asks for something else.
-    pub fn ask(&mut self, intent: OperatorEvent) {
+    pub fn ask(&mut self, intent: Intent) {
         self.intents.push(intent);
     }
 
     /// Hands over what has been asked for since the last call.
-    pub fn take_intents(&mut self) -> Vec<OperatorEvent> {
+    pub fn take_intents(&mut self) -> Vec<Intent> {
         std::mem::take(&mut self.intents)
     }
 

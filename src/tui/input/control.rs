@@ -176,7 +176,7 @@ mod tests {
     use ratatui::crossterm::event::KeyModifiers;
 
     use super::*;
-    use crate::event::OperatorEvent;
+    use crate::event::Intent;
     use crate::session::state::Ramp;
     use crate::tui::fixture::{self, MS, S};
     use crate::tui::input::press;
@@ -190,7 +190,7 @@ mod tests {
 
     fn rate_asked(view: &mut View) -> f64 {
         let intents = view.take_intents();
-        let [OperatorEvent::SetLoad { to, .. }] = intents.as_slice() else { panic!("{intents:?}") };
+        let [Intent::SetLoad { to }] = intents.as_slice() else { panic!("{intents:?}") };
         to.dirty.rate_pages_per_s().round()
     }
 
@@ -212,7 +212,7 @@ mod tests {
         let mut view = View::default();
         keys(&mut view, &state, &[KeyCode::Char('u'), KeyCode::Char('l')]);
         let intents = view.take_intents();
-        let [OperatorEvent::SetLoad { to, .. }] = intents.as_slice() else { panic!("{intents:?}") };
+        let [Intent::SetLoad { to }] = intents.as_slice() else { panic!("{intents:?}") };
         assert_eq!((to.dirty.bpc_pages, to.dirty.rate_pages_per_s().round()), (90, 9100.0));
     }
 
@@ -225,7 +225,7 @@ mod tests {
         keys(&mut view, &state, &[KeyCode::Char('r'), KeyCode::Char('n')]);
         assert_eq!(view.take_intents(), []);
         keys(&mut view, &state, &[KeyCode::Char('r'), KeyCode::Char('y')]);
-        assert_eq!(view.take_intents(), [OperatorEvent::RampEnd]);
+        assert_eq!(view.take_intents(), [Intent::RampEnd]);
         state.load.ramp = None;
         keys(&mut view, &state, &[KeyCode::Char('r')]);
         assert_eq!(view.entry.as_ref().map(|e| e.text.as_str()), Some("9000 to 3900 in 20s"));
@@ -247,7 +247,7 @@ mod tests {
         keys(&mut view, &state, &[KeyCode::Down, KeyCode::Right]);
         assert_eq!(view.selected, Control::Parameter(0));
         let intents = view.take_intents();
-        let [OperatorEvent::SetMigration { to }] = intents.as_slice() else { panic!("{intents:?}") };
+        let [Intent::SetMigration { to }] = intents.as_slice() else { panic!("{intents:?}") };
         assert_eq!(to.extra["announce-initial"], 51);
     }
 }

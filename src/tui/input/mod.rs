@@ -15,7 +15,7 @@ use super::axis::phase_now;
 use super::feed::ReplayInfo;
 use super::keys::{Action, Place};
 use super::view::{Asked, Confirm, Entry, Page, View};
-use crate::event::{Nanos, OperatorEvent, Phase};
+use crate::event::{Intent, Nanos, Phase};
 use crate::session::State;
 
 pub use mouse::mouse;
@@ -74,7 +74,7 @@ pub fn press(view: &mut View, key: &KeyEvent, at: Situation<'_>) -> Option<Effec
     let action = view.keymap.action(key, place);
     match action {
         Some(Action::QuitNow) => {
-            view.ask(OperatorEvent::Quit);
+            view.ask(Intent::Quit);
             return Some(Effect::Quit);
         }
         Some(Action::Suspend) => return Some(Effect::Suspend),
@@ -123,7 +123,7 @@ fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<Effect> {
         Action::NextTheme => return Some(Effect::NextTheme),
         Action::Quit if at.running() && at.steerable => view.confirm = Some(Confirm::Quit),
         Action::Quit | Action::QuitNow => {
-            view.ask(OperatorEvent::Quit);
+            view.ask(Intent::Quit);
             return Some(Effect::Quit);
         }
         Action::PageControls => view.page = Page::Controls,
@@ -198,7 +198,7 @@ fn migration(view: &mut View, action: Action, at: Situation<'_>) {
         Action::Migrate if at.state.hosts.is_empty() => view.notify(at.now, "no hypervisor has reported yet"),
         Action::Migrate => match &at.state.route {
             Some(Err(why)) => view.notify(at.now, why.clone()),
-            Some(Ok(_)) | None => view.ask(OperatorEvent::Migrate),
+            Some(Ok(_)) | None => view.ask(Intent::Migrate),
         },
         _ if !running => view.notify(at.now, "no migration is running: m fires one"),
         Action::StopAndCopy if phase_now(at.state) == Phase::StopAndCopy => {
@@ -222,14 +222,14 @@ fn answer(view: &mut View, confirm: Confirm, yes: bool, at: Situation<'_>) -> Op
     }
     match confirm {
         Confirm::Quit => {
-            view.ask(OperatorEvent::Quit);
+            view.ask(Intent::Quit);
             return Some(Effect::Quit);
         }
-        Confirm::RampEnd => view.ask(OperatorEvent::RampEnd),
+        Confirm::RampEnd => view.ask(Intent::RampEnd),
         _ if !at.running() => view.notify(at.now, "the migration has ended meanwhile"),
-        Confirm::Cancel => view.ask(OperatorEvent::Cancel),
-        Confirm::StopAndCopy => view.ask(OperatorEvent::StopAndCopy),
-        Confirm::PostCopy => view.ask(OperatorEvent::PostCopy),
+        Confirm::Cancel => view.ask(Intent::Cancel),
+        Confirm::StopAndCopy => view.ask(Intent::StopAndCopy),
+        Confirm::PostCopy => view.ask(Intent::PostCopy),
     }
     None
 }
@@ -282,12 +282,12 @@ mod tests {
         let mut d = Desk::idle();
         d.keys("lll");
         let intents = d.view.take_intents();
-        let [OperatorEvent::SetLoad { id: 3, to }] = intents.as_slice() else { panic!("{intents:?}") };
+        let [Intent::SetLoad { to }] = intents.as_slice() else { panic!("{intents:?}") };
         assert_eq!(to.dirty.rate_pages_per_s().round(), 9300.0);
         // The next batch goes on from there, though nobody has answered yet.
         d.keys("l");
         let intents = d.view.take_intents();
-        let [OperatorEvent::SetLoad { id: 4, to }] = intents.as_slice() else { panic!("{intents:?}") };
+        let [Intent::SetLoad { to }] = intents.as_slice() else { panic!("{intents:?}") };
         assert_eq!(to.dirty.rate_pages_per_s().round(), 9400.0);
         assert!(d.view.load_pending(&d.state));
         // Once the session has it, the session's word counts.
@@ -301,13 +301,13 @@ mod tests {
     fn order_is_kept_between_load_and_fire() {
         let mut d = Desk::idle();
         d.keys("lml");
-        let kinds: Vec<_> = d.view.take_intents().into_iter().map(|i| matches!(i, OperatorEvent::Migrate)).collect();
+        let kinds: Vec<_> = d.view.take_intents().into_iter().map(|i| matches!(i, Intent::Migrate)).collect();
         assert_eq!(kinds, [false, true, false]);
     }
 
     #[test]
     fn what_hurts_is_asked_about() {
-        for (key, intent) in [('c', OperatorEvent::Cancel), ('s', OperatorEvent::StopAndCopy)] {
+        for (key, intent) in [('c', Intent::Cancel), ('s', Intent::StopAndCopy)] {
             let mut d = Desk::running();
             d.keys(&format!("{key}n"));
             assert_eq!(d.view.take_intents(), []);
@@ -349,7 +349,7 @@ mod tests {
         d.code(KeyCode::Enter);
         assert_eq!(d.view.entry, None);
         let intents = d.view.take_intents();
-        let [OperatorEvent::SetLoad { to, .. }] = intents.as_slice() else { panic!("{intents:?}") };
+        let [Intent::SetLoad { to }] = intents.as_slice() else { panic!("{intents:?}") };
         assert_eq!(to.dirty.rate_pages_per_s(), 9500.0);
     }
 

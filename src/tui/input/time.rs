@@ -1,7 +1,7 @@
 //! Keys that move about in time.
 
 use super::{Effect, Situation, ask};
-use crate::event::{Nanos, OperatorEvent};
+use crate::event::{Intent, Nanos};
 use crate::session::notable::{self, Notable};
 use crate::session::state::Migration;
 use crate::tui::axis::clock;
@@ -46,7 +46,7 @@ pub(super) fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<
 
 /// Marks an instant.
 pub(super) fn mark(view: &mut View, t: Nanos, note: &str, at: Situation<'_>) {
-    view.ask(OperatorEvent::Mark { note: note.to_owned(), at: Some(t) });
+    view.ask(Intent::Mark { note: note.to_owned(), at: Some(t) });
     view.notify(at.now, format!("marked {}", clock(t, 100_000_000)));
 }
 
@@ -207,12 +207,12 @@ mod tests {
         d.now += 20 * S;
         d.keys("jump");
         d.code(KeyCode::Enter);
-        assert_eq!(d.view.take_intents(), [OperatorEvent::Mark { note: "jump".into(), at: Some(pressed) }]);
+        assert_eq!(d.view.take_intents(), [Intent::Mark { note: "jump".into(), at: Some(pressed) }]);
         // With a cursor it is the cursor's instant; a note may be left out.
         d.view.time.go_to(5 * S);
         d.keys("x");
         d.code(KeyCode::Enter);
-        assert_eq!(d.view.take_intents(), [OperatorEvent::Mark { note: String::new(), at: Some(5 * S) }]);
+        assert_eq!(d.view.take_intents(), [Intent::Mark { note: String::new(), at: Some(5 * S) }]);
     }
 
     #[test]

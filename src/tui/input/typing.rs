@@ -4,7 +4,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::control::{limit, rate_now};
 use super::{Effect, Situation};
-use crate::event::OperatorEvent;
+use crate::event::Intent;
 use crate::load::ramp;
 use crate::tui::edit;
 use crate::tui::view::{Asked, Entry, View};
@@ -76,7 +76,7 @@ fn submit(view: &mut View, entry: &Entry, at: Situation<'_>) -> Result<(), Strin
         }
         Asked::Ramp => {
             let spec = ramp::parse(text).map_err(|e| e.to_string())?;
-            view.ask(OperatorEvent::Ramp {
+            view.ask(Intent::Ramp {
                 from_pages_per_s: spec.from_pages_per_s.unwrap_or_else(|| rate_now(view, at.state)),
                 to_pages_per_s: spec.to_pages_per_s,
                 over_ns: u64::try_from(spec.over.as_nanos()).unwrap_or(u64::MAX),
@@ -128,7 +128,7 @@ mod tests {
         enter(&mut view, &state, "to 12000");
         assert!(view.entry.as_ref().unwrap().error.as_ref().unwrap().contains("how long"));
         enter(&mut view, &state, " in 20s");
-        let want = OperatorEvent::Ramp { from_pages_per_s: 9000.0, to_pages_per_s: 12_000.0, over_ns: 20 * S };
+        let want = Intent::Ramp { from_pages_per_s: 9000.0, to_pages_per_s: 12_000.0, over_ns: 20 * S };
         assert_eq!((view.entry.take(), view.take_intents()), (None, vec![want]));
     }
 
@@ -140,7 +140,7 @@ mod tests {
             enter(&mut view, state, text);
             let error = view.entry.take().and_then(|e| e.error);
             let settings = view.take_intents().pop().map(|i| match i {
-                OperatorEvent::SetMigration { to } => to.extra,
+                Intent::SetMigration { to } => to.extra,
                 other => panic!("{other:?}"),
             });
             (error, settings)

@@ -1,13 +1,11 @@
 //! The end of a session: says what it waits for, and ends sooner for somebody who is in a hurry.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::anyhow;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-use crate::controller::Waiting;
 
 /// How long the end of a session may take: cancelling a migration, ending a lab.
 const CLOSE_WITHIN: Duration = Duration::from_secs(40);
@@ -16,49 +14,35 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How long what was started may take to be gone when it is not waited for.
 const DROPPED_WITHIN: Duration = Duration::from_millis(700);
 
+/// What the end of the session waits for, as whoever waits says it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Waiting(Arc<Mutex<Option<&'static str>>>);
+
+impl Waiting {
+    pub(super) fn on(&self, what: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+    }
+
+    pub(super) fn now(&self) -> &'static str {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or("the hypervisor to answer")
+    }
+}
+
 /// How a session was closed.
-pub(super) enum Closed<T> {
+pub(crate) enum Closed<T> {
     /// In good order, with this result.
     InOrder(T),
     /// Before everything had come to its end, and why.
     CutShort(anyhow::Error),
 }
 
-/// Somebody who does not want to wait: SIGINT and SIGTERM from now on. The second of them ends the
-/// process on the spot. SIGHUP is not meant so: a terminal that goes away may send several.
-pub(super) fn impatience() -> Result<watch::Receiver<bool>> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().build().context("signals cannot be listened to")?;
-    let (mut interrupt, mut terminate, mut hangup) = {
-        let _inside = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?)
-    };
-    let (tx, rx) = watch::channel(false);
-    let listen = async move {
-        loop {
-            let code = tokio::select! {
-                _ = interrupt.recv() => 130,
-                _ = terminate.recv() => 143,
-                _ = hangup.recv() => continue,
-            };
-            if tx.send_replace(true) {
-                // Children die with the process; the capture is whole up to its last line.
-                std::process::exit(code);
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("impatience".into())
-        .spawn(move || runtime.block_on(listen))
-        .context("cannot start a thread")?;
-    Ok(rx)
-}
-
-/// Waits for what was started to end: in its own time, or hardly at all once somebody is impatient.
+/// Waits for what was started to end: in its own time, or hardly at all once somebody is impatient. Where it
+/// takes long, `tell` is told what it waits for.
 pub(super) async fn close<T>(
     work: &mut JoinHandle<T>,
     waiting: &Waiting,
     impatient: Option<watch::Receiver<bool>>,
+    tell: impl Fn(&str),
 ) -> Closed<T> {
     let hurried = async {
         if let Some(mut impatient) = impatient
@@ -77,7 +61,7 @@ pub(super) async fn close<T>(
         () = tokio::time::sleep(CLOSE_WITHIN) => {
             anyhow!("gave up after {} s of waiting for {}", CLOSE_WITHIN.as_secs(), waiting.now())
         }
-        () = say(waiting) => anyhow!("nothing waits"),
+        () = say(waiting, tell) => anyhow!("nothing waits"),
     };
     // Dropping it ends its children, wherever it was.
     work.abort();
@@ -85,14 +69,14 @@ pub(super) async fn close<T>(
     Closed::CutShort(why)
 }
 
-/// Says on stderr what is waited for, for ever.
-async fn say(waiting: &Waiting) {
+/// Says what is waited for, for ever.
+async fn say(waiting: &Waiting, tell: impl Fn(&str)) {
     let mut said = None;
     tokio::time::sleep(QUIET).await;
     loop {
         let what = waiting.now();
         if said.replace(what) != Some(what) {
-            tell!("blackout: closing: waiting for {what} (Ctrl-C: end at once)");
+            tell(what);
         }
         tokio::time::sleep(QUIET / 4).await;
     }
@@ -113,7 +97,7 @@ mod tests {
         let waiting = Waiting::default();
         waiting.on("the last host to end");
         tx.send_replace(true);
-        let Closed::CutShort(why) = close(&mut work, &waiting, Some(rx)).await else { panic!("it never ends") };
+        let Closed::CutShort(why) = close(&mut work, &waiting, Some(rx), |_| ()).await else { panic!("it never ends") };
         assert!(why.to_string().contains("the last host to end"), "{why}");
         assert_eq!(dropped.try_recv(), Err(tokio::sync::oneshot::error::TryRecvError::Closed));
     }
@@ -121,7 +105,9 @@ mod tests {
     #[tokio::test]
     async fn without_impatience_the_result_is_waited_for() {
         let mut work = tokio::spawn(async { 7 });
-        let Closed::InOrder(result) = close(&mut work, &Waiting::default(), None).await else { panic!("cut short") };
+        let Closed::InOrder(result) = close(&mut work, &Waiting::default(), None, |_| ()).await else {
+            panic!("cut short")
+        };
         assert_eq!(result, 7);
     }
 }

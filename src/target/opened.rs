@@ -1,0 +1,24 @@
+//! A target that is open: what a session acts on.
+
+use super::loader::Loader;
+use super::stage::Stage;
+
+/// Everything that is needed once the guest can be loaded and migrated.
+pub(crate) struct Opened {
+    /// Where migrations take place; None where nothing can be migrated.
+    pub(crate) stage: Option<Box<dyn Stage>>,
+    /// Who loads the guest.
+    pub(crate) agent: Option<Box<dyn Loader>>,
+    /// Ends the probing.
+    pub(crate) probe: Option<EndProbing>,
+}
+
+/// Ends the probing; may block.
+pub(crate) type EndProbing = Box<dyn FnOnce() + Send>;
+
+/// Ends a real probe.
+pub(crate) fn ending(probe: crate::probe::ProbeHandle) -> EndProbing {
+    Box::new(move || {
+        probe.stop();
+    })
+}
