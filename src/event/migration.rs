@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{By, Forecast, Incident, Location, Nanos, StopForecast, Substate};
+use super::{By, Capabilities, Forecast, Incident, Location, Nanos, StopForecast, Substate};
 use crate::units::{show_bytes, show_duration};
 
 /// The phases of a migration, the same for every hypervisor (design: vocabulary).
@@ -229,48 +229,9 @@ pub struct Sample {
     /// the first round is over, all there are. Since schema 1.2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zero_pages: Option<u64>,
-}
-
-/// A parameter a migration can be tuned with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Parameter {
-    /// The product's own name.
-    pub name: String,
-    /// Its value when it was asked for.
-    pub value: Value,
-    /// Its unit (`bytes/s`, `ms`, `%`, …); empty where it has none or we do not know it.
-    pub unit: String,
-    /// Whether it may be changed while a migration runs.
-    pub live: bool,
-}
-
-/// What a hypervisor offers.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Capabilities {
-    /// Product and version.
-    pub product: String,
-    /// Parameters with their present values.
-    pub parameters: Vec<Parameter>,
-    /// The guest can be run at the destination before its memory is there.
-    pub post_copy: bool,
-    /// The guest can be throttled until pre-copy converges.
-    pub auto_converge: bool,
-    /// The source can be stopped from outside to end pre-copy.
-    pub stop_and_copy: bool,
-    /// A running migration can be cancelled.
-    pub cancel: bool,
-    /// The product's own rule that ends a pre-copy which does not converge, in words; None where it
-    /// has none, or we do not know.
+    /// How much is done by the product's own account, 0 to 1. May fall. Since schema 1.4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub own_rule: Option<String>,
-}
-
-impl Capabilities {
-    /// The parameter of this name.
-    #[must_use]
-    pub fn parameter(&self, name: &str) -> Option<&Parameter> {
-        self.parameters.iter().find(|p| p.name == name)
-    }
+    pub progress: Option<f64>,
 }
 
 /// Something a hypervisor said. `host` is our name for it: `a`, `b`, … in the lab.

@@ -14,6 +14,7 @@ mod guest;
 mod header;
 mod load;
 mod migration;
+mod offers;
 mod operator;
 mod probe;
 mod sink;
@@ -27,9 +28,10 @@ pub use guest::{By, Incident, Location, Substate};
 pub use header::{Header, HostFacts, Versions};
 pub use load::{DirtyCycle, LoadSettings, Pattern};
 pub use migration::{
-    Capabilities, ForeignTime, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Parameter, Phase, Sample,
-    SettingWhy, StopPolicy, StopRule, Then,
+    ForeignTime, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, Sample, SettingWhy, StopPolicy,
+    StopRule, Then,
 };
+pub use offers::{Cancels, Capabilities, Counts, Ends, OwnDowntime, Parameter, Resumer, Sees, Stamped};
 pub use operator::{Intent, OperatorEvent};
 pub use probe::{Aside, Class, Engine, ProbeEvent, ProbeKind, ProbeSpec};
 pub use sink::{EventSink, Events, Hub};
@@ -37,7 +39,7 @@ pub use sink::{EventSink, Events, Hub};
 /// Major version of the capture schema: a reader refuses a newer one.
 pub const SCHEMA_MAJOR: u32 = 1;
 /// Minor version of the capture schema: a reader skips what it does not know.
-pub const SCHEMA_MINOR: u32 = 3;
+pub const SCHEMA_MINOR: u32 = 4;
 
 /// Nanoseconds of the session clock.
 pub type Nanos = u64;

@@ -10,10 +10,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use thiserror::Error;
-use tokio::sync::watch;
 
-use super::{HvError, Observation, Place, Side};
+use super::{HvError, Observations, Place, Side};
 use crate::event::{Capabilities, Location, MigrationEnd, MigrationSettings};
 
 /// What is known between migrations.
@@ -56,17 +54,22 @@ pub trait Hypervisor: Send + Sync {
     }
 
     /// Makes everything ready for a migration with these settings. What it changes at hosts that are not our own
-    /// is told before it is done, and put back when the migration is over, or at [`Hypervisor::close`].
+    /// is told before it is done, and put back when the migration is over ([`Migration::leave`]), when it is not
+    /// to begin after all ([`Hypervisor::withdraw`]), or at [`Hypervisor::close`]. May be dropped before it is
+    /// done.
     ///
     /// # Errors
     /// If something asked for is not offered, or was refused. Nothing has begun then.
     async fn apply(&self, settings: &MigrationSettings) -> Result<(), HvError>;
 
+    /// The migration that was made ready for does not begin: puts back what was changed for it.
+    async fn withdraw(&self) {}
+
     /// Gives the command to migrate and begins to watch. Returns as soon as the command is taken.
     ///
     /// # Errors
-    /// If it was refused. After [`HvError::Silent`], [`HvError::Lost`] and [`HvError::Unread`] it may have begun
-    /// all the same; [`Hypervisor::join`] then finds it.
+    /// If it was refused. Where the answer does not say that ([`HvError::is_unanswered`]), it may have begun all
+    /// the same; [`Hypervisor::join`] then finds it.
     async fn start(&self) -> Result<Arc<dyn Migration>, HvError>;
 
     /// A migration of the guest that is under way already, whoever has begun it; None if there is none, or
@@ -145,52 +148,4 @@ pub trait Migration: Send + Sync {
     /// It is over and the guest is seen to: safeguards stand down, what was changed for it is put back, watching
     /// ends.
     async fn leave(&self);
-}
-
-/// A migration is not watched any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the migration is not watched any more")]
-pub struct Unwatched;
-
-/// The states of a running migration, newest first: what was missed in between is not shown again. Asking for the
-/// next one says that whatever follows from the last has been ordered: a hypervisor whose time is simulated
-/// goes on only then.
-#[derive(Debug, Clone)]
-pub struct Observations {
-    rx: watch::Receiver<Observation>,
-    judged: Option<watch::Sender<u64>>,
-    taken: u64,
-}
-
-impl Observations {
-    /// Of a hypervisor that waits for nobody.
-    #[must_use]
-    pub fn new(rx: watch::Receiver<Observation>) -> Self {
-        Self { rx, judged: None, taken: 0 }
-    }
-
-    /// Of one that waits until each state has been judged: `judged` counts the states that were.
-    #[must_use]
-    pub fn acknowledged(rx: watch::Receiver<Observation>, judged: watch::Sender<u64>) -> Self {
-        Self { rx, judged: Some(judged), taken: 0 }
-    }
-
-    /// The next state, once there is one that was not seen. The one before counts as judged.
-    ///
-    /// # Errors
-    /// If nothing more can be seen of the migration.
-    pub async fn next(&mut self) -> Result<Observation, Unwatched> {
-        if let Some(judged) = &self.judged {
-            judged.send_modify(|n| *n = (*n).max(self.taken));
-        }
-        self.rx.changed().await.map_err(|_| Unwatched)?;
-        self.taken += 1;
-        Ok(self.rx.borrow_and_update().clone())
-    }
-
-    /// The newest state, for a look that decides nothing.
-    #[must_use]
-    pub fn now(&self) -> Observation {
-        self.rx.borrow().clone()
-    }
 }

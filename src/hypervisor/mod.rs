@@ -16,16 +16,15 @@ pub mod run;
 use async_trait::async_trait;
 use serde_json::Value;
 use thiserror::Error;
-use tokio::sync::watch;
 
-pub use contract::{Hypervisor, Migration, Observations, Order, Prospect};
-pub use observe::{Observation, Observer, Side};
+pub use contract::{Hypervisor, Migration, Order, Prospect};
+pub use observe::{Observation, Observations, Observer, Side, Unwatched};
 pub use place::Place;
 pub use run::{RunCommand, run_migration};
 
 pub use crate::event::{Capabilities, Parameter};
 
-use crate::event::{MigrationSettings, Nanos};
+use crate::event::MigrationSettings;
 
 /// Why a hypervisor did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -110,17 +109,26 @@ pub enum HvError {
     },
 }
 
+impl HvError {
+    /// Whether it may have been done all the same: what was said to it, if anything, does not tell.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Silent { .. } | Self::Lost { .. } | Self::Unread { .. })
+    }
+
+    /// Whether it was certainly not done.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::NotNow { .. } | Self::Refused { .. } | Self::NotOffered { .. } | Self::BadValue { .. })
+    }
+}
+
 /// One migration from a source to a destination, driven through one product.
 ///
 /// A driver is made for one migration and dropped afterwards. Every method may be called from any
 /// task. Facts go to the event stream as they are seen; [`Driver::observe`] gives the newest state.
 #[async_trait]
 pub trait Driver: Send + Sync {
-    /// Whether the hypervisor is simulated. Results of such a one must be marked.
-    fn simulated(&self) -> bool {
-        false
-    }
-
     /// What is offered, with the values of this moment.
     async fn capabilities(&self) -> Result<Capabilities, HvError>;
 
@@ -157,15 +165,11 @@ pub trait Driver: Send + Sync {
     /// Sees to it that the guest runs at the source (after a failed or cancelled migration).
     async fn resume_source(&self) -> Result<(), HvError>;
 
-    /// The state of that time ([`Observation::at`]) has been judged, and what follows from it has been
-    /// asked for: a driver whose time is of its own making may go on.
-    fn judged(&self, _at: Nanos) {}
-
     /// Asks where the guest is, of both ends. Returns within seconds, also where an end does not answer.
     async fn locate(&self) -> Place;
 
-    /// The newest state of the migration.
-    fn observe(&self) -> watch::Receiver<Observation>;
+    /// The states of the migration.
+    fn observe(&self) -> Observations;
 
     /// The migration is over and the guest is seen to: safeguards stand down, watching ends.
     async fn stand_down(&self);

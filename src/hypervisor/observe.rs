@@ -1,5 +1,9 @@
 //! What a driver sees: every fact into the event stream, the newest state into an [`Observation`].
 
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::event::{Body, EventSink, ForeignTime, HvEvent, Level, LogEvent, Nanos, Phase, Sample, Substate};
@@ -59,9 +63,6 @@ pub struct Observation {
     /// The product's own rule gave up on convergence: when (ns of the session clock), and the rule in
     /// words.
     pub gave_up: Option<(Nanos, String)>,
-    /// When all this was so, ns of the session clock, where time is the driver's own making (a
-    /// simulated hypervisor). None: now, as far as anybody can tell.
-    pub at: Option<Nanos>,
 }
 
 impl Default for Observation {
@@ -82,35 +83,104 @@ impl Default for Observation {
             error: None,
             befell: None,
             gave_up: None,
-            at: None,
         }
     }
 }
 
-/// A driver's pen: writes facts to the event stream, each once, and keeps the [`Observation`].
+/// A migration is not watched any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the migration is not watched any more")]
+pub struct Unwatched;
+
+/// A state, and its number.
+#[derive(Debug, Clone, Default)]
+struct Numbered {
+    n: u64,
+    is: Observation,
+}
+
+/// The states of a running migration, newest first: what was missed in between is not shown again. Asking for the
+/// next one says that whatever follows from the last has been ordered: a hypervisor whose time is simulated
+/// goes on only then.
+#[derive(Debug, Clone)]
+pub struct Observations {
+    rx: watch::Receiver<Numbered>,
+    judged: Arc<Judgement>,
+    taken: u64,
+}
+
+impl Observations {
+    /// The next state, once there is one that was not seen; the first time, the one there is. The one before
+    /// counts as judged from here on. May be dropped before it comes to something.
+    ///
+    /// # Errors
+    /// If nothing more can be seen of the migration.
+    pub async fn next(&mut self) -> Result<Observation, Unwatched> {
+        let taken = self.taken;
+        self.judged.reached(taken);
+        let now = self.rx.wait_for(|now| now.n > taken).await.map_err(|_| Unwatched)?.clone();
+        self.taken = now.n;
+        Ok(now.is)
+    }
+
+    /// The newest state, for a look that decides nothing.
+    #[must_use]
+    pub fn now(&self) -> Observation {
+        self.rx.borrow().is.clone()
+    }
+}
+
+/// The pen of a migration that runs: writes facts to the event stream, each once, and keeps the [`Observation`].
+/// Dropped, its [`Observations`] end.
 #[derive(Debug)]
 pub struct Observer {
     sink: EventSink,
-    tx: watch::Sender<Observation>,
+    tx: watch::Sender<Numbered>,
+    judged: Arc<Judgement>,
 }
 
 impl Observer {
     /// A pen writing into `sink`.
     #[must_use]
     pub fn new(sink: EventSink) -> Self {
-        Self { sink, tx: watch::Sender::new(Observation::default()) }
+        let first = Numbered { n: 1, is: Observation::default() };
+        Self { sink, tx: watch::Sender::new(first), judged: Arc::default() }
     }
 
-    /// A reader of the newest state.
+    /// A reader of the states.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Observation> {
-        self.tx.subscribe()
+    pub fn observe(&self) -> Observations {
+        Observations { rx: self.tx.subscribe(), judged: Arc::clone(&self.judged), taken: 0 }
+    }
+
+    /// Tells the state anew although it may be the same, since time has passed. Comes to its number, for
+    /// [`Observer::wait_judged`].
+    pub fn renew(&self, change: impl FnOnce(&mut Observation)) -> u64 {
+        let mut n = 0;
+        self.tx.send_modify(|state| {
+            change(&mut state.is);
+            state.n += 1;
+            n = state.n;
+        });
+        n
+    }
+
+    /// Waits until the state of that number has been judged and what follows from it has been ordered; for a
+    /// hypervisor whose time is simulated. Blocks, but never for longer than `within`, nor after
+    /// [`Observer::judge_no_more`].
+    pub fn wait_judged(&self, n: u64, within: Duration) {
+        self.judged.wait(n, within);
+    }
+
+    /// Nobody judges any more: nothing waits for it.
+    pub fn judge_no_more(&self) {
+        self.judged.reached(u64::MAX);
     }
 
     /// The newest state.
     #[must_use]
     pub fn now(&self) -> Observation {
-        self.tx.borrow().clone()
+        self.tx.borrow().is.clone()
     }
 
     /// The event stream.
@@ -121,10 +191,12 @@ impl Observer {
 
     /// Changes the state without a fact of its own.
     pub fn update(&self, change: impl FnOnce(&mut Observation)) {
-        self.tx.send_if_modified(|o| {
-            let before = o.clone();
-            change(o);
-            *o != before
+        self.tx.send_if_modified(|state| {
+            let before = state.is.clone();
+            change(&mut state.is);
+            let is_new = state.is != before;
+            state.n += u64::from(is_new);
+            is_new
         });
     }
 
@@ -137,7 +209,7 @@ impl Observer {
     /// only if any of them is new.
     pub fn phase_within(&self, t: Nanos, phase: Phase, raw: &str, substate: Option<Substate>) {
         let is_new = {
-            let o = self.tx.borrow();
+            let o = &self.tx.borrow().is;
             o.phase != phase || o.raw != raw || o.substate != substate
         };
         if is_new {
@@ -152,7 +224,7 @@ impl Observer {
 
     /// Round `round` has begun; an event only if it is later than the last.
     pub fn round(&self, t: Nanos, round: u64, at: Option<ForeignTime>) {
-        if self.tx.borrow().round.is_none_or(|r| round > r) {
+        if self.tx.borrow().is.round.is_none_or(|r| round > r) {
             self.sink.emit_at(t, Body::Hypervisor(HvEvent::Round { round, at }));
             self.update(|o| {
                 o.round = Some(round);
@@ -164,6 +236,28 @@ impl Observer {
     /// A remark for the event log.
     pub fn log(&self, level: Level, from: &str, text: String) {
         self.sink.emit(Body::Log(LogEvent { level, from: from.to_owned(), text }));
+    }
+}
+
+/// Up to which state all have been judged.
+#[derive(Debug, Default)]
+struct Judgement {
+    to: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Judgement {
+    fn reached(&self, n: u64) {
+        let mut to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
+        if *to < n {
+            *to = n;
+            self.changed.notify_all();
+        }
+    }
+
+    fn wait(&self, n: u64, within: Duration) {
+        let to = self.to.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.changed.wait_timeout_while(to, within, |to| *to < n));
     }
 }
 

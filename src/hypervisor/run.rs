@@ -11,12 +11,12 @@ mod ending;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::place::{Condition, Place, Said};
 use super::policy::{decide, describe};
-use super::{Driver, HvError, Observation};
+use super::{Driver, HvError, Observation, Observations, Unwatched};
 use crate::event::{
     Body, By, EventSink, HvEvent, Level, Location, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos,
     Phase, StopPolicy, StopRule, Substate, Then,
@@ -79,7 +79,7 @@ struct Run<'a> {
     settings: MigrationSettings,
     /// ns of the session clock.
     began: Nanos,
-    seen: watch::Receiver<Observation>,
+    seen: Observations,
     /// Whether the guest ran at the source when the migration began; None where that is not known.
     ran: Option<bool>,
     /// Pre-copy has been ended once, by a rule or on command.
@@ -176,7 +176,7 @@ pub async fn run_migration(
     };
     let (end, safe) = match started {
         Ok(()) => {
-            if let Some(runs) = run.seen.borrow().source_running {
+            if let Some(runs) = run.seen.now().source_running {
                 run.ran = Some(runs);
             }
             let said = run.watch(&mut commands).await;
@@ -219,9 +219,8 @@ async fn bounded<T>(
 }
 
 impl Run<'_> {
-    /// Now, by the driver's time where that is of its own making.
     fn now(&self) -> Nanos {
-        self.seen.borrow().at.unwrap_or_else(|| self.sink.clock().now())
+        self.sink.clock().now()
     }
 
     fn log(&self, level: Level, text: String) {
@@ -233,7 +232,7 @@ impl Run<'_> {
     }
 
     fn refused(&self, then: Then, why: String) {
-        let t = self.now().max(self.sink.clock().now());
+        let t = self.now();
         self.sink.emit_at(t, Body::Migration(MigrationEvent::Refused { n: self.n, then, why }));
     }
 
@@ -311,24 +310,21 @@ impl Run<'_> {
         for command in std::mem::take(&mut self.early) {
             self.obey(command).await;
         }
+        let Ok(mut now) = self.seen.next().await else {
+            return Said::Blind(Unwatched.to_string());
+        };
         loop {
-            if self.seen.has_changed().unwrap_or(false) {
-                self.heard = Instant::now();
-            }
-            let now = self.seen.borrow_and_update().clone();
             self.pulled |= now.phase == Phase::PostCopy;
             if let Some(said) = self.judge(&now).await {
                 return said;
             }
             self.tell_own_rule(&now);
             self.apply_policy(&now).await;
-            if let Some(at) = now.at {
-                self.driver.judged(at);
-            }
             tokio::select! {
                 biased;
-                changed = self.seen.changed() => if changed.is_err() {
-                    return Said::Blind("the migration is not watched any more".into());
+                next = self.seen.next() => match next {
+                    Ok(next) => (now, self.heard) = (next, Instant::now()),
+                    Err(e) => return Said::Blind(e.to_string()),
                 },
                 command = commands.recv(), if listening => match command {
                     Some(c) => self.obey(c).await,
@@ -417,7 +413,7 @@ impl Run<'_> {
     /// Asks for the guest's place when nothing new has been seen for long: a migration that stands still is
     /// not one of which nothing is known.
     async fn look_around(&mut self) -> Option<Said> {
-        if self.driver.simulated() || self.heard.elapsed() < QUIET || self.asked.elapsed() < QUIET {
+        if self.heard.elapsed() < QUIET || self.asked.elapsed() < QUIET {
             return None;
         }
         self.asked = Instant::now();
@@ -443,14 +439,13 @@ impl Run<'_> {
             return;
         }
         let ram = now.sample.total_bytes;
-        let at = now.at.unwrap_or_else(|| self.sink.clock().now());
-        let elapsed = Duration::from_nanos(at.saturating_sub(self.began));
+        let elapsed = Duration::from_nanos(self.now().saturating_sub(self.began));
         let Some(rule) = decide(&self.settings.policy, now, elapsed, ram) else { return };
         self.ruled = true;
         let then = self.settings.policy.then;
         if let Err(e) = self.end_pre_copy(By::Rule(rule.clone()), then).await {
             // The migration may have ended in the same moment; then its end says so.
-            if self.seen.borrow().complete || self.seen.borrow().phase.is_over() {
+            if self.seen.now().complete || self.seen.now().phase.is_over() {
                 return;
             }
             // What was asked for cannot be had: going on for ever would be no answer.
@@ -470,11 +465,7 @@ impl Run<'_> {
     /// Ends pre-copy and tells so, with the time of the decision. What the hypervisor refused has
     /// ended nothing, and must not stand in the result.
     async fn end_pre_copy(&mut self, by: By, then: Then) -> Result<(), HvError> {
-        // The driver's time is that of its last look: what somebody asked for was asked for after it.
-        let decided = match by {
-            By::Rule(_) => self.now(),
-            _ => self.now().max(self.sink.clock().now()),
-        };
+        let decided = self.now();
         self.request(decided, then, by.clone());
         let result = self.carry_out(&by, then).await;
         self.ruled_at = decided;

@@ -62,6 +62,7 @@ pub(super) fn judged(sample: &Sample, elapsed: Nanos) -> (Sample, Vec<String>) {
     ] {
         *figure = figure.filter(|v| v.is_finite() && (0.0..1e17).contains(v));
     }
+    judged.progress = judged.progress.filter(|part| (0.0..=1.0).contains(part));
     (judged, claims)
 }
 

@@ -144,6 +144,7 @@ fn sample() -> BoxedStrategy<Sample> {
                 total_time_ms,
                 setup_time_ms,
                 zero_pages: round,
+                progress: dirty_pages_per_s,
             },
         )
         .boxed()
@@ -221,7 +222,6 @@ fn hypervisor() -> BoxedStrategy<HvEvent> {
         (text(), text(), value(), any::<bool>()).prop_map(|(host, name, value, live)| HvEvent::Offers {
             host,
             offers: Capabilities {
-                own_rule: None,
                 product: name.clone(),
                 parameters: vec![Parameter { name, value, unit: "ms".into(), live }],
                 post_copy: live,

@@ -321,7 +321,6 @@ pub(crate) fn offering(mut s: State) -> State {
         live,
     };
     let offers = Capabilities {
-        own_rule: None,
         product: "QEMU 10.0.2".into(),
         parameters: vec![
             parameter("announce-initial", 50.into(), "ms", true),
@@ -338,6 +337,7 @@ pub(crate) fn offering(mut s: State) -> State {
         auto_converge: true,
         stop_and_copy: true,
         cancel: true,
+        ..Capabilities::default()
     };
     for host in s.hosts.values_mut() {
         host.offers = Some(offers.clone());

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::sync::watch;
 
 use self::offers::{heeded, retuned, wants_post_copy};
 pub use self::offers::{offers, refused, version};
@@ -24,7 +23,7 @@ use crate::event::{
     Body, Capabilities, DirtyCycle, EventSink, HvEvent, Level, MigrationSettings, Nanos, Pattern, Phase, StopRule,
 };
 use crate::hypervisor::place::Condition;
-use crate::hypervisor::{Driver, HvError, Observation, Observer, Place};
+use crate::hypervisor::{Driver, HvError, Observations, Observer, Place};
 use crate::model::{Costs, Guest, Link, Order, Product, Scenario, run_watched};
 
 /// A pre-copy that nobody has ended after so long is given up.
@@ -94,12 +93,18 @@ pub struct ModelDriver {
 
 impl Drop for ModelDriver {
     fn drop(&mut self) {
-        self.desk.leave();
-        self.guest.release();
+        self.leave();
     }
 }
 
 impl ModelDriver {
+    /// Nobody drives the migration any more.
+    fn leave(&self) {
+        self.desk.leave();
+        self.observer.judge_no_more();
+        self.guest.release();
+    }
+
     /// A driver for one migration of `guest` from one host to the other.
     #[must_use]
     pub fn new(options: ModelOptions, from: &str, to: &str, guest: Arc<dyn LiveGuest>, sink: EventSink) -> Self {
@@ -127,7 +132,7 @@ impl ModelDriver {
         let offers = offers(self.options.product, self.options.link, settings);
         let body = HvEvent::Offers { host: self.from.clone(), offers };
         let sink = self.observer.sink();
-        sink.emit_at(self.observer.now().at.unwrap_or_else(|| sink.clock().now()), Body::Hypervisor(body));
+        sink.emit(Body::Hypervisor(body));
     }
 
     /// New settings for the migration that runs.
@@ -149,10 +154,6 @@ fn not_now(what: &str, why: impl Into<String>) -> Result<(), HvError> {
 
 #[async_trait]
 impl Driver for ModelDriver {
-    fn simulated(&self) -> bool {
-        true
-    }
-
     async fn capabilities(&self) -> Result<Capabilities, HvError> {
         Ok(offers(self.options.product, self.options.link, &self.settings()))
     }
@@ -282,14 +283,22 @@ impl Driver for ModelDriver {
 
     /// The simulated guest comes up by itself: this waits for it.
     async fn resume_destination(&self) -> Result<(), HvError> {
-        let mut seen = self.observer.watch();
-        let runs = seen.wait_for(|o| o.destination_running == Some(true) || o.phase.is_over());
+        let mut seen = self.observer.observe();
+        let runs = async {
+            loop {
+                match seen.next().await {
+                    Ok(now) if now.destination_running == Some(true) || now.phase.is_over() => return Some(now),
+                    Ok(_) => {}
+                    Err(_) => return None,
+                }
+            }
+        };
         let silent = || HvError::Silent {
             host: self.to.clone(),
             what: "that the guest runs".into(),
             seconds: RUNS_WITHIN.as_secs(),
         };
-        let now = tokio::time::timeout(RUNS_WITHIN, runs).await.map_err(|_| silent())?.map_err(|_| silent())?.clone();
+        let now = tokio::time::timeout(RUNS_WITHIN, runs).await.ok().flatten().ok_or_else(silent)?;
         if now.destination_running == Some(true) {
             return Ok(());
         }
@@ -321,16 +330,11 @@ impl Driver for ModelDriver {
         }
     }
 
-    fn judged(&self, at: Nanos) {
-        self.desk.judged(at);
-    }
-
-    fn observe(&self) -> watch::Receiver<Observation> {
-        self.observer.watch()
+    fn observe(&self) -> Observations {
+        self.observer.observe()
     }
 
     async fn stand_down(&self) {
-        self.desk.leave();
-        self.guest.release();
+        self.leave();
     }
 }

@@ -6,7 +6,10 @@
 
 use serde_json::Value;
 
-use crate::event::{Capabilities, MigrationSettings, Parameter, StopPolicy, Then};
+use crate::event::{
+    Cancels, Capabilities, Counts, Ends, MigrationSettings, OwnDowntime, Parameter, Resumer, Sees, Stamped, StopPolicy,
+    Then,
+};
 use crate::hypervisor::{HvError, nearest};
 use crate::model::parameters::{Meaning, Own, by_own_names, number, parameters, switch};
 use crate::model::rules::{has_auto_converge, has_post_copy, own_rule};
@@ -37,6 +40,29 @@ pub fn offers(product: Product, link: Link, settings: &MigrationSettings) -> Cap
         stop_and_copy: true,
         cancel: true,
         own_rule: own_rule(product),
+        sees: Some(sees(product)),
+        cancels: Some(Cancels::UntilSwitchOver),
+        resumer: Some(Resumer::Product),
+        ends: Some(Ends::TwoHosts),
+    }
+}
+
+/// What can be seen of a simulated product: all the model knows, also where the product itself shows less. A
+/// downtime of its own is told only where it is known how the product counts it.
+fn sees(product: Product) -> Sees {
+    let downtime = OwnDowntime { counts: Counts::SwitchOver, resolution_ns: 1 };
+    Sees {
+        progress: false,
+        rounds: true,
+        sent: true,
+        remaining: true,
+        total: true,
+        throughput: true,
+        dirty_rate: true,
+        zero_pages: true,
+        stop_resume: Some(Stamped::Session),
+        downtime: (product == Product::Qemu).then_some(downtime),
+        location: true,
     }
 }
 

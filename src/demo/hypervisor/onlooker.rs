@@ -36,7 +36,6 @@ pub(super) struct Desk {
 #[derive(Debug, Default)]
 struct Papers {
     orders: Vec<Order>,
-    judged: Nanos,
     /// Nobody drives the migration any more.
     gone: bool,
 }
@@ -52,13 +51,6 @@ impl Desk {
         self.changed.notify_all();
     }
 
-    /// What was told of that time has been judged.
-    pub(super) fn judged(&self, at: Nanos) {
-        let mut papers = self.lock();
-        papers.judged = papers.judged.max(at);
-        self.changed.notify_all();
-    }
-
     /// Nobody drives the migration any more.
     pub(super) fn leave(&self) {
         self.lock().gone = true;
@@ -69,10 +61,10 @@ impl Desk {
         self.lock().gone
     }
 
-    /// Waits until then, or as long as `on` says so. Comes to whether somebody is still there.
-    fn wait(&self, until: Instant, on: impl Fn(&Papers) -> bool) -> bool {
+    /// Waits until then. Comes to whether somebody is still there.
+    fn wait(&self, until: Instant) -> bool {
         let mut papers = self.lock();
-        while !papers.gone && on(&papers) {
+        while !papers.gone {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -118,18 +110,19 @@ impl Watcher for Onlooker {
         let mut there = !self.desk.is_gone();
         if there {
             sink.clock().grant(t);
-            there = self.desk.wait(sink.clock().instant(t), |_| true);
+            there = self.desk.wait(sink.clock().instant(t));
         }
-        while there && sink.fullness() > FULL {
-            there = self.desk.wait(Instant::now() + FULL_LOOK, |_| true);
+        // It stands at exactly this time while what is told now is judged.
+        while there && (sink.clock().now() < t || sink.fullness() > FULL) {
+            there = self.desk.wait(Instant::now() + FULL_LOOK);
         }
         if !there {
             return vec![Order::Cancel];
         }
         let change = self.guest.pass(t);
         self.guest.run_at(view.guest_share);
-        self.tell(view, t);
-        self.desk.wait(Instant::now() + JUDGED_WITHIN, |papers| papers.judged < t);
+        let told = self.tell(view, t);
+        self.observer.wait_judged(told, JUDGED_WITHIN);
         let mut orders = std::mem::take(&mut self.desk.lock().orders);
         if let Some((dirty, pattern)) = change {
             orders.push(Order::Dirty { dirty, pattern });
@@ -139,8 +132,8 @@ impl Watcher for Onlooker {
 }
 
 impl Onlooker {
-    /// Tells what there is to tell at `t`.
-    fn tell(&mut self, view: &View, t: Nanos) {
+    /// Tells what there is to tell at `t`; comes to the number of the state told.
+    fn tell(&mut self, view: &View, t: Nanos) -> u64 {
         match view.step {
             Step::Stopped => {
                 self.stopped_ns = Some(view.now_ns);
@@ -180,8 +173,7 @@ impl Onlooker {
             self.emit(t, HvEvent::Round { round: view.round, at: None });
         }
         // In one piece: who judges it must not see the half of it.
-        self.observer.update(|o| {
-            o.at = Some(t);
+        self.observer.renew(|o| {
             o.phase = phase;
             raw.clone_into(&mut o.raw);
             o.sample = sample;
@@ -204,7 +196,7 @@ impl Onlooker {
                 }
                 _ => {}
             }
-        });
+        })
     }
 
     fn emit(&self, t: Nanos, ev: HvEvent) {
@@ -235,6 +227,7 @@ impl Onlooker {
             downtime_ms: (view.step == Step::Ended).then(|| self.reported_ms()).flatten(),
             total_time_ms: (view.step == Step::Ended && qemu).then_some(view.now_ns as f64 / 1e6),
             zero_pages: view.marked_pages,
+            progress: None,
             setup_time_ms: (view.step == Step::Ended && qemu).then_some(self.costs.setup.as_secs_f64() * 1e3),
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use tokio::sync::{Mutex, broadcast, watch};
+use tokio::sync::{Mutex, broadcast};
 use tokio::task::AbortHandle;
 
 use super::bounds::name;
@@ -21,7 +21,7 @@ use super::tuning;
 use super::watch::{WatchState, Watcher};
 use crate::event::{Body, EventSink, Level, LogEvent, MigrationSettings, Phase, SettingWhy};
 use crate::hypervisor::place::Condition;
-use crate::hypervisor::{Capabilities, Driver, HvError, Observation, Observer, Place, Side};
+use crate::hypervisor::{Capabilities, Driver, HvError, Observations, Observer, Place, Side};
 use crate::text::{TEXT_LIMIT, capped};
 
 /// Between two looks at a destination that is still taking in what was sent.
@@ -481,8 +481,8 @@ impl Driver for QmpDriver {
         }
     }
 
-    fn observe(&self) -> watch::Receiver<Observation> {
-        self.observer.watch()
+    fn observe(&self) -> Observations {
+        self.observer.observe()
     }
 
     async fn stand_down(&self) {

@@ -107,6 +107,7 @@ pub fn sample(answer: &Value) -> Sample {
         total_time_ms: float(&answer["total-time"]),
         setup_time_ms: float(&answer["setup-time"]),
         zero_pages: whole(&ram["duplicate"]),
+        progress: None,
     }
 }
 

@@ -5,7 +5,10 @@ use serde_json::{Map, Value};
 
 use super::host::QmpHost;
 use super::negotiate::{Offer, as_switch, is_live, parameters, unit_of, why};
-use crate::event::{Body, Capabilities, HvEvent, MigrationSettings, Parameter, SettingWhy};
+use crate::event::{
+    Body, Cancels, Capabilities, Counts, Ends, HvEvent, MigrationSettings, OwnDowntime, Parameter, Resumer, Sees,
+    SettingWhy, Stamped,
+};
 use crate::hypervisor::HvError;
 
 /// What an offer is in the words of the vocabulary. Migration capabilities are parameters that are
@@ -32,6 +35,22 @@ pub(super) fn capabilities(offer: &Offer, product: &str) -> Capabilities {
         stop_and_copy: true,
         cancel: true,
         own_rule: None,
+        sees: Some(Sees {
+            progress: false,
+            rounds: true,
+            sent: true,
+            remaining: true,
+            total: true,
+            throughput: true,
+            dirty_rate: true,
+            zero_pages: true,
+            stop_resume: Some(Stamped::Hosts),
+            downtime: Some(OwnDowntime { counts: Counts::SwitchOver, resolution_ns: 1_000_000 }),
+            location: true,
+        }),
+        cancels: Some(Cancels::AnyTime),
+        resumer: Some(Resumer::Guardian),
+        ends: Some(Ends::TwoHosts),
     }
 }
 

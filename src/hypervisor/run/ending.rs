@@ -116,7 +116,7 @@ impl Run<'_> {
         if let Some(trouble) = trouble {
             self.log(Level::Warn, format!("the guest was told to run and it was said: {trouble}"));
         }
-        let befell = self.seen.borrow().befell.clone();
+        let befell = self.seen.now().befell;
         let with = |why: String| match &befell {
             Some(befell) if !why.contains(befell.as_str()) => format!("{why}; {befell}"),
             _ => why,
@@ -124,7 +124,15 @@ impl Run<'_> {
         match close {
             Close::Done => {
                 // Its last figures may be on their way.
-                let over = self.seen.wait_for(|o| o.phase.is_over() || o.source_lost.is_some());
+                let mut now = self.seen.now();
+                let over = async {
+                    while !now.phase.is_over() && now.source_lost.is_none() {
+                        match self.seen.next().await {
+                            Ok(next) => now = next,
+                            Err(_) => break,
+                        }
+                    }
+                };
                 let _ = tokio::time::timeout(FIGURES_WITHIN, over).await;
                 MigrationEnd::Done
             }
