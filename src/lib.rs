@@ -22,6 +22,7 @@ pub mod lab;
 pub mod load;
 pub mod model;
 pub mod own_folder;
+pub mod picture;
 pub mod probe;
 pub mod session;
 mod setting_file;

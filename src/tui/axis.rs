@@ -2,7 +2,7 @@
 
 use crate::event::{Nanos, Phase};
 use crate::session::State;
-use crate::tui::time::{Edge, Scale, TimeView, Wish};
+use crate::tui::window::{Edge, Scale, Window, Wish};
 
 /// Lengths of time a column may stand for, ns, and whether a step of zoom stops there.
 const COLUMN_NS: &[(Nanos, bool)] = &[
@@ -78,9 +78,9 @@ pub(crate) struct Axis {
 
 impl Axis {
     /// The axis for `columns` columns.
-    pub(crate) fn of(state: &State, now: Nanos, columns: u16, time: &TimeView) -> Self {
-        let placed = Self::placed(state, now, columns, time.scale, time.edge);
-        match time.wish {
+    pub(crate) fn of(state: &State, now: Nanos, columns: u16, window: Window) -> Self {
+        let placed = Self::placed(state, now, columns, window.scale, window.edge);
+        match window.wish {
             None => placed,
             Some(Wish::Show(t)) => placed.showing(t),
             Some(Wish::Fit(from, to)) => Self::fit(from, to, now, columns),
@@ -227,6 +227,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tui::time::TimeView;
 
     #[test]
     fn columns_stand_on_multiples_and_cover_the_view() {
@@ -242,7 +243,7 @@ mod tests {
     #[test]
     fn grows_from_the_left_then_follows() {
         let s = State::default();
-        let of = |now, columns, time: &TimeView| Axis::of(&s, now, columns, time);
+        let of = |now, columns, time: &TimeView| Axis::of(&s, now, columns, time.window());
         let young = of(1_000_000_000, 100, &TimeView::default());
         assert_eq!((young.first, young.column_ns), (0, 200_000_000));
         let old = of(60_000_000_000, 100, &TimeView::default());
@@ -276,7 +277,7 @@ mod tests {
                 2 => time.fit(t, to),
                 _ => {}
             }
-            let a = Axis::of(&State::default(), now, columns, &time);
+            let a = Axis::of(&State::default(), now, columns, time.window());
             prop_assert!(a.column_ns > 0 && a.columns == columns);
             for i in [0, columns / 2, columns] {
                 prop_assert!(a.start(i) <= a.end());

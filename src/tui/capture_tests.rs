@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::draw::{Ctx, Extra, Mode};
+use super::ctx::{Ctx, Extra, Mode};
 use super::feed::{RecorderInfo, ReplayInfo};
 use super::fixture::{MS, S, fixture};
+use super::glyphs::Markers;
 use super::panel;
-use super::picture;
-use super::run::{Markers, ThemeChoice};
 use super::styled::styled;
 use super::theme::Theme;
+use super::theme::ThemeChoice;
 use super::view::{Confirm, Page, View};
 use crate::event::Nanos;
 use crate::session::{Player, RecorderStatus, State};
@@ -82,7 +82,7 @@ impl Moment {
 /// The whole screen at every size, in one file.
 fn screens(name: &str, moment: &Moment) {
     let sizes = SIZES.map(|size| {
-        let frame = moment.styled(&|_| (), &|view, state, extra| picture::frame(view, state, extra, size));
+        let frame = moment.styled(&|_| (), &|view, state, extra| crate::picture::frame(view, state, extra, size));
         format!("== {}x{}\n{frame}", size.0, size.1)
     });
     insta::assert_snapshot!(name, sizes.join("\n"));
@@ -191,7 +191,7 @@ pub(super) fn at_the_end_of(capture: &str, t: Nanos) -> (Vec<String>, Vec<String
             let mut view = View::new(Theme::mono(), Markers::Unicode);
             view.observe(state, moment.extra.now);
             (view.page, view.time.cursor) = (Page::Controls, cursor);
-            let frame = picture::frame(&view, state, &moment.extra, (120, 40));
+            let frame = crate::picture::frame(&view, state, &moment.extra, (120, 40));
             let row = |y: u16| (0..120).map(|x| frame[(x, y)].symbol()).collect::<String>();
             (0..40).map(row).collect::<Vec<_>>()
         })
@@ -230,7 +230,7 @@ fn no_number_loses_a_part_of_its_unit_at_any_size() {
                             let mut view = View::new(Theme::mono(), Markers::Unicode);
                             view.observe(state, moment.extra.now);
                             (view.page, view.time.cursor) = (page, cursor);
-                            let frame = picture::frame(&view, state, &moment.extra, size);
+                            let frame = crate::picture::frame(&view, state, &moment.extra, size);
                             for y in 0..size.1 {
                                 let row: String = (0..size.0).map(|x| frame[(x, y)].symbol()).collect();
                                 let cut = figures(&row).into_iter().find(|unit| CUT.contains(&unit.as_str()));
@@ -265,7 +265,7 @@ fn every_track_is_there_at_120x40() {
         for cursor in [None, Some(20 * S)] {
             let mut view = View::new(Theme::mono(), Markers::Unicode);
             view.time.cursor = cursor;
-            let frame = picture::frame(&view, state, &moment.extra, (120, 40));
+            let frame = crate::picture::frame(&view, state, &moment.extra, (120, 40));
             let row = |y: u16| (0..120).map(|x| frame[(x, y)].symbol()).collect::<String>();
             for (track, title) in titles.iter().filter(|(track, _)| track.has_data(state)) {
                 assert!((0..40).any(|y| row(y).starts_with(&format!(" {title}"))), "{track:?} with {cursor:?}");
@@ -282,7 +282,7 @@ fn the_reasons_are_read_to_their_end_at_120x40() {
             let mut view = View::new(Theme::mono(), Markers::Unicode);
             view.observe(state, moment.extra.now);
             view.page = Page::Result;
-            let frame = picture::frame(&view, state, &moment.extra, (120, 40));
+            let frame = crate::picture::frame(&view, state, &moment.extra, (120, 40));
             let row = |y: u16| (0..120).map(|x| frame[(x, y)].symbol()).collect::<String>();
             let from = (0..40).find(|y| row(*y).contains("RESULT")).unwrap();
             let text: Vec<String> = (from..38).map(row).collect();

@@ -1,125 +1,22 @@
 //! One frame: which panels stand where, at every size.
 
-use std::cell::RefCell;
-
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Modifier, Style};
+use ratatui::style::Modifier;
 
-use super::axis::Axis;
-use super::feed::{RecorderInfo, ReplayInfo};
-use super::hits::{Hit, Hits};
-use super::keys::{Action, Place};
+use super::ctx::{Ctx, Extra};
+use super::hits::Hits;
 use super::panel;
-use super::pen::{Glyphs, Pen, wrap};
+use super::pen::{Pen, wrap};
 use super::theme::Role;
 use super::view::{Page, View};
-use crate::event::{Nanos, Phase};
 use crate::session::State;
 
 /// Columns left of the time axis, the same for every track.
 const GUTTER: u16 = 12;
 /// Rows of a panel of controls: a title and seven rows.
 const CONTROLS: u16 = 8;
-
-/// A live session or a replay.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Mode {
-    /// Live.
-    Live,
-    /// A replay.
-    Replay(ReplayInfo),
-}
-
-/// What a frame shows that is neither the view's nor the session's.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Extra {
-    /// Now, ns of the session clock.
-    pub now: Nanos,
-    /// The recorder; `None` where nothing is recorded.
-    pub recorder: Option<RecorderInfo>,
-    /// A live session or a replay.
-    pub mode: Mode,
-}
-
-/// What every panel gets to see.
-pub(crate) struct Ctx<'a> {
-    pub(crate) view: &'a View,
-    pub(crate) state: &'a State,
-    pub(crate) extra: &'a Extra,
-    pub(crate) glyphs: &'static Glyphs,
-    pub(crate) axis: Axis,
-    pub(crate) gutter: u16,
-    hits: RefCell<Hits>,
-}
-
-impl<'a> Ctx<'a> {
-    /// `columns` are those of the time axis, right of the gutter.
-    pub(crate) fn new(view: &'a View, state: &'a State, extra: &'a Extra, (columns, gutter): (u16, u16)) -> Self {
-        Self {
-            view,
-            state,
-            extra,
-            glyphs: Glyphs::of(view.markers),
-            axis: Axis::of(state, extra.now, columns, &view.time),
-            gutter,
-            hits: RefCell::default(),
-        }
-    }
-}
-
-impl Ctx<'_> {
-    /// Writes down what lies in `area`, for the mouse.
-    pub(crate) fn hit(&self, area: Rect, hit: Hit) {
-        self.hits.borrow_mut().add(area, hit);
-    }
-
-    /// The key of an action, for people.
-    pub(crate) fn key(&self, action: Action) -> String {
-        self.view.keymap.label_of(action, self.view.markers)
-    }
-
-    /// Where keys are pressed.
-    pub(crate) fn place(&self) -> Place {
-        Place { replay: self.replay().is_some(), page: self.view.page }
-    }
-
-    pub(crate) fn style(&self, role: Role) -> Style {
-        self.view.theme.style(role)
-    }
-
-    pub(crate) fn replay(&self) -> Option<&ReplayInfo> {
-        match &self.extra.mode {
-            Mode::Live => None,
-            Mode::Replay(info) => Some(info),
-        }
-    }
-
-    /// The style of a phase.
-    pub(crate) fn phase(&self, phase: Phase) -> Style {
-        self.style(match phase {
-            Phase::Idle => Role::PhaseIdle,
-            Phase::Setup => Role::PhaseSetup,
-            Phase::PreCopy => Role::PhasePreCopy,
-            Phase::StopAndCopy => Role::PhaseStopAndCopy,
-            Phase::PostCopy => Role::PhasePostCopy,
-            Phase::Recovery => Role::PhaseRecovery,
-            Phase::Done => Role::PhaseDone,
-            Phase::Failed => Role::PhaseFailed,
-            Phase::Cancelled => Role::PhaseCancelled,
-            Phase::Unknown | Phase::Unsettled => Role::PhaseUnknown,
-        })
-    }
-
-    /// The title line of a panel; returns the column after the title.
-    pub(crate) fn title(&self, pen: &mut Pen<'_>, text: &str) -> u16 {
-        let rule = self.style(Role::Rule);
-        pen.fill(0, pen.width(), 0, self.glyphs.rule, rule);
-        let x = pen.text(1, 0, &format!(" {text} "), self.style(Role::Title));
-        x.max(1)
-    }
-}
 
 /// A panel: draws itself into an area.
 type Render = fn(&Ctx<'_>, Rect, &mut Buffer);
@@ -144,7 +41,7 @@ pub fn draw(view: &View, state: &State, extra: &Extra, frame: &mut Frame<'_>) ->
         overlays(&ctx, area, buf);
     }
     view.markers.purge(buf);
-    ctx.hits.into_inner()
+    ctx.into_hits()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,7 +173,7 @@ fn overlays(ctx: &Ctx<'_>, mut area: Rect, buf: &mut Buffer) {
         take_top(&mut area, 1);
     }
     if view.help || view.entry.is_some() || view.confirm.is_some() || view.menu.is_some() {
-        ctx.hits.borrow_mut().clear();
+        ctx.clear_hits();
     }
     if ctx.view.help {
         panel::help::render(ctx, area, buf);

@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthChar;
 
-use super::view::Asked;
+use super::asked::Asked;
 
 /// Longest text that can be typed, characters.
 const MOST: usize = 200;

@@ -6,7 +6,7 @@ use ratatui::layout::{Position, Rect};
 
 use super::edit::Control;
 use super::keys::Action;
-use super::view::Page;
+use super::page::Page;
 
 /// Something that can be pointed at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

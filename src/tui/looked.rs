@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::draw::Ctx;
+use super::ctx::Ctx;
 use super::series::{RateColumn, link_at, rate_columns, seen_by_hypervisor};
 use crate::event::{Class, Nanos, Sample};
 use crate::session::state::ProbeState;
@@ -124,7 +124,7 @@ mod tests {
     /// The rows of a frame at 120x40, drawn at the end of everything.
     fn rows(view: &View) -> Vec<String> {
         let extra = crate::tui::Extra { now: SETTLED, recorder: None, mode: crate::tui::Mode::Live };
-        let frame = crate::tui::picture::frame(view, &result(), &extra, (120, 40));
+        let frame = crate::picture::frame(view, &result(), &extra, (120, 40));
         let row = |y: u16| (0..120).map(|x| frame[(x, y)].symbol()).collect();
         (0..40).map(row).collect()
     }

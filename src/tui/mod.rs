@@ -3,7 +3,9 @@
 //! The screen never talks to a socket. It reads a [`Feed`] (a live session or a replay) and emits
 //! [`Intent`](crate::event::Intent)s; the controller acts on them.
 
+mod asked;
 mod axis;
+mod ctx;
 pub mod draw;
 pub mod edit;
 pub mod entry;
@@ -16,11 +18,12 @@ pub mod input;
 pub mod keys;
 pub mod log;
 mod looked;
+mod options;
 mod outcome;
 mod pace;
+mod page;
 mod panel;
 mod pen;
-pub mod picture;
 pub mod run;
 mod screen;
 pub mod sentence;
@@ -30,10 +33,15 @@ pub mod theme;
 pub mod time;
 pub mod tracks;
 pub mod view;
+mod window;
 
-pub use draw::{Extra, Mode, draw};
+pub use ctx::{Extra, Mode};
+pub use draw::draw;
 pub use feed::{Feed, RecorderInfo, ReplayControl, ReplayInfo};
-pub use run::{ExitReason, ExitSummary, Markers, ThemeChoice, TuiOptions, run};
+pub use glyphs::Markers;
+pub use options::{ExitReason, ExitSummary, TuiOptions};
+pub use run::run;
+pub use theme::ThemeChoice;
 pub use view::View;
 
 #[cfg(test)]

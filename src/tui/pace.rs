@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::feed::{Feed, RecorderInfo, ReplayInfo};
-use super::run::TuiOptions;
+use super::options::TuiOptions;
 use crate::event::Nanos;
 use crate::session::State;
 

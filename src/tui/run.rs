@@ -1,7 +1,7 @@
 //! The draw loop: drain the input, draw once, and only when something changed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -9,81 +9,22 @@ use ratatui::Terminal;
 use ratatui::crossterm::event::{Event, KeyEventKind, MouseEvent, MouseEventKind};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::draw::{Extra, Mode, draw, has_pages};
+use super::ctx::{Extra, Mode};
+use super::draw::{draw, has_pages};
 use super::feed::Feed;
-pub use super::glyphs::Markers;
 use super::hits::{Hit, Hits};
 use super::input::{Effect, Situation, mouse, paste, press};
-use super::keys::Keymap;
+use super::options::{ExitReason, ExitSummary, TuiOptions};
 use super::pace::{Pace, TICK, Urgent};
 use super::screen::input::{Gone, Input};
 use super::screen::signals::Signals;
 use super::screen::wire::Wire;
 use super::screen::{self, Screen, in_foreground, output};
-pub use super::theme::ThemeChoice;
 use super::theme::{self, Depth};
 use super::view::View;
 use crate::event::{Intent, Nanos};
 use crate::session::State;
 use crate::units::show_duration;
-
-/// How the screen behaves.
-#[derive(Debug, Clone)]
-pub struct TuiOptions {
-    /// The theme.
-    pub theme: ThemeChoice,
-    /// Colours the terminal can show; `None` for what its environment says.
-    pub colours: Option<Depth>,
-    /// The characters.
-    pub markers: Markers,
-    /// Highest number of frames a second, 1 to 60.
-    pub max_fps: u32,
-    /// For a slow line: two to three frames a second while data comes in; keys are answered at once.
-    pub slow: bool,
-    /// Whether the mouse is listened to.
-    pub mouse: bool,
-    /// Which keys do what.
-    pub keymap: Arc<Keymap>,
-    /// Raised from outside to close the screen (a signal, the end of the session).
-    pub stop: Arc<AtomicBool>,
-}
-
-impl Default for TuiOptions {
-    fn default() -> Self {
-        Self {
-            theme: ThemeChoice::Auto,
-            colours: None,
-            markers: Markers::default(),
-            max_fps: 30,
-            slow: false,
-            mouse: true,
-            keymap: Arc::default(),
-            stop: Arc::new(AtomicBool::new(false)),
-        }
-    }
-}
-
-/// Why the screen closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitReason {
-    /// The person left. [`Intent::Quit`] has been emitted.
-    Quit,
-    /// SIGTERM, SIGHUP or SIGINT came, or [`TuiOptions::stop`] was raised.
-    Signal,
-    /// [`Feed::over`].
-    Over,
-    /// The terminal is gone: hung up, or it takes nothing more.
-    Gone,
-}
-
-/// What is left to say when the screen has closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExitSummary {
-    /// Why it closed.
-    pub reason: ExitReason,
-    /// Frames drawn.
-    pub frames: u64,
-}
 
 /// How soon a terminal that is still taking the last frame is looked at again.
 const BUSY: Duration = Duration::from_millis(10);

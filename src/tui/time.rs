@@ -4,43 +4,14 @@
 //! kept as a wish and resolved by the next frame's axis.
 
 use super::axis::{Axis, farther, nearer};
+pub use super::window::{Edge, Scale};
+use super::window::{Window, Wish};
 use crate::event::Nanos;
 use crate::session::State;
 use crate::session::notable::Kind;
 
 /// Columns assumed before the first frame.
 const COLUMNS: u16 = 68;
-
-/// How much time a column stands for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Scale {
-    /// As much as fits the running migration in, or the one that has just ended.
-    #[default]
-    Auto,
-    /// As much as fits the whole session in.
-    Whole,
-    /// So long, ns.
-    Column(Nanos),
-}
-
-/// Where the view ends on the right.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Edge {
-    /// Now: the view follows.
-    #[default]
-    Now,
-    /// Here, ns of the session clock: the view stands still while data goes on being collected.
-    At(Nanos),
-}
-
-/// Where to go once the number of columns is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// This instant comes into view.
-    Show(Nanos),
-    /// This stretch fills the view.
-    Fit(Nanos, Nanos),
-}
 
 /// Which kinds of events the cursor jumps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +106,12 @@ impl TimeView {
     /// The axis as it would be drawn now.
     pub(super) fn axis(&self, state: &State, now: Nanos) -> Axis {
         let columns = if self.columns == 0 { COLUMNS } else { self.columns };
-        Axis::of(state, now, columns, self)
+        Axis::of(state, now, columns, self.window())
+    }
+
+    /// The part of time that is asked for.
+    pub(super) fn window(&self) -> Window {
+        Window { scale: self.scale, edge: self.edge, wish: self.wish }
     }
 
     /// Fulfils the wish, once the number of columns is known, and brings cursor and anchor back to

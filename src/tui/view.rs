@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
+pub use super::asked::{Asked, Confirm, Menu};
 use super::edit::{Control, Hold, default_migration};
 pub use super::entry::Entry;
+use super::glyphs::Markers;
 use super::history::HistoryView;
 use super::hits::Pointer;
 use super::keys::Keymap;
 use super::log::LogView;
-use super::run::Markers;
+pub use super::page::Page;
 use super::theme::{DARK, Theme};
 use super::time::TimeView;
 use super::tracks::TrackList;
@@ -20,77 +22,6 @@ use crate::session::State;
 const NOTICE_NS: Nanos = 4_000_000_000;
 /// How long a migration setting is shown as asked before the controller's word counts again, ns.
 const ASKED_NS: Nanos = 2_000_000_000;
-
-/// What is in front where not everything fits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Page {
-    /// Load and migration controls.
-    #[default]
-    Controls,
-    /// The newest migration's result.
-    Result,
-    /// All migrations of the session.
-    History,
-    /// The event log.
-    Log,
-}
-
-impl Page {
-    /// All pages, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Controls, Self::Result, Self::History, Self::Log];
-
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Controls => "controls",
-            Self::Result => "result",
-            Self::History => "history",
-            Self::Log => "log",
-        }
-    }
-}
-
-/// What a text is typed for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
-    /// The value of a control.
-    Control(Control),
-    /// A ramp of RATE.
-    Ramp,
-    /// The note of a mark at this instant, ns.
-    Mark(Nanos),
-    /// What to search the log for.
-    Search,
-    /// The value of a parameter by the hypervisor's own name.
-    Parameter(String),
-}
-
-/// Something that is asked about before it is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Confirm {
-    /// Cancel the running migration.
-    Cancel,
-    /// Stop the guest and copy the rest.
-    StopAndCopy,
-    /// Switch to post-copy.
-    PostCopy,
-    /// End the ramp of RATE where it is.
-    RampEnd,
-    /// Leave while a migration runs.
-    Quit,
-}
-
-/// A list in front of everything else, and its selected row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Menu {
-    /// Loads to choose from.
-    Presets(usize),
-    /// The tracks: which, in which order, how high.
-    Tracks(usize),
-    /// The kinds of events the cursor jumps to.
-    Events(usize),
-}
 
 /// What the screen remembers by itself.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent};
 
-use super::{Situation, ask_from};
+use super::situation::{Situation, ask_from};
 use crate::session::State;
 use crate::tui::edit::{self, Control, Hold, Preset, Step};
 use crate::tui::keys::Action;

@@ -1,6 +1,6 @@
 //! Keys that choose, sort and compare migrations.
 
-use super::Situation;
+use super::situation::Situation;
 use crate::event::Nanos;
 use crate::tui::history::Column;
 use crate::tui::keys::Action;

@@ -1,6 +1,6 @@
 //! Keys that scroll, filter and search the event log.
 
-use super::{Situation, ask};
+use super::situation::{Situation, ask};
 use crate::event::Nanos;
 use crate::tui::keys::Action;
 use crate::tui::log::{self, Least};

@@ -2,7 +2,8 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-use super::{Situation, control};
+use super::control;
+use super::situation::Situation;
 use crate::session::notable::Kind;
 use crate::tui::tracks::Track;
 use crate::tui::view::{Menu, View};

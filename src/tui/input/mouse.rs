@@ -3,7 +3,9 @@
 use ratatui::crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::layout::Rect;
 
-use super::{Effect, Situation, act, answer, control, history, log, menu, time};
+use super::press::{act, answer};
+use super::situation::{Effect, Situation};
+use super::{control, history, log, menu, time};
 use crate::event::Nanos;
 use crate::tui::edit::Control;
 use crate::tui::hits::{Hit, Hits};

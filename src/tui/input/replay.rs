@@ -1,6 +1,6 @@
 //! Keys that play a capture.
 
-use super::{Effect, Situation};
+use super::situation::{Effect, Situation};
 use crate::event::Nanos;
 use crate::tui::keys::Action;
 use crate::tui::view::View;

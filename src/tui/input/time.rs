@@ -1,6 +1,6 @@
 //! Keys that move about in time.
 
-use super::{Effect, Situation, ask};
+use super::situation::{Effect, Situation, ask};
 use crate::event::{Intent, Nanos};
 use crate::session::notable::{self, Notable};
 use crate::session::state::Migration;
@@ -148,7 +148,7 @@ fn jump(view: &mut View, onward: bool, at: Situation<'_>) {
 mod tests {
     use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
-    use super::super::press;
+    use super::super::press::press;
     use super::*;
     use crate::event::MigrationEnd;
     use crate::session::State;

@@ -3,7 +3,7 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::control::{limit, rate_now};
-use super::{Effect, Situation};
+use super::situation::{Effect, Situation};
 use crate::event::Intent;
 use crate::load::ramp;
 use crate::tui::edit;

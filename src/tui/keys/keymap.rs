@@ -4,7 +4,7 @@ use ratatui::crossterm::event::KeyEvent;
 
 use super::names::{label, normal};
 use super::{Action, BINDINGS, Binding, Key, Place};
-use crate::tui::run::Markers;
+use crate::tui::glyphs::Markers;
 
 /// Which keys do what: the table, with what a keymap file has put in place of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

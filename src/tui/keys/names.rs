@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::Key;
 use crate::setting_file::nearest;
-use crate::tui::run::Markers;
+use crate::tui::glyphs::Markers;
 
 /// Keys with a name, as they are written first; other spellings after it.
 const NAMED: &[(&str, KeyCode)] = &[

@@ -2,7 +2,7 @@
 
 use super::names::{label, name};
 use super::{Binding, Key, Keymap, Scope};
-use crate::tui::run::Markers;
+use crate::tui::glyphs::Markers;
 
 /// A heading and the bindings under it.
 type Group<'a> = (&'static str, Vec<(&'static Binding, &'a [Key])>);

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::pen::{Pen, shorten, width, wrap};
 use crate::tui::theme::Role;
 

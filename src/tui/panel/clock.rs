@@ -11,7 +11,7 @@ use ratatui::style::Modifier;
 use super::readout::length;
 use crate::event::Nanos;
 use crate::tui::axis::clock;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::keys::Action;
 use crate::tui::pen::{Pen, width};
 use crate::tui::theme::Role;

@@ -8,7 +8,7 @@ use super::history::{alike_sign, bytes, compares, delta_words, downtime_delta, s
 use crate::analysis::Method;
 use crate::analysis::delta::Delta;
 use crate::session::state::Migration;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::outcome;
 use crate::tui::pen::{shorten, width, wrap};
 use crate::tui::theme::Role;

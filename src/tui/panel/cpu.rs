@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::curve::Curve;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::looked::Looked;
 use crate::tui::pen::Pen;
 use crate::tui::series::{CpuColumn, cpu_columns};

@@ -3,7 +3,7 @@
 
 use crate::session::State;
 use crate::tui::axis::Axis;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::glyphs::{Glyphs, Markers};
 use crate::tui::pen::Pen;
 use crate::tui::theme::Role;

@@ -8,7 +8,7 @@ use crate::analysis::prediction::words;
 use crate::event::Nanos;
 use crate::session::state::Migration;
 use crate::session::stopping::stop_forecast;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::edit;
 use crate::tui::estimate::{dirty_to_link, newest, ramp_at, ramp_left_s};
 use crate::tui::hits::Hit;

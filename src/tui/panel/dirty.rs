@@ -8,7 +8,7 @@ use super::curve::Curve;
 use super::ping::eighths;
 use crate::session::State;
 use crate::tui::axis::Axis;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::looked;
 use crate::tui::pen::{Pen, width};
 use crate::tui::series::{RateColumn, nice_ceiling, rate_columns};
@@ -221,9 +221,9 @@ fn legend(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::draw::{Extra, Mode};
+    use crate::tui::ctx::{Extra, Mode};
     use crate::tui::fixture::{self, MS, S};
-    use crate::tui::run::Markers;
+    use crate::tui::glyphs::Markers;
     use crate::tui::view::View;
 
     /// How high the bar of a rate stands, in eighths of a row, and whether the line of the link is on it.

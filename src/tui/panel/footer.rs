@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use crate::tui::axis::clock;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::feed::ReplayInfo;
 use crate::tui::hits::Hit;
 use crate::tui::keys::{Action, label};

@@ -9,7 +9,7 @@ use ratatui::style::{Modifier, Style};
 use crate::event::{Location, Phase};
 use crate::session::State;
 use crate::tui::axis::{clock, phase_now};
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::looked::Looked;
 use crate::tui::pen::{Pen, shorten, width, wrap};
 use crate::tui::sentence::{Tone, sentence};

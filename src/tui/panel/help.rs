@@ -5,7 +5,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::dialog::{frame, inner};
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::hits::Hit;
 use crate::tui::keys::label;
 use crate::tui::pen::width;

@@ -7,7 +7,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use crate::event::LoadSettings;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::edit::{Control, Hold, jump_at, share_of};
 use crate::tui::estimate::{NEAR, crosses_in_s, ramp_left_s, rough_seconds};
 use crate::tui::hits::Hit;

@@ -6,7 +6,7 @@ use ratatui::style::{Modifier, Style};
 
 use crate::event::Level;
 use crate::tui::axis::clock;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::hits::Hit;
 use crate::tui::keys::Action;
 use crate::tui::log::{Group, Least, Query, window};

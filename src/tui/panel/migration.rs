@@ -7,7 +7,7 @@ use super::load::row_label;
 use crate::event::{MigrationSettings, Parameter, Phase};
 use crate::session::state::Migration;
 use crate::tui::axis::phase_now;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::edit::{Control, behind, changed, offers, parameters, show_parameter, show_policy};
 use crate::tui::estimate::{dirty_to_link, newest, running};
 use crate::tui::hits::Hit;

@@ -2,6 +2,7 @@
 
 pub(crate) mod banner;
 pub(crate) mod caption;
+mod chooser;
 pub(crate) mod clock;
 pub(crate) mod compare;
 pub(crate) mod cpu;

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 
 use crate::event::Phase;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::pen::{Glyphs, Pen, width};
 use crate::tui::series::visible;
 use crate::tui::theme::Role;

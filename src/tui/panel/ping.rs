@@ -8,7 +8,7 @@ use ratatui::layout::Rect;
 
 use crate::event::Class;
 use crate::session::state::ProbeState;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::looked::Pings;
 use crate::tui::pen::{Pen, width};
 use crate::tui::series::{Fate, holes, ping_columns};

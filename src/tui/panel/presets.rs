@@ -3,9 +3,9 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use super::chooser::list;
 use super::load::show;
-use super::menu::list;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::edit::{Control, Preset};
 use crate::tui::input;
 use crate::tui::pen::width;

@@ -11,7 +11,7 @@ use crate::event::{Class, Nanos, Phase};
 use crate::session::State;
 use crate::session::state::Migration;
 use crate::tui::axis::{Axis, clock};
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::pen::{Pen, width};
 use crate::tui::series::{
     Fate, cpu_columns, ping_columns, rate_columns, remaining_columns, seen_by_hypervisor, throughput_columns,

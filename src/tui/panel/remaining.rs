@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::ping::bar;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::looked;
 use crate::tui::pen::{Pen, width};
 use crate::tui::series::{nice_ceiling, remaining_columns};

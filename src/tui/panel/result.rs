@@ -15,7 +15,7 @@ use crate::event::{MigrationEnd, StopRule};
 use crate::session::outlook::over_limit_pct;
 use crate::session::result::verdict;
 use crate::session::state::Migration;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::hits::Hit;
 use crate::tui::outcome;
 use crate::tui::pen::{Pen, shorten, width, wrap};

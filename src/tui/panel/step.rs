@@ -11,7 +11,7 @@ use crate::chunked::Chunked;
 use crate::event::Nanos;
 use crate::session::State;
 use crate::tui::axis::Axis;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::pen::{Pen, width};
 use crate::tui::theme::Role;
 use crate::units::show_duration;

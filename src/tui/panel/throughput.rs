@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 
 use super::curve::Curve;
 use super::ping::eighths;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::looked;
 use crate::tui::pen::{Pen, width};
 use crate::tui::series::{nice_ceiling, throughput_columns};

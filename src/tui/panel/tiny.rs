@@ -10,7 +10,7 @@ use super::{banner, caption, clock, footer, header, phases, ping, readout, track
 use crate::analysis::Method;
 use crate::event::{Class, Nanos};
 use crate::session::State;
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::hits::Hit;
 use crate::tui::looked;
 use crate::tui::pen::{Pen, shorten, width, wrap};

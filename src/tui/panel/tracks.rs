@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 
 use super::{clock, cpu, dirty, phases, ping, readout, remaining, step, throughput};
-use crate::tui::draw::Ctx;
+use crate::tui::ctx::Ctx;
 use crate::tui::hits::Hit;
 use crate::tui::theme::Role;
 use crate::tui::tracks::Track;

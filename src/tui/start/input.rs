@@ -2,11 +2,11 @@
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::actions::action;
 use super::{Asks, Choice, Form, OFFERS, Offer, Row, Start};
 use crate::tui::hits::Hit;
 use crate::tui::input::edit_line;
-use crate::tui::keys::{Action, Keymap, Place};
-use crate::tui::view::Page;
+use crate::tui::keys::Action;
 
 /// What a key press or a click asks for beyond the screen itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,35 +23,8 @@ pub enum Effect {
     NextTheme,
 }
 
-/// The actions of the keymap that hold here, and what they do here.
-pub const ACTIONS: [(Action, &str); 13] = [
-    (Action::Up, "the row above"),
-    (Action::Down, "the row below"),
-    (Action::ScrollUp, "five rows up"),
-    (Action::ScrollDown, "five rows down"),
-    (Action::TimeStart, "to the first row"),
-    (Action::TimeEnd, "to the last row"),
-    (Action::Type, "open the selected row"),
-    (Action::NextTheme, "next theme"),
-    (Action::Redraw, "draw everything anew"),
-    (Action::Suspend, "to the shell for a while"),
-    (Action::Help, "this help"),
-    (Action::Quit, "quit"),
-    (Action::QuitNow, "quit, also while typing"),
-];
-
 /// Rows that a page up or down goes.
 const PAGE: isize = 5;
-
-fn action(keymap: &Keymap, key: &KeyEvent) -> Option<Action> {
-    let found = keymap.action(key, Place { replay: false, page: Page::Controls })?;
-    ACTIONS.iter().map(|(action, _)| *action).find(|action| *action == found)
-}
-
-/// Whether a character is the key of an action that holds here.
-pub(super) fn is_taken(keymap: &Keymap, c: char) -> bool {
-    action(keymap, &KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE)).is_some()
-}
 
 /// Takes a key press.
 pub fn press(start: &mut Start, key: &KeyEvent) -> Option<Effect> {

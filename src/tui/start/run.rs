@@ -11,8 +11,9 @@ use ratatui::crossterm::event::{Event, KeyEventKind, MouseButton, MouseEventKind
 
 use super::{Choice, Effect, News, Start, Wrong, click, paste, press, wheel};
 use crate::tui::hits::Hits;
+use crate::tui::options::{ExitReason, TuiOptions};
 use crate::tui::panel;
-use crate::tui::run::{AT_ONCE, ExitReason, TuiOptions};
+use crate::tui::run::AT_ONCE;
 use crate::tui::screen::input::{Gone, Input};
 use crate::tui::screen::signals::Signals;
 use crate::tui::screen::wire::Wire;

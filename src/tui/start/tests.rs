@@ -1,5 +1,6 @@
 //! The start screen's frames in snapshots, its keys, and drawing that must survive anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -8,8 +9,12 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::*;
+use crate::session::probed::Outages;
+use crate::tui::glyphs::Markers;
 use crate::tui::hits::{Hit, Hits};
+use crate::tui::keys::{Action, Keymap};
 use crate::tui::panel;
+use crate::tui::theme::Theme;
 
 const SIZES: [(u16, u16); 4] = [(40, 12), (80, 24), (120, 40), (200, 50)];
 const S: u64 = 1_000_000_000;
@@ -275,7 +280,7 @@ fn no_two_offers_have_one_key() {
     let map = Keymap::default();
     for (i, offered) in OFFERS.iter().enumerate() {
         let Some(c) = offered.key else { continue };
-        assert!(!c.is_ascii_digit() && !input::is_taken(&map, c), "{}", offered.name);
+        assert!(!c.is_ascii_digit() && !actions::is_taken(&map, c), "{}", offered.name);
         assert!(OFFERS[..i].iter().all(|other| other.key != Some(c)), "{}", offered.name);
     }
 }

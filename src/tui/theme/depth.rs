@@ -4,6 +4,8 @@ use palette::color_difference::EuclideanDistance;
 use palette::{IntoColor, Oklab, Srgb};
 use ratatui::style::Color;
 
+use super::looks::{Look, Theme};
+
 /// How many colours the terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
@@ -108,6 +110,22 @@ const ANSI: [(Color, (u8, u8, u8)); 16] = [
     (Color::LightCyan, (0, 255, 255)),
     (Color::White, (255, 255, 255)),
 ];
+
+impl Theme {
+    /// The same theme with colours the terminal can show. Without any colour it is the monochrome
+    /// theme by its own name: what it said with colours alone has to be said otherwise.
+    #[must_use]
+    pub fn at_depth(mut self, depth: Depth) -> Self {
+        if depth == Depth::Mono {
+            return Self { name: self.name, about: self.about, ..Self::mono() };
+        }
+        for Look { style, fg16, bg16 } in &mut self.looks {
+            style.fg = style.fg.map(|c| depth.colour(c, *fg16));
+            style.bg = style.bg.map(|c| depth.colour(c, *bg16));
+        }
+        self
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,16 @@
 //! Theme files: TOML to styles, and errors that say where and what would be right.
 
+use std::path::Path;
+use std::sync::LazyLock;
+
 use ratatui::style::{Color, Modifier, Style};
 use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 
-use super::{BUILT_IN, Look, Role, Theme};
-use crate::tui::picture::Paper;
+use super::looks::{Look, Theme};
+use super::paper::Paper;
+use super::roles::Role;
+use super::texts::{BUILT_IN, MONOCHROME};
 
 /// Why a theme cannot be used.
 #[derive(Debug, Error)]
@@ -98,9 +103,45 @@ const TOP: &[&str] = &["name", "about", "base", "paper", "style"];
 const PAPER: &[&str] = &["ink", "ground"];
 const PARTS: &[&str] = &["fg", "bg", "add", "fg16", "bg16"];
 
+impl Theme {
+    /// Bold, reverse and underline only: for `NO_COLOR`.
+    #[must_use]
+    pub fn mono() -> Self {
+        static MONO: LazyLock<Theme> = LazyLock::new(|| {
+            // The built-in theme is valid (tested); were it not, the screen would be all plain.
+            Theme::parse("monochrome (built in)", MONOCHROME).unwrap_or_else(|_| Theme {
+                name: "monochrome".into(),
+                about: String::new(),
+                paper: Paper::DARK,
+                looks: vec![Look::default(); Role::ALL.len()],
+            })
+        });
+        MONO.clone()
+    }
+
+    /// Reads a theme file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not a valid theme.
+    pub fn load(path: &Path) -> Result<Self, ThemeError> {
+        let file = path.display().to_string();
+        let text = crate::files::read_text(path, crate::files::SETTINGS_LIMIT)
+            .map_err(|source| ThemeError::Unreadable { file: file.clone(), source })?;
+        Self::parse(&file, &text)
+    }
+
+    /// Reads the text of a theme; `file` is named in errors.
+    ///
+    /// # Errors
+    /// When it is not TOML, names a key that is unknown, or gives a value that cannot be.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ThemeError> {
+        theme(file, text)
+    }
+}
+
 /// Reads a theme; a role the file says nothing of is as in its `base`, without one as the role it
 /// falls back on, and at last as in the monochrome theme.
-pub(super) fn theme(file: &str, text: &str) -> Result<Theme, ThemeError> {
+fn theme(file: &str, text: &str) -> Result<Theme, ThemeError> {
     let reader = Reader { file, text };
     let table = DeTable::parse(text).map_err(|e| ThemeError::Syntax {
         file: file.into(),

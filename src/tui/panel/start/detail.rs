@@ -3,7 +3,8 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{Look, list};
+use super::list;
+use super::look::Look;
 use crate::session::place::utc_words;
 use crate::session::probed::Outages;
 use crate::tui::pen::{Pen, shorten, wrap};

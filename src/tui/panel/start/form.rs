@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::Look;
+use super::look::Look;
 use crate::tui::hits::Hit;
 use crate::tui::panel::dialog;
 use crate::tui::pen::{Pen, width, wrap};

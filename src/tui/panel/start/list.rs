@@ -5,7 +5,7 @@ use std::time::Duration;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::Look;
+use super::look::Look;
 use crate::analysis::Method;
 use crate::session::place::utc_words;
 use crate::session::probed::Outages;

@@ -5,10 +5,11 @@ use std::io::Read;
 use ab_glyph::{Font, FontVec, GlyphId, OutlinedGlyph, PxScale, point};
 use flate2::read::GzDecoder;
 
-use super::{BASELINE, CELL_W, PictureError};
+use super::cell::{BASELINE, CELL_W};
+use super::error::PictureError;
 
-static BOOK: &[u8] = include_bytes!("../../../assets/fonts/DejaVuSansMono.ttf.gz");
-static BOLD: &[u8] = include_bytes!("../../../assets/fonts/DejaVuSansMono-Bold.ttf.gz");
+static BOOK: &[u8] = include_bytes!("../../assets/fonts/DejaVuSansMono.ttf.gz");
+static BOLD: &[u8] = include_bytes!("../../assets/fonts/DejaVuSansMono-Bold.ttf.gz");
 
 /// The two faces, at one size.
 pub(super) struct Faces {

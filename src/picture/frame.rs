@@ -1,49 +1,17 @@
-//! Frames as pictures: the real cells, drawn as SVG or PNG; and a whole replay as a cast.
-
-pub mod cast;
-mod font;
-mod look;
-pub mod png;
-mod shape;
-pub mod svg;
+//! A frame of the screen, and the file it becomes.
 
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
-use thiserror::Error;
 
-use super::draw::{Extra, draw};
-use super::view::View;
+use super::error::PictureError;
+use super::{png, svg};
 use crate::session::State;
-
-/// Width of a cell, px.
-pub(crate) const CELL_W: u32 = 9;
-/// Height of a cell, px.
-pub(crate) const CELL_H: u32 = 19;
-/// From the top of a cell to the baseline of its text, px.
-pub(crate) const BASELINE: u32 = 15;
-/// Margin around the screen, px.
-pub(crate) const MARGIN: u32 = 12;
-
-/// Red, green, blue.
-pub type Rgb = (u8, u8, u8);
-
-/// Why a picture cannot be drawn.
-#[derive(Debug, Error)]
-pub enum PictureError {
-    /// The file's name does not tell what to draw.
-    #[error("{}: the name of a picture ends in .svg or .png, which tells what to draw", .0.display())]
-    Extension(PathBuf),
-    /// The font that is built in cannot be used.
-    #[error("the font for PNG pictures cannot be used: {0}")]
-    Font(String),
-    /// The pixels cannot be encoded.
-    #[error("the picture cannot be encoded as PNG: {0}")]
-    Encode(#[from] ::png::EncodingError),
-}
+use crate::tui::theme::Paper;
+use crate::tui::{Extra, View, draw};
 
 /// What kind of picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,22 +45,6 @@ impl Format {
             Self::Png => 2,
         }
     }
-}
-
-/// The terminal's own two colours, which `Color::Reset` stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Paper {
-    /// Text.
-    pub ink: Rgb,
-    /// Background.
-    pub ground: Rgb,
-}
-
-impl Paper {
-    /// A dark terminal.
-    pub const DARK: Self = Self { ink: (0xd8, 0xde, 0xe9), ground: (0x14, 0x17, 0x1c) };
-    /// A light terminal.
-    pub const LIGHT: Self = Self { ink: (0x24, 0x29, 0x2f), ground: (0xfd, 0xfd, 0xfc) };
 }
 
 /// The frame that a screen of so many columns and rows shows.

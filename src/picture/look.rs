@@ -3,7 +3,7 @@
 use ratatui::buffer::Cell;
 use ratatui::style::{Color, Modifier};
 
-use super::{Paper, Rgb};
+use crate::tui::theme::{Paper, Rgb};
 
 /// What a run of cells has in common.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -16,10 +16,10 @@ use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, En
 use ratatui::layout::Rect;
 use serde_json::json;
 
-use super::Stage;
+use super::frame::Stage;
 use crate::event::Nanos;
 use crate::session::{Player, State};
-use crate::tui::draw::Extra;
+use crate::tui::Extra;
 use crate::tui::view::View;
 use crate::units::{show_count, show_duration};
 
@@ -211,10 +211,10 @@ mod tests {
     use ratatui::style::{Color, Modifier};
 
     use super::*;
+    use crate::picture;
     use crate::session::RecorderStatus;
-    use crate::tui::draw::Mode;
+    use crate::tui::Mode;
     use crate::tui::fixture::{S, fixture};
-    use crate::tui::picture;
 
     fn options(size: (u16, u16)) -> CastOptions {
         CastOptions { size, fps: 10, speed: 1.0, from: 0, to: Nanos::MAX, idle_limit: None, title: None }

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use ratatui::buffer::Buffer;
 use unicode_width::UnicodeWidthStr;
 
+use super::cell::{BASELINE, CELL_H, CELL_W, MARGIN};
 use super::look::{FAINT, Look};
 use super::shape::{self, Shape};
-use super::{BASELINE, CELL_H, CELL_W, MARGIN, Paper, Rgb};
+use crate::tui::theme::{Paper, Rgb};
 
 /// Draws a frame. Each word is put in its place, so the columns stand whatever the viewer's font.
 #[must_use]

@@ -6,10 +6,12 @@ use png::{BitDepth, ColorType, Compression, Encoder};
 use ratatui::buffer::Buffer;
 use unicode_width::UnicodeWidthStr;
 
+use super::cell::{BASELINE, CELL_H, CELL_W, MARGIN};
+use super::error::PictureError;
 use super::font::{Faces, Missing};
 use super::look::{FAINT, Look};
 use super::shape::{self, LIGHT, Shape};
-use super::{BASELINE, CELL_H, CELL_W, MARGIN, Paper, PictureError, Rgb};
+use crate::tui::theme::{Paper, Rgb};
 
 /// A pixel at an edge is covered by so many steps, so that few colours are needed.
 const STEPS: f32 = 15.0;

@@ -3,7 +3,7 @@
 //! Block elements, box lines and braille fill their cell to its very edges, whatever the font, so
 //! bars and lines have no seams. All measures are px of a cell of [`CELL_W`] by [`CELL_H`].
 
-use super::{CELL_H, CELL_W};
+use super::cell::{CELL_H, CELL_W};
 
 const W: f32 = CELL_W as f32;
 const H: f32 = CELL_H as f32;
