@@ -31,6 +31,8 @@ pub enum Phase {
     Failed,
     /// Ended by request; the guest stays at the source.
     Cancelled,
+    /// Under way: the product does not say which of the phases it is in. Since schema 1.4.
+    Moving,
     /// Lost sight of: neither its end nor where the guest is could be learnt. Since schema 1.3.
     Unsettled,
     /// A state of the product's that we do not know: treated as still running.
@@ -58,6 +60,7 @@ impl Phase {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Unsettled => "unsettled",
+            Self::Moving => "moving",
             Self::Unknown => "unknown",
         }
     }

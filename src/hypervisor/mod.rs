@@ -7,6 +7,7 @@
 //! no product. A product's name appears only in its own folder.
 
 pub mod contract;
+pub mod exec;
 pub mod observe;
 pub mod place;
 pub mod policy;

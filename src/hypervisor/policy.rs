@@ -112,8 +112,8 @@ fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The rule that ends pre-copy now, if one does. Only pre-copy can be ended. `elapsed` counts from
-/// the start of the migration; `ram_bytes` is the guest's RAM where it is known.
+/// The rule that ends pre-copy now, if one does. Only pre-copy can be ended; where the product does not say
+/// which phase it is in, a rule of time counts all the same. `elapsed` counts from the start of the migration; `ram_bytes` is the guest's RAM where it is known.
 #[must_use]
 pub fn decide(
     policy: &StopPolicy,
@@ -121,6 +121,9 @@ pub fn decide(
     elapsed: Duration,
     ram_bytes: Option<u64>,
 ) -> Option<StopRule> {
+    if observation.phase == Phase::Moving {
+        return time_is_over(policy, elapsed);
+    }
     if observation.phase != Phase::PreCopy {
         return None;
     }
@@ -146,12 +149,12 @@ pub fn decide(
             return Some(StopRule::RemainingPages { limit, seen });
         }
     }
-    if let Some(limit_ns) = policy.after_ns
-        && nanos(elapsed) >= limit_ns
-    {
-        return Some(StopRule::Time { limit_ns });
-    }
-    None
+    time_is_over(policy, elapsed)
+}
+
+fn time_is_over(policy: &StopPolicy, elapsed: Duration) -> Option<StopRule> {
+    let limit_ns = policy.after_ns.filter(|limit| nanos(elapsed) >= *limit)?;
+    Some(StopRule::Time { limit_ns })
 }
 
 /// A rule in words: `after 29 rounds`.

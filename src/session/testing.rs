@@ -212,6 +212,7 @@ fn hypervisor() -> BoxedStrategy<HvEvent> {
         Just(Phase::StopAndCopy),
         Just(Phase::Recovery),
         Just(Phase::Done),
+        Just(Phase::Moving),
         Just(Phase::Unknown)
     ];
     prop_oneof![

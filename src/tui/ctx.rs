@@ -110,7 +110,7 @@ impl Ctx<'_> {
             Phase::Done => Role::PhaseDone,
             Phase::Failed => Role::PhaseFailed,
             Phase::Cancelled => Role::PhaseCancelled,
-            Phase::Unknown | Phase::Unsettled => Role::PhaseUnknown,
+            Phase::Moving | Phase::Unknown | Phase::Unsettled => Role::PhaseUnknown,
         })
     }
 

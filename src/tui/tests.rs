@@ -471,6 +471,7 @@ fn any_phase() -> impl Strategy<Value = Phase> {
         Just(Phase::PreCopy),
         Just(Phase::StopAndCopy),
         Just(Phase::Recovery),
+        Just(Phase::Moving),
         Just(Phase::Unknown),
         Just(Phase::Failed)
     ]

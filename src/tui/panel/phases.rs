@@ -18,7 +18,7 @@ pub(crate) fn texture(glyphs: &Glyphs, phase: Phase) -> &'static str {
         Phase::StopAndCopy => glyphs.stop_and_copy,
         Phase::PostCopy => glyphs.post_copy,
         Phase::Recovery => glyphs.recovery,
-        Phase::Unknown | Phase::Unsettled => glyphs.unknown,
+        Phase::Moving | Phase::Unknown | Phase::Unsettled => glyphs.unknown,
         Phase::Idle | Phase::Done | Phase::Failed | Phase::Cancelled => glyphs.idle,
     }
 }
