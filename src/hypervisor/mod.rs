@@ -6,6 +6,8 @@
 //! Above the drivers stand the stop policy ([`policy`], pure) and the runner ([`run`]), which know
 //! no product. A product's name appears only in its own folder.
 
+pub mod blocking;
+pub mod command;
 pub mod contract;
 pub mod exec;
 pub mod observe;

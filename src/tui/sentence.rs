@@ -182,9 +182,7 @@ fn running(state: &State, m: &Migration, now: Nanos) -> (Tone, String) {
             let gone = m.stopped.as_ref().map(|(t, ..)| format!("; gone for {} so far", ago(*t))).unwrap_or_default();
             (Tone::Warn, format!("running again at {}, no answer yet for {here}{gone}", m.to))
         }
-        Phase::Moving => {
-            (Tone::Good, format!("under way from {} to {}; which phase is not told{left}", m.from, m.to))
-        }
+        Phase::Moving => (Tone::Good, format!("under way from {} to {}; which phase is not told{left}", m.from, m.to)),
         Phase::Unknown => {
             let raw = span.map_or("", |s| s.raw.as_str());
             (Tone::Warn, format!("the hypervisor says '{raw}', which we do not know: treated as still running"))

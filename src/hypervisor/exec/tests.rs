@@ -89,7 +89,8 @@ async fn half_a_line_is_shown_before_it_ends() {
 
 #[tokio::test]
 async fn a_line_without_end_and_garbage_are_bounded() {
-    let script = "head -c 3000000 /dev/zero | tr '\\0' x; echo; printf '\\033[2Jred\\007\\n'; head -c 4096 /dev/urandom";
+    let script =
+        "head -c 3000000 /dev/zero | tr '\\0' x; echo; printf '\\033[2Jred\\007\\n'; head -c 4096 /dev/urandom";
     let (pieces, status) = all(&mut shell(script, false).spawn().unwrap()).await;
     assert!(status.success());
     assert!(pieces.iter().all(|p| p.text.len() < 70_000 && !p.text.chars().any(crate::text::is_hidden)));
