@@ -117,6 +117,17 @@ fn filtered(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The word of `offered` most like `word`, if any is alike at all.
+pub(crate) fn nearest<'a>(word: &str, offered: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    offered
+        .into_iter()
+        .map(|o| (strsim::jaro_winkler(&word, &o.to_lowercase()), o))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, o)| o)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -13,6 +13,11 @@ use crate::text::visible;
 /// Bytes in one guest page on every machine this project measures (x86-64 base page).
 pub const PAGE_BYTES: u64 = 4096;
 
+/// A length of time, ns; the longest there is where it is longer.
+pub(crate) fn nanos(of: Duration) -> u64 {
+    u64::try_from(of.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Text that is not the quantity it should be. Says what was read and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("invalid {what} '{}': {}; expected {hint}", visible(text), visible(why))]

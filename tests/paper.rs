@@ -3,8 +3,9 @@
 //! simulated.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
+use blackout::experiment::Variability;
 use blackout::experiment::campaign::{self, Setup, scenario};
-use blackout::experiment::paper::{self, GIGABIT_BYTES_PER_S, Variability, setup};
+use blackout::experiment::paper::{self, GIGABIT_BYTES_PER_S, setup};
 use blackout::model::{Background, Product, Trace, run};
 
 const MIB: u64 = 1 << 20;

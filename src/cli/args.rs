@@ -10,8 +10,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use crate::event::policy::PolicyError;
 use crate::event::{LoadSettings, MigrationSettings, StopPolicy};
-use crate::hypervisor::policy::PolicyError;
 use crate::load::{LoadArgs, RampSpec};
 use crate::probe::{ProbeError, ProbeOptions};
 use crate::setting_file;

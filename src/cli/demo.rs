@@ -79,7 +79,7 @@ pub struct Args {
 fn parse_product(text: &str) -> Result<Product, String> {
     Product::named(text).ok_or_else(|| {
         let names: Vec<&str> = Product::ALL.iter().map(|p| p.name()).collect();
-        let near = crate::hypervisor::nearest(text, names.iter().copied());
+        let near = crate::text::nearest(text, names.iter().copied());
         let near = near.map(|n| format!(", did you mean '{n}'?")).unwrap_or_default();
         format!("unknown hypervisor '{text}'{near}; expected one of {}", names.join(", "))
     })

@@ -10,6 +10,7 @@ use crate::event::{AgentEvent, Body, Event, Hub, HvEvent, MigrationEnd, Migratio
 use crate::event::{By, OperatorEvent};
 use crate::event::{MigrationEvent, StopPolicy, StopRule};
 use crate::hypervisor::{RunCommand, run_migration};
+use crate::model::{Costs, Link, Product};
 use crate::session::{State, result};
 
 const MIB: u64 = 1 << 20;

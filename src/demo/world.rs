@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::guest::{ADDRESS, GuestOptions, KERNEL};
 use super::queue::Queue;
-use super::{ADDRESS, GuestOptions, KERNEL};
 use crate::event::{
     AgentEvent, Body, Class, DirtyCycle, Engine, EventSink, LoadReport, LoadSettings, Nanos, Pattern, ProbeEvent,
     ProbeKind, ProbeSpec,

@@ -1,13 +1,13 @@
 //! Migrations in the same words for every hypervisor; the product's own words are kept beside them.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{By, Capabilities, Forecast, Incident, Location, Nanos, StopForecast, Substate};
-use crate::units::{show_bytes, show_duration};
+use super::{
+    By, Capabilities, Forecast, Incident, Location, Nanos, StopForecast, StopPolicy, StopRule, Substate, Then,
+};
 
 /// The phases of a migration, the same for every hypervisor (design: vocabulary).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -75,105 +75,6 @@ pub struct ForeignTime {
     pub micros: i64,
 }
 
-/// What ends pre-copy from above the hypervisor. Modelled on Xen 3.4 (`xc_domain_save`): at most
-/// 29 rounds, at most 3 x RAM sent, or fewer than 50 pages left.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StopPolicy {
-    /// Name of the preset, or `custom`.
-    pub name: String,
-    /// End when fewer than so many pages remain.
-    pub remaining_pages_below: Option<u64>,
-    /// End after so many pre-copy rounds.
-    pub rounds: Option<u64>,
-    /// End after so many times the guest's RAM has been sent.
-    pub ram_factor: Option<f64>,
-    /// End after so long, ns since the migration began.
-    pub after_ns: Option<u64>,
-    /// How pre-copy is ended.
-    pub then: Then,
-}
-
-/// How pre-copy is ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Then {
-    /// Stop the source, let it finish, make sure the guest runs at the destination.
-    StopAndCopy,
-    /// Run the guest at the destination and pull the rest.
-    PostCopy,
-    /// Give up; the guest stays at the source.
-    Cancel,
-    /// Let the hypervisor throttle the guest until pre-copy converges.
-    AutoConverge,
-}
-
-impl Then {
-    /// The word of the vocabulary.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::StopAndCopy => "stop-and-copy",
-            Self::PostCopy => "post-copy",
-            Self::Cancel => "cancel",
-            Self::AutoConverge => "auto-converge",
-        }
-    }
-}
-
-/// The rule of a [`StopPolicy`] that fired.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StopRule {
-    /// Fewer than `limit` pages remained.
-    RemainingPages {
-        /// The limit, pages.
-        limit: u64,
-        /// What remained, pages.
-        seen: u64,
-    },
-    /// As many rounds as allowed.
-    Rounds {
-        /// The limit.
-        limit: u64,
-    },
-    /// As much sent as allowed.
-    RamFactor {
-        /// The limit, times RAM.
-        limit: f64,
-        /// Bytes sent by then.
-        sent_bytes: u64,
-    },
-    /// As long as allowed.
-    Time {
-        /// The limit, ns.
-        limit_ns: u64,
-    },
-    /// The operator asked for it.
-    Operator,
-    /// The product's own rule gave up on convergence.
-    Own {
-        /// The rule in words, with its figure: `29 rounds`.
-        words: String,
-    },
-}
-
-impl StopRule {
-    /// The rule in words: `29 rounds are complete`.
-    #[must_use]
-    pub fn words(&self) -> String {
-        match self {
-            Self::RemainingPages { limit, seen } => format!("a round began with {seen} pages, fewer than {limit}"),
-            Self::Rounds { limit } => format!("{limit} rounds are complete"),
-            Self::RamFactor { limit, sent_bytes } => {
-                format!("{} sent, more than {limit} x RAM", show_bytes(*sent_bytes))
-            }
-            Self::Time { limit_ns } => format!("{} have passed", show_duration(Duration::from_nanos(*limit_ns))),
-            Self::Operator => "the operator".into(),
-            Self::Own { words } => format!("the hypervisor's own rule ({words})"),
-        }
-    }
-}
-
 /// What a migration is asked to be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MigrationSettings {
@@ -189,6 +90,20 @@ pub struct MigrationSettings {
     pub auto_converge: bool,
     /// Further parameters by the hypervisor's own name.
     pub extra: BTreeMap<String, Value>,
+}
+
+impl Default for MigrationSettings {
+    /// The hypervisor's own bandwidth and downtime limit, pre-copy only, no stop policy.
+    fn default() -> Self {
+        Self {
+            bandwidth_bytes_per_s: None,
+            downtime_limit_ms: None,
+            policy: StopPolicy::default(),
+            post_copy: false,
+            auto_converge: false,
+            extra: std::collections::BTreeMap::new(),
+        }
+    }
 }
 
 impl MigrationSettings {

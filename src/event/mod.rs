@@ -16,6 +16,7 @@ mod load;
 mod migration;
 mod offers;
 mod operator;
+pub mod policy;
 mod probe;
 mod sink;
 
@@ -27,12 +28,10 @@ pub use forecast::{Converges, Ender, Forecast, Grounds, Guess, Needs, Remedy, Sp
 pub use guest::{By, Incident, Location, Substate};
 pub use header::{Header, HostFacts, Versions};
 pub use load::{DirtyCycle, LoadSettings, Pattern};
-pub use migration::{
-    ForeignTime, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, Sample, SettingWhy, StopPolicy,
-    StopRule, Then,
-};
+pub use migration::{ForeignTime, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, Sample, SettingWhy};
 pub use offers::{Cancels, Capabilities, Counts, Ends, OwnDowntime, Parameter, Resumer, Sees, Stamped};
 pub use operator::{Intent, OperatorEvent};
+pub use policy::{PolicyError, StopPolicy, StopRule, Then};
 pub use probe::{Aside, Class, Engine, ProbeEvent, ProbeKind, ProbeSpec};
 pub use sink::{EventSink, Events, Hub};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
-use super::paper::Variability;
+use super::variability::Variability;
 use crate::analysis::stats::Summary;
 use crate::event::{DirtyCycle, MigrationSettings, Pattern};
 use crate::model::{Background, Costs, End, Guest, Link, Product, Scenario, ScenarioError, run as run_model};

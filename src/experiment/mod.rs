@@ -4,3 +4,6 @@ pub mod calibration;
 pub mod campaign;
 pub mod paper;
 pub mod plot;
+mod variability;
+
+pub use variability::Variability;

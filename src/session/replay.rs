@@ -1,12 +1,14 @@
 //! The replay clock: plays a capture into the same kind of handle a live session has. The passing
 //! of time is told by the caller, so the whole is a pure machine.
 
+mod flaws;
 mod source;
 
 use std::path::Path;
 
+pub use self::flaws::Flaws;
 use self::source::{Checkpoint, Segment, Source, index};
-use super::reader::{ReadError, Reader, RecordError};
+use super::reader::{ReadError, Reader};
 use super::recorder::RecorderStatus;
 use super::shared::{Health, Shared};
 use super::state::State;
@@ -14,21 +16,6 @@ use crate::event::{Event, Header, Nanos};
 
 /// The slowest and the fastest a capture is played.
 pub const SPEEDS: std::ops::RangeInclusive<f64> = 0.1..=100.0;
-
-/// What was wrong with a capture that could still be loaded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Flaws {
-    /// The first records that could not be read.
-    pub corrupt: Vec<RecordError>,
-    /// How many could not be read.
-    pub corrupt_records: u64,
-    /// Which capture it is, where there were several to choose from.
-    pub chosen: Option<String>,
-    /// Records of a newer minor schema, skipped.
-    pub skipped: u64,
-    /// Length of the torn last line, bytes.
-    pub torn: Option<u64>,
-}
 
 /// Plays a capture. It holds copies of the state, taken along the way; what lies between two of
 /// them is read anew whenever it is gone to.

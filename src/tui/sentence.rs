@@ -240,7 +240,7 @@ fn within(m: &Migration, substate: Substate, here: &str) -> (Tone, String) {
 
 fn pre_copy(state: &State, m: &Migration, sample: &Sample, now: Nanos) -> (Tone, String) {
     if let Some((_, rule, then)) = m.ended_by() {
-        let rule = crate::hypervisor::policy::describe(rule);
+        let rule = rule.words();
         return (Tone::Warn, format!("pre-copy is being ended ({rule}): {}", then.word()));
     }
     // A guest that is gone dirties nothing that we know of.

@@ -44,18 +44,14 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// Circles and upward arrows that are known, by the beginning of the files' names, and why they still stand.
 const KNOWN: &[(&str, &str)] = &[
-    ("src/agent/client/", "the connection's states know the client's errors"),
-    ("src/agent/server/", "the agent knows its server's options"),
     ("src/analysis/", "downtime and prediction: types stand where they are put together"),
     ("src/cli/", "exit codes and words stand where the commands are put together"),
-    ("src/demo/", "the world knows the demo's options"),
-    ("src/event/", "a forecast and the migration it is for"),
-    ("src/experiment/", "campaign and paper, calibration"),
+    ("src/controller/", "the plan stands where the session is put together"),
+    ("src/demo/hypervisor/", "the guest's side of a migration stands beside the driver"),
+    ("src/experiment/calibration/", "rows and errors, contents and fits"),
     ("src/hypervisor/", "the supervisor and QMP are being rebuilt"),
     ("src/model/", "rules and scenario, until each product has a file of its own"),
     ("src/probe/", "options and errors stand where the engines are put together"),
-    ("src/session/", "the replay and its source"),
-    ("src/tui/", "types that every panel needs stand where the panels are put together"),
 ];
 
 /// Whether `room` may use `other`.

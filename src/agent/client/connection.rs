@@ -9,7 +9,8 @@ use super::super::allowance::{Allowance, Folded};
 use super::super::link::{LinkError, Receiver, Sender};
 use super::super::outbox::Outbox;
 use super::super::protocol::{AgentHello, ControllerHello, PROTOCOL, ProtocolError, ToAgent, ToController, version};
-use super::state::{Failure, Live, Shared};
+use super::failure::Failure;
+use super::state::{Live, Shared};
 use super::transport::{Line, Opened};
 use crate::event::AgentEvent;
 

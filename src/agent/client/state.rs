@@ -8,28 +8,10 @@ use std::time::{Duration, Instant};
 use super::super::heartbeat::Ear;
 use super::super::outbox::Outbox;
 use super::super::protocol::{AgentHello, HeartbeatTo, RequestId, ToAgent};
+use super::failure::Failure;
+use super::options::{ClientError, ClientOptions};
 use super::transport::Transport;
-use super::{ClientError, ClientOptions};
 use crate::event::{AgentEvent, Body, EventSink, Level, LoadSettings, LogEvent};
-
-/// Why a try to connect failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// Trying again cannot help until somebody changes something.
-    pub lasting: bool,
-    /// Why.
-    pub why: String,
-}
-
-impl Failure {
-    pub(super) fn passing(why: String) -> Self {
-        Self { lasting: false, why }
-    }
-
-    pub(super) fn lasting(why: String) -> Self {
-        Self { lasting: true, why }
-    }
-}
 
 /// Requests whose answers are awaited at most; the oldest give way.
 const AWAITED: usize = 4096;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::super::link::{Hurried, Receiver, Sender, halves, tune};
 use super::super::{Psk, noise, protocol};
-use super::state::Failure;
+use super::failure::Failure;
 
 /// How the agent is reached.
 #[derive(Debug, Clone)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::super::heartbeat::{Heart, Target};
 use super::super::protocol::{AgentHello, HeartbeatTo, PROTOCOL, RequestId, ToController, Token, version};
+use super::options::{Log, ServerOptions};
 use super::session::Session;
-use super::{Log, ServerOptions};
 use crate::event::LoadSettings;
 use crate::load::{Generators, LoadError, monotonic_ns};
 

@@ -10,10 +10,11 @@ use crate::event::{
     Cancels, Capabilities, Counts, Ends, MigrationSettings, OwnDowntime, Parameter, Resumer, Sees, Stamped, StopPolicy,
     Then,
 };
-use crate::hypervisor::{HvError, nearest};
+use crate::hypervisor::HvError;
 use crate::model::parameters::{Meaning, Own, by_own_names, number, parameters, switch};
 use crate::model::rules::{has_auto_converge, has_post_copy, own_rule};
 use crate::model::{Link, Product};
+use crate::text::nearest;
 
 /// Product and version, as a session's header has it.
 #[must_use]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ConfigError;
 use crate::event::{Phase, Sample};
 use crate::hypervisor::blocking::{Heard, newer};
-use crate::hypervisor::nearest;
+use crate::text::nearest;
 use crate::units::{PAGE_BYTES, parse_bandwidth, parse_bytes, parse_duration};
 
 /// Names of groups, and what they are.

@@ -8,7 +8,7 @@ use super::error::ConfigError;
 use super::location::Where;
 use super::pattern::Pattern;
 use super::template::{CancelBy, Word};
-use crate::hypervisor::nearest;
+use crate::text::nearest;
 
 const TABLE: &str = include_str!("presets.toml");
 

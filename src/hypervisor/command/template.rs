@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::event::MigrationSettings;
-use crate::hypervisor::nearest;
+use crate::text::nearest;
 use crate::text::visible;
 
 /// Names that stand for a value; behind `from`, `to` and `here` a key of that host may follow: `{from.uri}`.

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 use super::bounds::{NAME_LIMIT, OFFERED, PARAMETER_LIMIT, fits};
 use super::host::QmpHost;
 use crate::event::{MigrationSettings, SettingWhy, Then};
-use crate::hypervisor::{HvError, nearest};
+use crate::hypervisor::HvError;
+use crate::text::nearest;
 
 /// Migration capabilities and parameters of one QEMU, with their present values.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Product, cloud_hypervisor, hyper_v, qemu, vmware, xen_3_4, xen_4_6};
-use crate::hypervisor::policy::{XEN_3_4_PAGES, XEN_3_4_RAM_FACTOR, XEN_3_4_ROUNDS};
+use crate::event::policy::{XEN_3_4_PAGES, XEN_3_4_RAM_FACTOR, XEN_3_4_ROUNDS};
 use crate::model::scenario::Costs;
 
 /// How a constant is known.

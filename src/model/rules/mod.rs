@@ -17,7 +17,7 @@ use super::scenario::{Product, Scenario};
 use super::trace::Why;
 use super::writer::MADE_UP_NS;
 use crate::event::MigrationSettings;
-use crate::hypervisor::policy::{XEN_3_4_RAM_FACTOR, XEN_3_4_ROUNDS};
+use crate::event::policy::{XEN_3_4_RAM_FACTOR, XEN_3_4_ROUNDS};
 
 /// How pages that were never touched are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 
 use super::{Facts, Next, Rule, Why};
 use crate::event::MigrationSettings;
-use crate::hypervisor::policy::{XEN_3_4_PAGES, XEN_3_4_RAM_FACTOR, XEN_3_4_ROUNDS};
+use crate::event::policy::{XEN_3_4_PAGES, XEN_3_4_RAM_FACTOR, XEN_3_4_ROUNDS};
 
 /// `MAX_BATCH_SIZE`, pages.
 pub(super) const BATCH_PAGES: u64 = 1024;

@@ -5,7 +5,7 @@ use std::io::{self, Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::Flaws;
+use super::flaws::Flaws;
 use crate::event::{Body, Event, Header, HvEvent, Nanos};
 use crate::session::State;
 use crate::session::reader::{ReadError, Reader};

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::steps::{cycled, decade_step, linear_step};
 use super::{Control, Step};
+use crate::event::policy::{PolicyError, TIMEOUT};
 use crate::event::{Capabilities, MigrationSettings, Parameter, StopPolicy};
-use crate::hypervisor::policy::{PolicyError, TIMEOUT};
 use crate::session::State;
 use crate::units;
 
