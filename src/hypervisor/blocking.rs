@@ -243,9 +243,10 @@ impl Shared {
     /// The call is over, or there was none: finds what became of the migration, and tells its end.
     async fn conclude(&self, ended: Option<ExitStatus>) {
         let well = ended.is_none_or(|status| status.success());
-        let said = ended.map(|status| match self.state(|s| s.error.clone().or(s.last_line.clone())) {
-            Some(error) if !well => format!("{error} ({})", ending(status)),
-            _ => format!("the command ended: {}", ending(status)),
+        let said = ended.map(|status| match self.state(|s| (s.error.clone(), s.last_line.clone())) {
+            (Some(error), _) if !well => format!("{error} ({})", ending(status)),
+            (None, Some(line)) if !well => format!("the command ended ({}), and said last: {line}", ending(status)),
+            _ => format!("the command ended ({})", ending(status)),
         });
         if !self.call.is_located() {
             return self.believe(well, said.unwrap_or_default());
@@ -326,7 +327,10 @@ impl Shared {
             _ if cancelled => {
                 self.observer.phase(self.now(), Phase::Cancelled, said.as_deref().unwrap_or("cancelled"));
             }
-            Some(said) if well => self.failed(format!("{said}, but the guest is not at the destination")),
+            Some(said) if well => {
+                let error = self.state(|state| state.error.clone()).map(|e| format!("{e}; ")).unwrap_or_default();
+                self.failed(format!("{error}{said}, but the guest is not at the destination"));
+            }
             Some(said) => self.failed(said),
             None => self.failed("it ended, and the guest is not at the destination; whoever began it knows why".into()),
         }

@@ -49,6 +49,8 @@ pub enum State {
     Paused,
     /// It stands still here for a reason of its own; making it run is not for us.
     Halted,
+    /// It runs here, and a migration of it is under way.
+    Leaving,
     /// A migration has it: at the source it stands still and is being handed over, at the destination it is
     /// being taken in.
     Migrating,
@@ -91,21 +93,24 @@ impl Rules {
 
 /// What both answers come to.
 pub(super) fn look(source: &Says, destination: &Says, from: &str, to: &str) -> Look {
-    use State::{Absent, Halted, Migrating, Partial, Paused, Running};
+    use State::{Absent, Halted, Leaving, Migrating, Partial, Paused, Running};
     let halted = || Condition::Halted("for a reason of its own".into());
     let arrived = |is, whole| Place::Destination { is, whole: Some(whole) };
     let unknown = |host: &str, why: &str| Place::Unknown(format!("'{host}': {why}"));
     let (here, there) = match (source, destination) {
         (Ok(here), Ok(there)) => (*here, *there),
         // Whether it also runs at the other is not known; that it runs here is.
-        (Ok(Running), Err(_)) => return Look { place: Place::Source(Condition::Runs), under_way: false },
+        (Ok(here @ (Running | Leaving)), Err(_)) => {
+            return Look { place: Place::Source(Condition::Runs), under_way: *here == Leaving };
+        }
         (Err(why), _) => return Look { place: unknown(from, why), under_way: false },
         (_, Err(why)) => return Look { place: unknown(to, why), under_way: false },
     };
     let place = match (here, there) {
-        (Running, Running | Partial) => Place::Both,
+        (Running | Leaving, Running | Partial) => Place::Both,
+        (_, Leaving) => Place::Unknown(format!("a migration away from '{to}' is under way")),
         (Partial, _) => Place::Unknown(format!("'{from}' is itself still pulling the guest's memory from elsewhere")),
-        (Running, _) => Place::Source(Condition::Runs),
+        (Running | Leaving, _) => Place::Source(Condition::Runs),
         (_, Running) => arrived(Condition::Runs, true),
         (_, Partial) => arrived(Condition::Runs, false),
         (Migrating, Migrating) | (Paused, Migrating) | (Absent, Migrating) | (Halted, Migrating) => Place::Moving,
@@ -116,7 +121,12 @@ pub(super) fn look(source: &Says, destination: &Says, from: &str, to: &str) -> L
         (Paused | Halted, Paused | Halted) => Place::Unknown("it stands still at both hosts".into()),
         (Absent, Absent) => Place::Nowhere,
     };
-    Look { place, under_way: there == Migrating || there == Partial || (here == Migrating && there != Running) }
+    let under_way = match here {
+        Leaving => there != Running,
+        Migrating => there != Running,
+        _ => matches!(there, Migrating | Partial),
+    };
+    Look { place, under_way }
 }
 
 #[cfg(test)]
@@ -135,6 +145,8 @@ mod tests {
         assert_eq!(is(Running, Absent), (runs.clone(), false));
         assert_eq!(is(Running, Migrating), (runs, true));
         assert_eq!(is(Migrating, Migrating), (Place::Moving, true));
+        // One manager, which says of which host it is and that it is on its way.
+        assert_eq!(is(Leaving, Absent), (Place::Source(Condition::Runs), true));
         // Handed over, and the source not yet taken down.
         assert_eq!(is(Migrating, Running), (Place::Destination { is: Condition::Runs, whole: Some(true) }, false));
         assert_eq!(is(Absent, Running), (Place::Destination { is: Condition::Runs, whole: Some(true) }, false));

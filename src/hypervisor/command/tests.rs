@@ -212,7 +212,7 @@ async fn without_where_an_end_is_only_what_the_command_says() {
 async fn success_with_the_guest_still_at_the_source_is_none() {
     let (end, _) = Fake::new("exit 0", "").run().await;
     assert_eq!(end.phase, Phase::Failed);
-    assert!(end.error.as_deref().is_some_and(|e| e.contains("exit status 0, but the guest is not")), "{end:?}");
+    assert!(end.error.as_deref().is_some_and(|e| e.contains("(exit status 0), but the guest is not")), "{end:?}");
 }
 
 #[tokio::test]
@@ -345,7 +345,7 @@ async fn what_is_not_offered_is_refused_before_the_start() {
 fn a_target_that_is_written_wrongly_says_what_would_be_right() {
     let hosts = "guest = 'g1'\nfrom = { name = 'a', uri = 'x' }\nto = { name = 'b', uri = 'y' }\n";
     let with = |more: &str| refused(&format!("{hosts}{more}"));
-    assert!(with("").contains("preset = one of govc, move-vm, qm, virsh, xe, xl"), "{}", with(""));
+    assert!(with("").contains("preset = one of govc, move-vm, openstack, qm, virsh"), "{}", with(""));
     assert!(with("preset = 'virhs'").contains("did you mean 'virsh'?"));
     assert!(with("preset = 'virsh'\ncansel = 'x'").contains("unknown field `cansel`"));
     assert!(with("migrate = ['x']\npatterns = [{ match = '(' }]").contains("not a regular expression"));
@@ -427,6 +427,11 @@ fn patterns_read_what_the_tools_say() {
     assert_eq!(h.sample.downtime_ms, Some(83.0));
     let h = heard("qm", "2026-08-17 13:35:40 ERROR: migration aborted (duration 00:00:12): no such node");
     assert_eq!(h.error.as_deref(), Some("migration aborted (duration 00:00:12): no such node"));
+    assert_eq!(heard("openstack", "Progress: 45").sample.progress, Some(0.45));
+    assert_eq!(
+        heard("openstack", "Error migrating server: 7d7d").error.as_deref(),
+        Some("Error migrating server: 7d7d")
+    );
     let line = "Move-VM : Virtual machine migration operation for 'X' failed at migration source 'H'.";
     assert!(heard("move-vm", line).error.is_some());
 }
@@ -445,7 +450,7 @@ fn says(preset: &str, line: &str, code: i32) -> Says {
 
 #[test]
 fn answers_of_where_are_read() {
-    use State::{Absent, Migrating, Partial, Paused, Running};
+    use State::{Absent, Leaving, Migrating, Partial, Paused, Running};
     for (line, is) in [
         ("running (booted)", Running),
         ("running (migration canceled)", Running),
@@ -482,4 +487,8 @@ fn answers_of_where_are_read() {
     };
     assert_eq!(says("xe", &row("running", "a-uuid"), 0), Ok(Running));
     assert_eq!(says("xe", &row("running", "b-uuid"), 0), Ok(Absent));
+    for (text, is) in [("a\nACTIVE", Running), ("MIGRATING\na", Leaving), ("b\nACTIVE", Absent)] {
+        assert_eq!(says("openstack", text, 0), Ok(is), "{text}");
+    }
+    assert!(says("openstack", "No server with a name or ID of 'g1' exists.", 1).is_err());
 }
