@@ -5,7 +5,7 @@
 
 use super::state::{Migration, State};
 use crate::analysis::prediction::Basis;
-use crate::analysis::prediction::stop::{Facts, Finish, distinct, estimate};
+use crate::analysis::prediction::stop::{Facts, Finish, distinct, estimate, written_again};
 use crate::chunked::Chunked;
 use crate::event::{Grounds, LoadReport, MigrationSettings, Nanos, Phase, Sample, Span, StopForecast, Then};
 use crate::model::Product;
@@ -40,6 +40,8 @@ struct Look<'a> {
     sample: (usize, Nanos, &'a Sample),
     /// When the log was read last, ns.
     read: Nanos,
+    /// When it was read before that, ns, if it was.
+    read_before: Option<Nanos>,
     /// The same, with the guest standing still already: nothing is dirty that is not counted.
     read_since_stop: bool,
     /// The product itself has stopped the guest, having found little enough left.
@@ -75,7 +77,8 @@ pub fn stop_forecast(state: &State, m: &Migration, at: Nanos) -> Option<StopFore
     let finish = if finishes_in_rounds(look.product) { Finish::Rounds { limit_s } } else { Finish::Once };
     let stopped = stopped_by(m, at);
     let stood_s = stopped.map_or(0.0, |t| at.saturating_sub(t) as f64 / 1e9);
-    estimate(&Facts { stood_s, left, dirtied, both, bytes_per_s: speed, link, fixed_s, finish })
+    let to_be_noticed = !look.stopped_by_itself && over_s == 0.0;
+    estimate(&Facts { stood_s, left, dirtied, both, bytes_per_s: speed, link, fixed_s, to_be_noticed, finish })
 }
 
 /// When the guest was stopped, if it was by then.
@@ -120,6 +123,7 @@ impl<'a> Look<'a> {
             (None, Some(2..)) => first_of_round(),
             (None, _) => m.began,
         };
+        let read_before = m.rounds.iter().rev().map(|(t, _)| *t).find(|t| *t < read);
         let asked = m.ruled.iter().any(|(_, _, then)| *then == Then::StopAndCopy);
         let grounds = m.expected.as_ref().or(m.predicted.as_ref()).and_then(|(_, f)| f.grounds.as_deref());
         let product = grounds.and_then(|g| Product::named(&g.product)).unwrap_or(Product::Qemu);
@@ -131,6 +135,7 @@ impl<'a> Look<'a> {
             wrote_until,
             sample,
             read,
+            read_before,
             // A product that looks at its log at once has looked by the first sample after the stop.
             read_since_stop: stopped_by_itself
                 || stopped.is_some_and(|t| {
@@ -277,7 +282,13 @@ impl<'a> Look<'a> {
             let unsent = (left.mid / if self.first_round { total } else { (wset * PAGE).max(1.0) }).min(1.0);
             span.lo *= 1.0 - (1.0 + unsent) / 2.0;
         }
-        let of_wset = if wset > 0.0 { (span.mid / wset).min(1.0) } else { 0.0 };
+        let of_wset = match self.read_before {
+            Some(before) if finishes_in_rounds(self.product) && wset > 0.0 => {
+                written_again(pattern, wset, writes_between(reports, before, self.read), writes)
+            }
+            _ if wset > 0.0 => (span.mid / wset).min(1.0),
+            _ => 0.0,
+        };
         Some((with_own(span), self.both(of_wset, wset * PAGE / left.mid.max(1.0))))
     }
 

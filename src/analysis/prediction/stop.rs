@@ -40,6 +40,9 @@ pub struct Facts {
     pub link: Span,
     /// Fixed times besides, s.
     pub fixed_s: Span,
+    /// It is still to be looked whether little enough is left. QEMU looks, then sends what it may, then waits for
+    /// the next slot, so that it notices a slot late.
+    pub to_be_noticed: bool,
     /// How it is finished.
     pub finish: Finish,
 }
@@ -54,6 +57,8 @@ struct Course {
     fixed_s: f64,
     /// How far into a slot the look falls that finds little enough left: 0 to 1.
     slot: f64,
+    /// How long it takes until that is noticed first, in slots: 0 to 1; None where it has been.
+    notice: Option<f64>,
 }
 
 impl Course {
@@ -74,7 +79,8 @@ impl Course {
                 let then = first + self.dirtied - both(first);
                 let last = tail(then);
                 let limited = self.left - first + then - last;
-                (limited / self.speed + last / self.link + self.fixed_s, limited + last)
+                let noticed_s = self.notice.unwrap_or(0.0) * SLOT_S;
+                (limited / self.speed + last / self.link + noticed_s + self.fixed_s, limited + last)
             }
         }
     }
@@ -84,6 +90,7 @@ impl Course {
 /// that is not known exactly takes it, each by itself, together (as independent errors add up).
 #[must_use]
 pub fn estimate(f: &Facts) -> Option<StopForecast> {
+    let half = Span { lo: 0.0, mid: 0.5, hi: 1.0 };
     let at = |place: fn(&Span) -> f64, only: Option<usize>| {
         let pick = |i: usize, span: &Span| if only == Some(i) { place(span) } else { span.mid };
         let speed = pick(3, &f.bytes_per_s);
@@ -94,13 +101,14 @@ pub fn estimate(f: &Facts) -> Option<StopForecast> {
             speed,
             link: pick(4, &f.link).max(speed),
             fixed_s: pick(5, &f.fixed_s),
-            slot: pick(6, &Span { lo: 0.0, mid: 0.5, hi: 1.0 }),
+            slot: pick(6, &half),
+            notice: f.to_be_noticed.then(|| pick(7, &half)),
         };
         course.run(f.finish)
     };
     let mid = at(|s| s.mid, None);
     let mut off = [(0.0f64, 0.0f64); 2];
-    for i in 0..7 {
+    for i in 0..8 {
         for place in [(|s| s.lo) as fn(&Span) -> f64, |s| s.hi] {
             let course = at(place, Some(i));
             for (off, (is, mid)) in off.iter_mut().zip([(course.0, mid.0), (course.1, mid.1)]) {
@@ -128,6 +136,29 @@ pub fn distinct(pattern: crate::event::Pattern, pages: f64, writes: f64) -> f64 
     }
 }
 
+/// The share of the pages written in a round that were written once more in the next one, by how much was written
+/// in either; `pages` are all there are.
+#[must_use]
+pub fn written_again(pattern: crate::event::Pattern, pages: f64, before: f64, since: f64) -> f64 {
+    use crate::event::Pattern;
+    let share = |pages: f64, writes: f64| if pages > 0.0 { 1.0 - (-writes / pages).exp() } else { 0.0 };
+    match pattern {
+        // It goes on where it was: what comes round again is what does not fit into one turn.
+        Pattern::Cyclic => {
+            let (before, since) = (before.min(pages), since.min(pages));
+            if before > 0.0 { ((before + since - pages) / before).clamp(0.0, 1.0) } else { 0.0 }
+        }
+        Pattern::Random => share(pages, since),
+        // A tenth of the pages gets nine tenths of the writes.
+        Pattern::Hotspot => {
+            let (hot, cold) = (0.1 * pages, 0.9 * pages);
+            let of = |pages: f64, part: f64| (pages * share(pages, part * before), share(pages, part * since));
+            let ((hot, hot_again), (cold, cold_again)) = (of(hot, 0.9), of(cold, 0.1));
+            if hot + cold > 0.0 { (hot * hot_again + cold * cold_again) / (hot + cold) } else { 0.0 }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +174,7 @@ mod tests {
             bytes_per_s: exactly(32.8e6),
             link: exactly(800e6),
             fixed_s: exactly(0.015),
+            to_be_noticed: true,
             finish: Finish::Rounds { limit_s: 0.3 },
         }
     }
@@ -161,8 +193,11 @@ mod tests {
 
     #[test]
     fn what_passes_within_the_downtime_limit_goes_without_a_limit() {
-        let said = estimate(&facts(6e6, 0.0)).unwrap();
+        let said = estimate(&Facts { to_be_noticed: false, ..facts(6e6, 0.0) }).unwrap();
         assert!(said.left_s.hi < 0.03, "{said:?}");
+        // It is noticed with the next slot, which begins any time within a tenth of a second.
+        let said = estimate(&facts(6e6, 0.0)).unwrap();
+        assert!(said.left_s.lo < 0.03 && said.left_s.hi > 0.1, "{said:?}");
         // And what was dirtied is found at the next look, however little was left.
         let said = estimate(&facts(1e6, 30e6)).unwrap();
         assert!((0.5..0.8).contains(&said.left_s.mid), "{said:?}");
@@ -176,6 +211,19 @@ mod tests {
         let hot = distinct(Pattern::Hotspot, 1000.0, 1000.0);
         assert!((hot - (100.0 + 900.0 * (1.0 - (-1.0f64 / 9.0).exp()))).abs() < 1.0, "{hot}");
         assert_eq!(distinct(Pattern::Random, 0.0, 10.0), 0.0);
+    }
+
+    #[test]
+    fn a_turn_that_goes_on_meets_no_page_twice_before_it_is_round() {
+        let cyclic = |before, since| written_again(Pattern::Cyclic, 1000.0, before, since);
+        assert_eq!((cyclic(400.0, 500.0), cyclic(600.0, 700.0), cyclic(3000.0, 100.0)), (0.0, 0.5, 0.1));
+        assert_eq!((cyclic(0.0, 100.0), cyclic(100.0, 2000.0)), (0.0, 1.0));
+        let random = written_again(Pattern::Random, 1000.0, 400.0, 1000.0);
+        assert!((random - 0.632).abs() < 0.001, "{random}");
+        // Hot pages come again at once, and of a short round most are hot.
+        let hot = written_again(Pattern::Hotspot, 1000.0, 100.0, 100.0);
+        assert!((0.5..0.6).contains(&hot), "{hot}");
+        assert_eq!(written_again(Pattern::Hotspot, 0.0, 1.0, 1.0), 0.0);
     }
 
     #[test]
