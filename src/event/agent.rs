@@ -6,6 +6,7 @@ use super::LoadSettings;
 
 /// Set and achieved values, as the agent reports them every 100 ms (by default).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LoadReport {
     /// Guest CLOCK_MONOTONIC at the end of the window, ns (the guest's clock).
     pub guest_ns: u64,
@@ -31,6 +32,7 @@ pub struct LoadReport {
 
 /// Something the guest agent said, or its connection did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AgentEvent {
     /// A session with the agent stands (again).

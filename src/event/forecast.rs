@@ -6,6 +6,7 @@ use super::Then;
 
 /// A quantity that is not known exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Span {
     /// The least it may be.
     pub lo: f64,
@@ -44,6 +45,7 @@ impl Span {
 
 /// Whether pre-copy will come to an end by what the hypervisor itself is content with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Converges {
     /// In each course the model went through, with the inputs anywhere in what they may be.
@@ -56,6 +58,7 @@ pub enum Converges {
 
 /// One way to make a migration converge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Remedy {
     /// Another stop policy, or none.
@@ -71,6 +74,7 @@ pub enum Remedy {
 /// What would make a migration converge that does not. None where nothing of that kind would, or
 /// where it need not change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Needs {
     /// RATE below this, pages/s.
     pub rate_below_pages_per_s: Option<f64>,
@@ -89,6 +93,7 @@ pub struct Needs {
 
 /// Something nobody has seen yet, and that a prediction therefore has to guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Guess {
     /// How much of the guest's memory has content.
@@ -99,6 +104,7 @@ pub enum Guess {
 
 /// What ends a pre-copy that does not end by converging. Since schema 1.3.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Ender {
     /// A rule of the stop policy.
@@ -123,6 +129,7 @@ pub enum Ender {
 
 /// What a forecast rests on, as far as an estimate of a stop needs it. Since schema 1.3.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Grounds {
     /// Whose rules: a name of the model's.
     pub product: String,
@@ -145,6 +152,7 @@ pub struct Grounds {
 /// The quantity is `stop-resume`: from the source's stop until the guest runs at the destination. Since
 /// schema 1.3.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StopForecast {
     /// How long it has stood still already, s; 0 before it is stopped.
     pub stood_s: f64,
@@ -167,6 +175,7 @@ impl StopForecast {
 
 /// A prediction. Times in seconds; each span is what came of the model's courses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Forecast {
     /// Whether pre-copy converges.
     pub converges: Converges,

@@ -9,6 +9,7 @@ use crate::units::show_duration;
 
 /// Where the guest is, as far as is known (design: vocabulary). Unknown is never taken for "not running".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Location {
     /// On this host, and on no other that we know of.
@@ -58,6 +59,7 @@ impl Location {
 
 /// A state within a phase that is not the phase's ordinary course.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Substate {
     /// Post-copy has lost its connection: the guest stands wherever it touches memory that has not arrived.
@@ -103,6 +105,7 @@ impl Substate {
 
 /// Something that befell the guest on a host and that is no part of any migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Incident {
     /// It was shut down, or powered off.
@@ -133,6 +136,7 @@ impl Incident {
 
 /// Who wanted a migration to be cancelled, stopped or changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum By {
     /// The operator asked for it.

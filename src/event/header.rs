@@ -5,6 +5,7 @@ use serde_json::Value;
 
 /// Versions of everything that took part. Unknown is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Versions {
     /// This program.
     pub blackout: String,
@@ -18,6 +19,7 @@ pub struct Versions {
 
 /// The machine blackout ran on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HostFacts {
     /// CPU model.
     pub cpu: String,
@@ -31,6 +33,7 @@ pub struct HostFacts {
 
 /// The header of a capture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Header {
     /// Schema version, major: a reader refuses a newer one.
     pub schema_major: u32,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the dirty-pages generator walks its WSET.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Pattern {
     /// Page after page, round and round: the paper's pattern (section III).
@@ -17,6 +18,7 @@ pub enum Pattern {
 
 /// BPC and PERIOD of the dirty-pages generator; RATE is derived, so the three never disagree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DirtyCycle {
     /// BPC: pages modified in each cycle. 0 stops the generator.
     pub bpc_pages: u64,
@@ -37,6 +39,7 @@ impl DirtyCycle {
 
 /// All that can be asked of the load generators.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LoadSettings {
     /// LOAD: CPU utilisation of each guest CPU, 0 to 100 %.
     pub cpu_load_pct: f64,

@@ -11,6 +11,7 @@ use super::{
 
 /// The phases of a migration, the same for every hypervisor (design: vocabulary).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// No migration.
@@ -68,6 +69,7 @@ impl Phase {
 
 /// A time made on another machine's or process's clock, kept as given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ForeignTime {
     /// Seconds since the epoch by that clock.
     pub secs: i64,
@@ -77,6 +79,7 @@ pub struct ForeignTime {
 
 /// What a migration is asked to be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MigrationSettings {
     /// Limit on what the hypervisor may send, bytes/s. None leaves the hypervisor's own.
     pub bandwidth_bytes_per_s: Option<u64>,
@@ -120,6 +123,7 @@ impl MigrationSettings {
 
 /// One look at a running migration. Unknown is `None`, never 0.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sample {
     /// Sent so far, bytes.
     pub transferred_bytes: Option<u64>,
@@ -154,6 +158,7 @@ pub struct Sample {
 
 /// Something a hypervisor said. `host` is our name for it: `a`, `b`, … in the lab.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HvEvent {
     /// A hypervisor is there.
@@ -271,6 +276,7 @@ pub enum HvEvent {
 
 /// Why blackout sets a hypervisor's setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SettingWhy {
     /// The operator asked for it.
@@ -283,6 +289,7 @@ pub enum SettingWhy {
 
 /// How a migration ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum MigrationEnd {
     /// The guest runs at the destination and the source may be deactivated.
@@ -310,6 +317,7 @@ pub enum MigrationEnd {
 
 /// A migration as blackout drives it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum MigrationEvent {
     /// What the next migration would be: told once the hosts are attached, and after each migration.

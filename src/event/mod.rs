@@ -18,6 +18,8 @@ mod offers;
 mod operator;
 pub mod policy;
 mod probe;
+#[cfg(test)]
+mod schema;
 mod sink;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +47,7 @@ pub type Nanos = u64;
 
 /// One fact, at one time, from one source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Event {
     /// When it was seen: ns of the session clock.
     pub t: Nanos,
@@ -54,6 +57,7 @@ pub struct Event {
 
 /// What happened. The variant is the source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Body {
     /// Something the person did.
@@ -78,6 +82,7 @@ pub enum Body {
 
 /// CPU of the machine blackout runs on, %.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HostEvent {
     /// Whole machine, % of all CPUs together.
     pub cpu_pct: f64,
@@ -87,6 +92,7 @@ pub struct HostEvent {
 
 /// The lab's own doings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LabEvent {
     /// A step of starting or stopping, for people.
@@ -112,6 +118,7 @@ pub enum LabEvent {
 
 /// The session itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SessionEvent {
     /// A fact learned after the header was written (guest kernel, accelerator, …).
@@ -147,6 +154,7 @@ pub enum SessionEvent {
 
 /// How much a remark matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// For the record.
@@ -159,6 +167,7 @@ pub enum Level {
 
 /// A remark for the event log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LogEvent {
     /// How much it matters.
     pub level: Level,

@@ -6,6 +6,7 @@ use super::{LoadSettings, MigrationSettings, Nanos, StopPolicy};
 
 /// Something the person did (or, headless, asked for on the command line).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OperatorEvent {
     /// Asks the generators for these settings. *Requested* until the agent acknowledges `id`.

@@ -9,6 +9,7 @@ use super::Nanos;
 
 /// What a probe sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ProbeKind {
     /// ICMP echo, answered by the guest's kernel.
@@ -19,6 +20,7 @@ pub enum ProbeKind {
 
 /// What does the sending and receiving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
     /// The surge-ping library.
@@ -29,6 +31,7 @@ pub enum Engine {
 
 /// The classes a probe can end in. A probe whose fate is open is in none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// Answered before the loss deadline.
@@ -47,6 +50,7 @@ pub enum Class {
 
 /// What a probe hears that decides no slot, or is known to have missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Aside {
     /// A further answer to a slot already answered, beyond those recorded one by one.
@@ -131,6 +135,7 @@ fn ies(n: u64) -> &'static str {
 
 /// Everything needed to read the outcomes of one probe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProbeSpec {
     /// The target.
     pub target: IpAddr,
@@ -150,6 +155,7 @@ pub struct ProbeSpec {
 
 /// The fate of a probe. `id` tells several probes of a session apart; `k` is the slot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeEvent {
     /// The probe begins.

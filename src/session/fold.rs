@@ -13,7 +13,7 @@ use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn, Turns};
 use crate::analysis::probing;
 use crate::chunked::Chunked;
 use crate::event::{
-    AgentEvent, Aside, Body, By, Class, Event, ForeignTime, Header, HvEvent, LabEvent, Location, MigrationEnd,
+    AgentEvent, Aside, Body, By, Class, Event, ForeignTime, Header, HvEvent, LabEvent, Level, Location, MigrationEnd,
     MigrationEvent, MigrationSettings, Nanos, OperatorEvent, Phase, ProbeEvent, SessionEvent, StopRule, Substate,
 };
 
@@ -101,7 +101,7 @@ impl State {
                     self.lab.enter = Some(enter.clone());
                 }
             },
-            Body::Session(ev) => self.session(ev),
+            Body::Session(ev) => self.session(t, ev),
             Body::Log(ev) if ev.from == CAPTIONS => self.caption = Some((t, ev.text.clone())),
             Body::Log(_) => {}
         }
@@ -125,6 +125,15 @@ impl State {
                 push_bounded(&mut self.log, line, LOG_LINES);
                 self.log_total += 1;
             }
+        }
+    }
+
+    /// Counts what is not kept, since there is more of it than any session of ours writes, and says so the first time.
+    fn leave_out(&mut self, t: Nanos, what: &str) {
+        self.health.left_out += 1;
+        if self.health.left_out == 1 {
+            let text = format!("this capture has more than can be kept: {what} are left out");
+            self.tell(LogLine { t, level: Level::Warn, from: "session".into(), text }, false);
         }
     }
 
@@ -259,7 +268,7 @@ impl State {
         let needed = self.needed_from();
         let (id, k, sent, rtt, class) = match *ev {
             ProbeEvent::Started { id, .. } if self.probes.len() >= PROBES && !self.probes.contains_key(&id) => {
-                self.health.left_out += 1;
+                self.leave_out(t, "further probes");
                 return;
             }
             ProbeEvent::Started { id, ref spec } => {
@@ -303,7 +312,10 @@ impl State {
         }
         let due = || probe.spec.t0.saturating_add(k.saturating_mul(probe.spec.interval_ns));
         let outcome = Outcome { k, sent: sent.unwrap_or_else(due), rtt, class };
-        probe.put(outcome);
+        if probe.put(outcome) == Placed::TooFarBehind {
+            self.leave_out(t, "outcomes of a probe that come long after those of later slots");
+            return;
+        }
         while probe.outcomes.len() > OUTCOMES
             && (probe.outcomes.len() > OUTCOMES * PATIENCE || probe.outcomes.front().is_some_and(|o| o.sent < needed))
         {
@@ -421,7 +433,7 @@ impl State {
             MigrationEvent::NotReady { why } => self.route = Some(Err(why.clone())),
             MigrationEvent::Began { .. } if self.migrations.len() >= MIGRATIONS => {
                 self.spent.beyond = true;
-                self.health.left_out += 1;
+                self.leave_out(t, "further migrations");
             }
             MigrationEvent::Began { n, from, to, settings } => {
                 let heard = self.probes.get(&0).is_none_or(|p| p.deaf(t).is_none());
@@ -626,12 +638,12 @@ impl State {
         Turns { stopped: turn(&m.stopped), resumed: turn(&m.resumed), one_clock, earlier: &m.earlier_stops }
     }
 
-    fn session(&mut self, ev: &SessionEvent) {
+    fn session(&mut self, t: Nanos, ev: &SessionEvent) {
         match ev {
             SessionEvent::Environment { key, .. }
                 if self.environment.len() >= FACTS && !self.environment.contains_key(key) =>
             {
-                self.health.left_out += 1;
+                self.leave_out(t, "further facts of the environment");
             }
             SessionEvent::Environment { key, value } => {
                 self.environment.insert(key.clone(), value.clone());
@@ -712,8 +724,9 @@ impl ProbeState {
     }
 
     /// Puts an outcome in its slot and counts it.
-    fn put(&mut self, new: Outcome) {
-        let counted = match self.outcomes.put(new) {
+    fn put(&mut self, new: Outcome) -> Placed {
+        let placed = self.outcomes.put(new);
+        let counted = match placed {
             Placed::New => new.class,
             Placed::Revised(old) => {
                 if let Some(count) = self.counts.get_mut(&old) {
@@ -722,9 +735,10 @@ impl ProbeState {
                 new.class
             }
             Placed::Again => Class::Duplicate,
-            Placed::Nothing => return,
+            Placed::Nothing | Placed::TooFarBehind => return placed,
         };
         *self.counts.entry(counted).or_default() += 1;
+        placed
     }
 }
 

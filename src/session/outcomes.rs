@@ -11,6 +11,13 @@ use crate::event::{Class, Nanos};
 /// tells the class of each slot and the round trips of sixteen together.
 pub(super) const OUTCOMES: usize = 1 << 20;
 
+/// A probe of our own settles its slots this close to the newest: it remembers no more of them
+/// ([`crate::probe::classify::WINDOW`]).
+const SETTLED_WITHIN: u64 = 1 << 16;
+/// So many slots further behind are put in their place all the same. Each costs a search of all there is, so a
+/// capture full of them, which no probe of ours can write, would take minutes to open.
+const FAR_BEHIND: u32 = 200_000;
+
 /// What an outcome changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placed {
@@ -22,6 +29,8 @@ pub enum Placed {
     Again,
     /// Nothing: the slot has an outcome, or it was due too long ago.
     Nothing,
+    /// Nothing: it came too far behind the newest, and there were too many of its kind before.
+    TooFarBehind,
 }
 
 /// The outcomes of one probe in slot order. What is held one by one is read as a [`Chunked`].
@@ -33,6 +42,10 @@ pub struct Outcomes {
     first: Option<u64>,
     /// Whether the ring has let any go.
     evicted: bool,
+    /// The newest slot there ever was.
+    newest: u64,
+    /// Slots that got their first outcome further than [`SETTLED_WITHIN`] behind the newest.
+    far_behind: u32,
 }
 
 impl Deref for Outcomes {
@@ -52,6 +65,10 @@ impl Outcomes {
             return Placed::Again;
         }
         let answers = |class: Class| matches!(class, Class::Ok | Class::Late);
+        let far_behind = new.k.saturating_add(SETTLED_WITHIN) < self.newest;
+        if far_behind && self.far_behind >= FAR_BEHIND {
+            return Placed::TooFarBehind;
+        }
         let too_old = self.evicted && self.ring.front().is_some_and(|front| new.k < front.k);
         let at = if too_old { Err(0) } else { self.ring.find(new.k, |o| o.k) };
         let old = match at {
@@ -61,7 +78,11 @@ impl Outcomes {
             Err(_) => None,
         };
         let placed = match old {
-            None => Placed::New,
+            None => {
+                self.newest = self.newest.max(new.k);
+                self.far_behind += u32::from(far_behind);
+                Placed::New
+            }
             Some(old) if answers(new.class) && !answers(old) => Placed::Revised(old),
             Some(_) if answers(new.class) => {
                 self.duplicate(new.k);
@@ -335,6 +356,20 @@ mod tests {
         let holes = probe.holes(0, 100_000, 1000);
         assert!(holes.len() <= 101, "{}", holes.len());
         assert!(holes.iter().any(|h| h.lost == 1001), "{holes:?}");
+    }
+
+    #[test]
+    fn what_comes_far_behind_in_masses_is_left_out_and_the_rest_goes_on() {
+        let mut outcomes = Outcomes::default();
+        let newest = 1 << 40;
+        outcomes.put(outcome(newest, Class::Lost));
+        for k in 0..u64::from(FAR_BEHIND) {
+            assert_eq!(outcomes.put(outcome(newest - SETTLED_WITHIN - 1 - k * 4099, Class::Lost)), Placed::New);
+        }
+        assert_eq!(outcomes.put(outcome(7, Class::Lost)), Placed::TooFarBehind);
+        // What our own probes can tell has its place whatever came before.
+        assert_eq!(outcomes.put(outcome(newest - SETTLED_WITHIN, Class::Lost)), Placed::New);
+        assert_eq!(outcomes.put(outcome(newest + 1, Class::Ok)), Placed::New);
     }
 
     #[test]

@@ -310,7 +310,7 @@ pub struct Health {
     pub recorder_ever_troubled: bool,
     /// Probe outcomes that could not be folded in because their probe was never announced.
     pub orphan_outcomes: u64,
-    /// Migrations, probes and facts that are not kept, since there are more than anybody makes.
+    /// Migrations, probes, outcomes and facts that are not kept, since there are more than any session of ours writes.
     pub left_out: u64,
 }
 
