@@ -77,7 +77,9 @@ pub fn stop_forecast(state: &State, m: &Migration, at: Nanos) -> Option<StopFore
     let finish = if finishes_in_rounds(look.product) { Finish::Rounds { limit_s } } else { Finish::Once };
     let stopped = stopped_by(m, at);
     let stood_s = stopped.map_or(0.0, |t| at.saturating_sub(t) as f64 / 1e9);
-    let to_be_noticed = !look.stopped_by_itself && over_s == 0.0;
+    // The model looks at every page.
+    let simulated = state.header.as_ref().is_some_and(|h| h.simulated);
+    let to_be_noticed = !simulated && !look.stopped_by_itself && over_s == 0.0;
     estimate(&Facts { stood_s, left, dirtied, both, bytes_per_s: speed, link, fixed_s, to_be_noticed, finish })
 }
 

@@ -111,3 +111,22 @@ fn arrows_run_downwards_and_in_no_circle() {
     }
     assert!(told.is_empty(), "\n{told}");
 }
+
+/// The rooms as a picture for people, in the language of Mermaid.
+fn picture() -> String {
+    let mut out = String::from("```mermaid\ngraph TD\n");
+    for (room, below) in ROOMS.iter().rev() {
+        for other in *below {
+            let _ = writeln!(out, "    {room} --> {other}");
+        }
+    }
+    out + "```"
+}
+
+#[test]
+fn the_manual_draws_the_rooms_as_they_are() {
+    let manual = include_str!("../../docs/architecture.md");
+    let drawn = manual.split_once("<!-- rooms -->").and_then(|(_, rest)| rest.split_once("<!-- /rooms -->"));
+    let (drawn, _) = drawn.expect("docs/architecture.md has <!-- rooms --> and <!-- /rooms -->");
+    assert!(drawn.trim() == picture(), "docs/architecture.md: between the marks should stand\n{}", picture());
+}

@@ -34,7 +34,7 @@ fn a_real_stop_is_foretold_and_the_countdown_agrees_with_itself() {
     let said = stop_forecast(&then, &then.migrations[0], ruled).unwrap();
     assert_eq!(stop_forecast(&all, m, ruled).unwrap().whole_s(), said.whole_s());
     let whole = said.whole_s();
-    assert!(whole.holds(came) && (whole.mid / came - 1.0).abs() < 0.05, "{whole:?}, came {came}");
+    assert!(whole.holds(came) && (whole.mid / came - 1.0).abs() < 0.07, "{whole:?}, came {came}");
     assert!(whole.hi < 1.2 * whole.lo, "{whole:?}");
     // While it stands: it agrees with itself, also over the look at the log in the middle of it.
     let mut before = f64::INFINITY;
