@@ -34,10 +34,10 @@ fn events(n: u64) -> Vec<Event> {
         t0: 0,
         cannot_see: Vec::new(),
     };
-    let mut events = vec![Event { t: 0, ev: Body::Probe(ProbeEvent::Started { id: 0, spec }) }];
+    let mut events = vec![Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec }))];
     for k in 0..n {
         let t = k * 1_000_000 + 123_456;
-        let mut tell = |ev| events.push(Event { t, ev });
+        let mut tell = |ev| events.push(Event::new(t, ev));
         tell(Body::Probe(ProbeEvent::Ok { id: 0, k, sent: t, rtt: 234_567 }));
         if k % 10 == 0 {
             tell(Body::Agent(AgentEvent::Heartbeat { seq: k / 10, guest_ns: t }));

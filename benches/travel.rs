@@ -134,7 +134,7 @@ fn started() -> Event {
         t0: 0,
         cannot_see: Vec::new(),
     };
-    Event { t: 0, ev: Body::Probe(ProbeEvent::Started { id: 0, spec }) }
+    Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec }))
 }
 
 fn write(path: &Path) -> std::io::Result<()> {
@@ -149,7 +149,7 @@ fn write(path: &Path) -> std::io::Result<()> {
     for t in (0..LENGTH).step_by(MS as usize) {
         tell(t, |t, ev| {
             if result.is_ok() {
-                result = line(&Event { t, ev });
+                result = line(&Event::new(t, ev));
             }
         });
     }
@@ -301,7 +301,7 @@ fn travel(c: &mut Criterion) {
     }
     let mut events = vec![started()];
     for t in (0..100 * S).step_by(MS as usize) {
-        tell(t, |t, ev| events.push(Event { t, ev }));
+        tell(t, |t, ev| events.push(Event::new(t, ev)));
     }
     group.throughput(criterion::Throughput::Elements(events.len() as u64));
     group.bench_function("fold", |b| {

@@ -368,6 +368,7 @@ fn a_word_of_a_megabyte_keeps_neither_a_key_nor_a_signal() {
     let word = "x".repeat(1_000_000);
     let said = |t| Event {
         t,
+        of: None,
         ev: Body::Log(blackout::event::LogEvent {
             level: blackout::event::Level::Error,
             from: "x".into(),

@@ -235,7 +235,7 @@ impl Screen {
     fn take(&mut self, hub: &Hub) -> io::Result<()> {
         let mut out = Vec::new();
         let (mut lines, mut more) = (0, 0);
-        for Event { t, ev } in hub.rx.try_iter() {
+        for Event { t, ev, .. } in hub.rx.try_iter() {
             match &ev {
                 Body::Probe(event) => {
                     self.summary.apply(event);
@@ -254,7 +254,7 @@ impl Screen {
                 _ => {}
             }
             if self.json && !self.quiet {
-                writeln!(out, "{}", super::say::json_line(&Event { t, ev })?)?;
+                writeln!(out, "{}", super::say::json_line(&Event::new(t, ev))?)?;
             }
             if t >= self.next_line && !self.json && !self.quiet {
                 self.next_line += 1_000_000_000 * (1 + (t - self.next_line) / 1_000_000_000);

@@ -214,7 +214,7 @@ impl Ran {
         let mut state = State::default();
         self.events.iter().for_each(|e| state.apply(e));
         let t = state.now;
-        state.apply(&Event { t, ev: Body::Migration(MigrationEvent::Settled { n: 1 }) });
+        state.apply(&Event::new(t, Body::Migration(MigrationEvent::Settled { n: 1 })));
         result::row(&state.migrations[0], t)
     }
 

@@ -45,14 +45,47 @@ pub const SCHEMA_MINOR: u32 = 4;
 /// Nanoseconds of the session clock.
 pub type Nanos = u64;
 
+/// A guest of a session, counted from 0. A session that looks at one guest only has no other number than 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(transparent)]
+pub struct GuestId(pub u16);
+
+/// What a fact belongs to: one of several guests, one of several migrations that may run at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Subject {
+    /// The guest; the first one where that is not said.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub guest: GuestId,
+    /// Number of the migration in the session; None for a fact that belongs to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<u32>,
+}
+
+fn is_first(guest: &GuestId) -> bool {
+    guest.0 == 0
+}
+
 /// One fact, at one time, from one source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Event {
     /// When it was seen: ns of the session clock.
     pub t: Nanos,
+    /// What it belongs to, where several could be meant. Since schema 1.4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Subject>,
     /// What happened.
     pub ev: Body,
+}
+
+impl Event {
+    /// A fact that belongs to nothing that had to be told apart.
+    #[must_use]
+    pub fn new(t: Nanos, ev: Body) -> Self {
+        Self { t, of: None, ev }
+    }
 }
 
 /// What happened. The variant is the source.

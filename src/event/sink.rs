@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::Duration;
 
-use super::{AgentEvent, Body, Event, HvEvent, Nanos, ProbeEvent, SessionClock};
+use super::{AgentEvent, Body, Event, HvEvent, Nanos, ProbeEvent, SessionClock, Subject};
 
 /// How much may wait in a queue, bytes, whatever its count: what a peer says may be of any size.
 const QUEUE_BYTES: usize = 32 << 20;
@@ -14,6 +14,7 @@ const QUEUE_BYTES: usize = 32 << 20;
 #[derive(Debug, Clone)]
 pub struct EventSink {
     clock: SessionClock,
+    of: Option<Subject>,
     tx: Sender<Waiting>,
     fill: Arc<Fill>,
     lost: Arc<AtomicU64>,
@@ -59,6 +60,12 @@ impl EventSink {
         self.clock
     }
 
+    /// A sink for facts that belong to this.
+    #[must_use]
+    pub fn of(&self, subject: Subject) -> Self {
+        Self { of: Some(subject), ..self.clone() }
+    }
+
     /// How much of the queue is taken, 0 to 1: who makes events faster than they are taken can wait.
     #[must_use]
     pub fn fullness(&self) -> f64 {
@@ -74,7 +81,7 @@ impl EventSink {
     /// Hands over a fact seen at `t`. A full queue is counted, and the count is recorded by the
     /// hub; the caller is never held up.
     pub fn emit_at(&self, t: Nanos, ev: Body) {
-        let event = Event { t, ev };
+        let event = Event { t, of: self.of, ev };
         let bytes = weight(&event);
         if !self.fill.add(bytes) {
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -173,7 +180,7 @@ impl Hub {
         let (tx, rx) = channel();
         let lost = Arc::new(AtomicU64::new(0));
         let fill = Arc::new(Fill { events: AtomicUsize::new(0), bytes: AtomicUsize::new(0), capacity });
-        let sink = EventSink { clock, tx, fill: Arc::clone(&fill), lost: Arc::clone(&lost) };
+        let sink = EventSink { clock, of: None, tx, fill: Arc::clone(&fill), lost: Arc::clone(&lost) };
         (sink, Self { rx: Events { rx, fill }, lost })
     }
 

@@ -13,7 +13,7 @@ const HOUR: Nanos = 3_600_000 * MS;
 /// What happens in the 50 ms that begin at `t`.
 fn fold(state: &mut State, t: Nanos) {
     let k = t / (50 * MS);
-    let mut tell = |ev| state.apply(&Event { t, ev });
+    let mut tell = |ev| state.apply(&Event::new(t, ev));
     tell(Body::Probe(if k.is_multiple_of(1000) {
         ProbeEvent::Lost { id: 0, k, sent: t }
     } else {
@@ -54,7 +54,7 @@ fn memory_is_flat_over_a_day() {
         cannot_see: Vec::new(),
     };
     let mut state = State::begin(header());
-    state.apply(&Event { t: 0, ev: Body::Probe(ProbeEvent::Started { id: 0, spec }) });
+    state.apply(&Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec })));
     let mut held = Vec::new();
     for t in (0..24 * HOUR).step_by(50 * MS as usize) {
         fold(&mut state, t);

@@ -13,8 +13,9 @@ use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn, Turns};
 use crate::analysis::probing;
 use crate::chunked::Chunked;
 use crate::event::{
-    AgentEvent, Aside, Body, By, Class, Event, ForeignTime, Header, HvEvent, LabEvent, Level, Location, MigrationEnd,
-    MigrationEvent, MigrationSettings, Nanos, OperatorEvent, Phase, ProbeEvent, SessionEvent, StopRule, Substate,
+    AgentEvent, Aside, Body, By, Class, Event, ForeignTime, GuestId, Header, HvEvent, LabEvent, Level, Location,
+    MigrationEnd, MigrationEvent, MigrationSettings, Nanos, OperatorEvent, Phase, ProbeEvent, SessionEvent, StopRule,
+    Subject, Substate,
 };
 
 /// Heartbeats kept: 22 minutes at 10 ms.
@@ -44,6 +45,10 @@ const PHASES: usize = 64;
 const HOSTS: usize = 64;
 const PROBES: usize = 64;
 const FACTS: usize = 256;
+/// Guests whose place is kept.
+const GUESTS: usize = 1024;
+/// Migrations that may run at the same time.
+const AT_ONCE: usize = 16;
 /// What further hosts are kept as, all together.
 const FURTHER_HOSTS: &str = "(further hosts)";
 /// Text that is kept for as long as the session lasts, bytes; beyond, texts are kept in a few letters.
@@ -84,7 +89,7 @@ impl State {
             Body::Operator(ev) => self.operator(t, ev),
             Body::Agent(ev) => self.agent(t, ev),
             Body::Probe(ev) => self.probe(t, ev),
-            Body::Hypervisor(ev) => self.hypervisor(t, ev),
+            Body::Hypervisor(ev) => self.hypervisor(t, event.of.unwrap_or_default(), ev),
             Body::Migration(ev) => self.migration(t, ev),
             Body::Host(ev) => {
                 self.trail.host(self.host_cpu.back().map(|(before, _)| *before), t, ev);
@@ -147,9 +152,37 @@ impl State {
         self.migrations.last_mut().filter(|m| m.settled.is_none() && !self.spent.beyond)
     }
 
-    /// Nothing from here on may be evicted.
+    /// The migration a hypervisor's fact belongs to, as long as it is not settled; the newest where that is not said.
+    fn running(&mut self, of: Subject) -> Option<&mut Migration> {
+        let at = self.place_of_running(of)?;
+        self.migrations.get_mut(at)
+    }
+
+    fn place_of_running(&mut self, of: Subject) -> Option<usize> {
+        let at = match of.migration {
+            Some(n) => self.place_of(n)?,
+            None if self.spent.beyond => return None,
+            None => self.migrations.len().checked_sub(1)?,
+        };
+        self.migrations[at].settled.is_none().then_some(at)
+    }
+
+    /// Where a guest is.
+    fn locate(&mut self, t: Nanos, guest: GuestId, location: Location) {
+        if self.guests.len() < GUESTS || self.guests.contains_key(&guest) {
+            self.guests.insert(guest, (t, location));
+        } else {
+            self.leave_out(t, "further guests");
+        }
+    }
+
+    /// Nothing from here on may be evicted: the oldest of the newest migrations that are not settled needs it.
     fn needed_from(&self) -> Nanos {
-        self.unsettled().map_or(Nanos::MAX, |m| m.began.saturating_sub(LEAD))
+        if self.spent.beyond {
+            return Nanos::MAX;
+        }
+        let newest = self.migrations.iter().rev().take(AT_ONCE).filter(|m| m.settled.is_none());
+        newest.map(|m| m.began.saturating_sub(LEAD)).min().unwrap_or(Nanos::MAX)
     }
 
     fn host(&mut self, name: &str) -> &mut HostState {
@@ -326,7 +359,7 @@ impl State {
         }
     }
 
-    fn hypervisor(&mut self, t: Nanos, ev: &HvEvent) {
+    fn hypervisor(&mut self, t: Nanos, of: Subject, ev: &HvEvent) {
         match ev {
             HvEvent::HostUp { host, version, pid } => {
                 // Another process perhaps, but the same machine's clock.
@@ -339,22 +372,22 @@ impl State {
                 state.lost = Some(why.clone());
                 state.running = None;
                 state.cpu_pct = None;
-                if self.guest.as_ref().is_some_and(|(_, l)| l.host() == Some(host)) {
+                for (seen, location) in self.guests.values_mut().filter(|(_, l)| l.host() == Some(host)) {
                     let why = format!("host '{host}', where it was, is lost");
-                    self.guest = Some((t, Location::Unknown { why }));
+                    (*seen, *location) = (t, Location::Unknown { why });
                 }
             }
             HvEvent::Raw { host, at, .. } => self.host(host).clock.stamp(t, *at),
             HvEvent::RoundTrip { host, ns } => self.host(host).clock.round_trip(*ns),
             HvEvent::Setting { .. } => {}
             HvEvent::Located { location } => {
-                if self.guest.as_ref().is_none_or(|(_, l)| l != location) {
-                    self.guest = Some((t, location.clone()));
+                if self.guests.get(&of.guest).is_none_or(|(_, l)| l != location) {
+                    self.locate(t, of.guest, location.clone());
                 }
             }
             HvEvent::Befell { host, what, detail, at } => {
                 self.host(host).clock.stamp(t, *at);
-                if let Some(m) = self.unsettled_mut().filter(|m| m.befell.len() < REQUESTS) {
+                if let Some(m) = self.running(of).filter(|m| m.befell.len() < REQUESTS) {
                     m.befell.push(Befallen { t, host: host.clone(), what: *what, detail: detail.clone() });
                 }
             }
@@ -362,10 +395,10 @@ impl State {
                 self.host(host).running = Some(false);
                 self.host(host).clock.stamp(t, *at);
                 // The source's stop may be handed over after the destination's resume.
-                if self.guest.as_ref().is_none_or(|(_, l)| l.host().is_none_or(|at| at == host)) {
-                    self.guest = Some((t, Location::At { host: host.clone(), running: false }));
+                if self.guests.get(&of.guest).is_none_or(|(_, l)| l.host().is_none_or(|at| at == host)) {
+                    self.locate(t, of.guest, Location::At { host: host.clone(), running: false });
                 }
-                if let Some(m) = self.unsettled_mut().filter(|m| m.from == *host) {
+                if let Some(m) = self.running(of).filter(|m| m.from == *host) {
                     // Stopped once more after it went on at the source: that stop is the one.
                     let went_on = m.resumed.as_ref().is_some_and(|r| r.2 == m.from);
                     let before = m.stopped.as_ref().map(|s| s.0);
@@ -385,8 +418,8 @@ impl State {
             HvEvent::Resumed { host, at } => {
                 self.host(host).running = Some(true);
                 self.host(host).clock.stamp(t, *at);
-                self.guest = Some((t, Location::At { host: host.clone(), running: true }));
-                if let Some(m) = self.unsettled_mut() {
+                self.locate(t, of.guest, Location::At { host: host.clone(), running: true });
+                if let Some(m) = self.running(of) {
                     // The two hosts' events may be handed over in either order, so the resume at
                     // the destination counts without a stop; one at the source needs a stop.
                     let counts = *host == m.to || (*host == m.from && m.stopped.is_some());
@@ -397,19 +430,19 @@ impl State {
             }
             HvEvent::Phase { phase, raw, substate } => {
                 let probed = self.is_probed();
-                if let Some(m) = self.unsettled_mut() {
+                if let Some(m) = self.running(of) {
                     m.enter_or_await(t, *phase, raw, *substate, probed);
                 }
             }
             HvEvent::Round { round, .. } => {
                 let can_be = |m: &&mut Migration| claims::round_can_be(*round, t.saturating_sub(m.began));
-                if let Some(m) = self.unsettled_mut().filter(|m| m.rounds.len() < ROUNDS).filter(can_be) {
+                if let Some(m) = self.running(of).filter(|m| m.rounds.len() < ROUNDS).filter(can_be) {
                     m.rounds.push((t, *round));
                 }
             }
             HvEvent::Sample { sample, .. } => {
-                let beyond = self.spent.beyond;
-                let Some(m) = self.migrations.last_mut().filter(|m| m.settled.is_none() && !beyond) else { return };
+                let Some(at) = self.place_of_running(of) else { return };
+                let m = &mut self.migrations[at];
                 let (sample, claims) = claims::judged(sample, t.saturating_sub(m.began));
                 for claim in claims {
                     if !m.claims.contains(&claim) && m.claims.len() < claims::MOST {
@@ -776,7 +809,7 @@ mod tests {
     fn told(events: impl IntoIterator<Item = (Nanos, Body)>) -> State {
         let mut state = State::begin(header());
         for (t, ev) in events {
-            state.apply(&Event { t, ev });
+            state.apply(&Event::new(t, ev));
         }
         state
     }

@@ -106,7 +106,7 @@ impl Live {
                 let why = format!("the hub's thread cannot be started: {e}");
                 shared.update(|state| {
                     let ev = Body::Session(SessionEvent::RecorderTrouble { why });
-                    state.apply(&Event { t: clock.now(), ev });
+                    state.apply(&Event::new(clock.now(), ev));
                 });
                 None
             }
@@ -229,7 +229,7 @@ impl Worker {
     }
 
     fn now(&self, ev: SessionEvent) -> Event {
-        Event { t: self.clock.now(), ev: Body::Session(ev) }
+        Event::new(self.clock.now(), Body::Session(ev))
     }
 
     /// What the session has to say of itself: losses and the recorder's health.

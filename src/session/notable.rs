@@ -134,8 +134,8 @@ mod tests {
             t0: 0,
             cannot_see: Vec::new(),
         };
-        let mut events = vec![Event { t: 0, ev: Body::Probe(ProbeEvent::Started { id: 0, spec }) }];
-        let mut tell = |t, ev| events.push(Event { t: t * MS, ev });
+        let mut events = vec![Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec }))];
+        let mut tell = |t, ev| events.push(Event::new(t * MS, ev));
         for k in 0..100 {
             let (sent, t) = (k * 10 * MS, k * 10);
             let lost = (50..=60).contains(&k) || (80..=81).contains(&k);

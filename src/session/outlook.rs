@@ -246,8 +246,8 @@ mod tests {
     /// A session in which 20 pages in 10 ms are set, and a bandwidth of 32 MB/s.
     fn session() -> State {
         let mut state = State::begin(testing::header());
-        state.apply(&Event { t: S, ev: Body::Agent(AgentEvent::Ack { id: 1, set: load(20) }) });
-        state.apply(&Event { t: 2 * S, ev: Body::Operator(OperatorEvent::SetMigration { to: settings(32_000_000) }) });
+        state.apply(&Event::new(S, Body::Agent(AgentEvent::Ack { id: 1, set: load(20) })));
+        state.apply(&Event::new(2 * S, Body::Operator(OperatorEvent::SetMigration { to: settings(32_000_000) })));
         state
     }
 
@@ -260,12 +260,12 @@ mod tests {
         let mut state = session();
         let (from, to) = ("a".to_owned(), "b".to_owned());
         let began = MigrationEvent::Began { n: 1, from, to, settings: settings(32_000_000) };
-        state.apply(&Event { t: 10 * S, ev: Body::Migration(began) });
-        state.apply(&Event { t: 11 * S, ev: report(load(20)) });
-        state.apply(&Event { t: 13 * S, ev: report(load(80)) });
-        state.apply(&Event { t: 14 * S, ev: report(load(80)) });
+        state.apply(&Event::new(10 * S, Body::Migration(began)));
+        state.apply(&Event::new(11 * S, report(load(20))));
+        state.apply(&Event::new(13 * S, report(load(80))));
+        state.apply(&Event::new(14 * S, report(load(80))));
         let faster = OperatorEvent::SetMigration { to: settings(64_000_000) };
-        state.apply(&Event { t: 15 * S, ev: Body::Operator(faster) });
+        state.apply(&Event::new(15 * S, Body::Operator(faster)));
         let asked = question(&state, &lab(), 16 * S).unwrap();
         assert_eq!((asked.n, asked.of, &asked.situation.settings), (1, 15 * S, &settings(32_000_000)));
         let seen = asked.seen.unwrap();
@@ -280,18 +280,18 @@ mod tests {
         let asked = question(&state, &lab(), 3 * S).unwrap();
         let forecast = asked.answer().unwrap();
         let said = |of| Body::Migration(MigrationEvent::Forecast { n: 1, of, forecast: forecast.clone() });
-        state.apply(&Event { t: 3 * S, ev: said(asked.of) });
+        state.apply(&Event::new(3 * S, said(asked.of)));
         assert!(state.forecast.is_some());
         // Set anew to the same: nothing has changed.
-        state.apply(&Event { t: 4 * S, ev: Body::Agent(AgentEvent::Ack { id: 2, set: load(20) }) });
+        state.apply(&Event::new(4 * S, Body::Agent(AgentEvent::Ack { id: 2, set: load(20) })));
         assert!(state.forecast.is_some());
-        state.apply(&Event { t: 5 * S, ev: Body::Agent(AgentEvent::Ack { id: 3, set: load(90) }) });
+        state.apply(&Event::new(5 * S, Body::Agent(AgentEvent::Ack { id: 3, set: load(90) })));
         assert!(state.forecast.is_none());
         // One that was under way meanwhile comes too late, and is no prediction of what is fired now.
-        state.apply(&Event { t: 6 * S, ev: said(asked.of) });
+        state.apply(&Event::new(6 * S, said(asked.of)));
         let (from, to) = ("a".to_owned(), "b".to_owned());
         let began = MigrationEvent::Began { n: 1, from, to, settings: settings(32_000_000) };
-        state.apply(&Event { t: 7 * S, ev: Body::Migration(began) });
+        state.apply(&Event::new(7 * S, Body::Migration(began)));
         assert_eq!((&state.forecast, &state.migrations[0].predicted), (&None, &None));
     }
 

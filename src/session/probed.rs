@@ -202,7 +202,7 @@ mod tests {
             t0: 0,
             cannot_see: Vec::new(),
         };
-        state.apply(&Event { t: 0, ev: Body::Probe(ProbeEvent::Started { id: 0, spec }) });
+        state.apply(&Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec })));
         for k in 0..400 {
             let sent = k * 50 * MS;
             let ev = if silent(k) {
@@ -210,7 +210,7 @@ mod tests {
             } else {
                 ProbeEvent::Ok { id: 0, k, sent, rtt: MS }
             };
-            state.apply(&Event { t: sent + MS, ev: Body::Probe(ev) });
+            state.apply(&Event::new(sent + MS, Body::Probe(ev)));
         }
         state
     }
@@ -246,7 +246,7 @@ mod tests {
         let mut state = watched(|k| k >= 390);
         let settings = MigrationSettings::default();
         let began = MigrationEvent::Began { n: 3, from: "a".into(), to: "b".into(), settings };
-        state.apply(&Event { t: 19_000 * MS, ev: Body::Migration(began) });
+        state.apply(&Event::new(19_000 * MS, Body::Migration(began)));
         let rows = rows(&state);
         let o = &rows[0].outages[0];
         assert_eq!((o.to.as_ref(), o.hi_ms, o.lo_ms, o.migration), (None, None, 450.0, Some(3)));

@@ -200,7 +200,7 @@ fn hypervisor(state: &State, t: Nanos, ev: &HvEvent) -> Option<(Level, String, S
         HvEvent::Stopped { host, .. } => host_line(Level::Info, host, "the guest stands still".to_owned()),
         HvEvent::Resumed { host, .. } => host_line(Level::Info, host, "the guest runs".to_owned()),
         HvEvent::Located { location } => {
-            if state.guest.as_ref().is_some_and(|(_, l)| l == location) {
+            if state.guest().is_some_and(|(_, l)| l == location) {
                 return None;
             }
             let level = match location {
@@ -337,7 +337,7 @@ mod tests {
     fn lines(events: impl IntoIterator<Item = Body>) -> Vec<String> {
         let mut state = State::begin(header());
         for (t, ev) in events.into_iter().enumerate() {
-            state.apply(&Event { t: t as Nanos, ev });
+            state.apply(&Event::new(t as Nanos, ev));
         }
         state.log.iter().map(|l| l.text.clone()).collect()
     }
@@ -383,8 +383,8 @@ mod tests {
         let remark = |text: &str| Body::Log(LogEvent { level: Level::Warn, from: "x".into(), text: text.into() });
         let mut state = State::begin(header());
         for n in 0..250 {
-            state.apply(&Event { t: n, ev: remark("the same") });
-            state.apply(&Event { t: n, ev: remark("another") });
+            state.apply(&Event::new(n, remark("the same")));
+            state.apply(&Event::new(n, remark("another")));
         }
         let told: Vec<&str> = state.log.iter().map(|l| l.text.as_str()).collect();
         assert_eq!(told, ["the same (250 times)", "another (250 times)"]);

@@ -78,7 +78,7 @@ pub fn result(state: &State) -> SessionResult {
         length_ms: millis(state.now),
         events: state.events,
         lost_events: state.health.lost_events,
-        guest: state.guest.as_ref().map(|(_, location)| location.clone()),
+        guest: state.guest().map(|(_, location)| location.clone()),
         recorder_troubled: state.health.recorder_ever_troubled,
         ended: state.ended.clone(),
         clocks: clocks(state),

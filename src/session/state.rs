@@ -8,8 +8,9 @@ pub use crate::analysis::downtime::Outcome;
 use crate::analysis::probing;
 use crate::chunked::Chunked;
 use crate::event::{
-    By, Capabilities, Class, Forecast, ForeignTime, Header, HostEvent, Incident, Level, LoadReport, LoadSettings,
-    Location, MigrationEnd, MigrationSettings, Nanos, Phase, ProbeSpec, Sample, StopForecast, StopRule, Substate, Then,
+    By, Capabilities, Class, Forecast, ForeignTime, GuestId, Header, HostEvent, Incident, Level, LoadReport,
+    LoadSettings, Location, MigrationEnd, MigrationSettings, Nanos, Phase, ProbeSpec, Sample, StopForecast, StopRule,
+    Substate, Then,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,8 +49,8 @@ pub struct State {
     pub heartbeats: Chunked<(Nanos, u64, u64)>,
     /// Hypervisor hosts by name.
     pub hosts: BTreeMap<String, HostState>,
-    /// Where the guest is, and since when that is known, ns; None until anything is known of it.
-    pub guest: Option<(Nanos, Location)>,
+    /// Where each guest is, and since when that is known, ns; none until anything is known of it.
+    pub guests: BTreeMap<GuestId, (Nanos, Location)>,
     /// The ends of the next migration, or why there can be none; None where that was not told.
     pub route: Option<Result<(String, String), String>>,
     /// Settings for the next migration, once chosen.
@@ -329,6 +330,12 @@ pub struct Spent {
 }
 
 impl State {
+    /// Where the guest is, and since when that is known, ns: the first one, where a session has several.
+    #[must_use]
+    pub fn guest(&self) -> Option<&(Nanos, Location)> {
+        self.guests.get(&GuestId::default())
+    }
+
     /// Memory taken by what grows with the length of the session, bytes, as if nothing were shared.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {

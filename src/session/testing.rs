@@ -27,7 +27,7 @@ pub(crate) fn header() -> Header {
 
 pub(crate) fn log(t: Nanos, text: &str) -> Event {
     let ev = Body::Log(LogEvent { level: Level::Info, from: "test".to_owned(), text: text.to_owned() });
-    Event { t, ev }
+    Event::new(t, ev)
 }
 
 /// A capture as text.
@@ -42,7 +42,7 @@ pub(crate) fn capture(header: &Header, events: &[Event]) -> String {
 
 /// Any event of the vocabulary, with hostile numbers and texts, in no sensible order.
 pub(crate) fn any_event() -> BoxedStrategy<Event> {
-    (any::<u32>(), body()).prop_map(|(t, ev)| Event { t: u64::from(t), ev }).boxed()
+    (any::<u32>(), body()).prop_map(|(t, ev)| Event::new(u64::from(t), ev)).boxed()
 }
 
 fn text() -> BoxedStrategy<String> {

@@ -87,7 +87,7 @@ pub(crate) fn idle(now: Nanos) -> State {
         let host = HostState { version: "QEMU 10.0.2".into(), running: Some(running), ..HostState::default() };
         s.hosts.insert(name.into(), host);
     }
-    s.guest = Some((0, Location::At { host: "a".into(), running: true }));
+    s.guests.insert(GuestId::default(), (0, Location::At { host: "a".into(), running: true }));
     s.next = Some(settings());
     let rate = if now >= 5 * S { 9000.0 } else { 2000.0 };
     let (id, at) = if now >= 5 * S { (2, 5 * S) } else { (1, S) };
@@ -264,7 +264,7 @@ pub(crate) fn migrating(now: Nanos) -> State {
     if now >= STOPPED {
         m.ruled.push((STOPPED, StopRule::Rounds { limit: 29 }, Then::StopAndCopy));
         m.stopped = Some((STOPPED, None, "a".into()));
-        s.guest = Some((STOPPED, Location::At { host: "a".into(), running: false }));
+        s.guests.insert(GuestId::default(), (STOPPED, Location::At { host: "a".into(), running: false }));
         log(STOPPED, Level::Warn, "policy", "29 rounds: stop-and-copy");
         log(STOPPED + 5 * MS, Level::Warn, "qmp a", "the guest stands still");
         log(STOPPED + 1300 * MS, Level::Error, "agent", "connection lost: no answer for 1.0 s");
@@ -273,7 +273,7 @@ pub(crate) fn migrating(now: Nanos) -> State {
     }
     if now >= RESUMED {
         m.resumed = Some((RESUMED, None, "b".into()));
-        s.guest = Some((RESUMED, Location::At { host: "b".into(), running: true }));
+        s.guests.insert(GuestId::default(), (RESUMED, Location::At { host: "b".into(), running: true }));
         m.ended = Some((RESUMED, MigrationEnd::Done));
         log(RESUMED, Level::Info, "qmp b", "the guest runs");
         log(ANSWERS, Level::Info, "agent", "connected again; no setting lost");

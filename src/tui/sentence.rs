@@ -375,7 +375,7 @@ fn ended(state: &State, m: &Migration) -> (Tone, String) {
 
 /// Where the guest runs, if that is known.
 fn runs_at(state: &State) -> String {
-    state.guest.as_ref().map_or(String::new(), |(_, location)| format!("; the guest {}", location.words()))
+    state.guest().map_or(String::new(), |(_, location)| format!("; the guest {}", location.words()))
 }
 
 /// The estimate to name in a sentence: what a user would have felt, else the next best.

@@ -280,6 +280,7 @@ fn a_tour_has_its_captions_on_every_screen() {
     let mut state = idle(3 * S);
     let said = |t, text: &str| crate::event::Event {
         t,
+        of: None,
         ev: crate::event::Body::Log(crate::event::LogEvent {
             level: crate::event::Level::Info,
             from: crate::session::state::CAPTIONS.into(),

@@ -145,7 +145,7 @@ impl Flood {
                     1 => r.remark.text.clone(),
                     n => format!("{} ({n} times)", r.remark.text),
                 };
-                told.push(Event { t: r.last, ev: Body::Log(LogEvent { text, ..r.remark.clone() }) });
+                told.push(Event::new(r.last, Body::Log(LogEvent { text, ..r.remark.clone() })));
             }
             // What goes on repeating itself is counted on.
             (r.since, r.more) = (now, if r.more > 0 { 0 } else { return false });
@@ -156,7 +156,7 @@ impl Flood {
                 let lost = std::mem::take(&mut bucket.out);
                 if lost > 0 {
                     let queue = format!("{name}, beyond {} KiB/s", BYTES_PER_S >> 10);
-                    told.push(Event { t: now, ev: Body::Session(SessionEvent::Overflow { queue, lost }) });
+                    told.push(Event::new(now, Body::Session(SessionEvent::Overflow { queue, lost })));
                 }
             }
             self.looked = now;
@@ -192,7 +192,7 @@ pub(super) fn shortened(mut event: Event, bytes: usize) -> Event {
 /// What stands for an event whose record cannot be shortened.
 pub(super) fn too_long(event: &Event, bytes: usize) -> Event {
     let text = format!("a record of {bytes} bytes, longer than {} KiB, is left out", RECORD >> 10);
-    Event { t: event.t, ev: Body::Log(LogEvent { level: Level::Error, from: "session".to_owned(), text }) }
+    Event::new(event.t, Body::Log(LogEvent { level: Level::Error, from: "session".to_owned(), text }))
 }
 
 fn short(text: &mut String) {
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     fn remark(t: Nanos, text: &str) -> Event {
-        Event { t, ev: Body::Log(LogEvent { level: Level::Warn, from: "x".into(), text: text.into() }) }
+        Event::new(t, Body::Log(LogEvent { level: Level::Warn, from: "x".into(), text: text.into() }))
     }
 
     #[test]
@@ -215,9 +215,9 @@ mod tests {
             |flood: &mut Flood, t: Nanos| (0..1_000).filter(|_| flood.passes(&remark(t, "x"), 8_192)).count() as u64;
         assert_eq!(said(&mut flood, 0), BURST / 8_192);
         assert_eq!(said(&mut flood, 10 * second), 10 * BYTES_PER_S / 8_192);
-        let refused = Event { t: 0, ev: Body::Agent(AgentEvent::Refused { id: 1, why: "x".into() }) };
+        let refused = Event::new(0, Body::Agent(AgentEvent::Refused { id: 1, why: "x".into() }));
         assert!(flood.passes(&refused, 8_192), "another source has its own");
-        let ours = Event { t: 0, ev: Body::Probe(ProbeEvent::Lost { id: 0, k: 1, sent: 0 }) };
+        let ours = Event::new(0, Body::Probe(ProbeEvent::Lost { id: 0, k: 1, sent: 0 }));
         assert!((0..100_000).all(|_| flood.passes(&ours, 8_192)));
         let told = flood.told(20 * second, false);
         let [Event { ev: Body::Session(SessionEvent::Overflow { queue, lost }), .. }] = &told[..] else {

@@ -18,7 +18,7 @@ pub(super) fn event(line: &[u8]) -> Option<Event> {
         Body::Agent(AgentEvent::Heartbeat { seq, guest_ns: rest.number()? })
     };
     rest.literal(b"}}}}")?;
-    rest.0.is_empty().then_some(Event { t, ev })
+    rest.0.is_empty().then_some(Event::new(t, ev))
 }
 
 struct Rest<'a>(&'a [u8]);

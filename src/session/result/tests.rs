@@ -30,7 +30,7 @@ fn settings(policy: &str) -> MigrationSettings {
 /// the guest away for 2.9 s.
 fn story() -> State {
     let mut state = State::begin(header());
-    let mut tell = |ms: u64, ev: Body| state.apply(&Event { t: ms * MS, ev });
+    let mut tell = |ms: u64, ev: Body| state.apply(&Event::new(ms * MS, ev));
     let at = |ms: i64| Some(ForeignTime { secs: 77 + ms / 1_000, micros: ms % 1_000 * 1_000 });
     let spec = ProbeSpec {
         target: [10, 0, 0, 2].into(),
@@ -194,9 +194,9 @@ fn a_cancel_that_did_not_take_effect_is_not_the_end() {
     let t = m.began + 5_000 * MS;
     let by = crate::event::By::GiveUpAfter { limit_ns: 5_000 * MS };
     let asked = MigrationEvent::Requested { n, then: Then::Cancel, by };
-    state.apply(&Event { t, ev: Body::Migration(asked) });
+    state.apply(&Event::new(t, Body::Migration(asked)));
     let refused = MigrationEvent::Refused { n, then: Then::Cancel, why: "not today".into() };
-    state.apply(&Event { t, ev: Body::Migration(refused) });
+    state.apply(&Event::new(t, Body::Migration(refused)));
     let said = verdict(state.migrations.last().unwrap());
     let want = "a cancel by --give-up-after 5.00 s after 5.00 s did not take effect (not today)";
     assert!(said.ends_with(want), "{said}");
@@ -218,11 +218,11 @@ fn a_lost_slot_is_revised_in_place_and_counted_once() {
     let (before, slots) = (lost(&state), state.probes[&0].outcomes.len());
     let k = state.probes[&0].outcomes.iter().find(|o| o.class == Class::Lost).unwrap().k;
     let late = ProbeEvent::Late { id: 0, k, sent: k * 50 * MS, rtt: 2_000 * MS };
-    state.apply(&Event { t: 30_000 * MS, ev: Body::Probe(late.clone()) });
+    state.apply(&Event::new(30_000 * MS, Body::Probe(late.clone())));
     assert_eq!((lost(&state), state.probes[&0].counts[&Class::Late]), (before - 1, 1));
     // Once more is a duplicate; and nothing revises an answer.
-    state.apply(&Event { t: 30_001 * MS, ev: Body::Probe(late) });
-    state.apply(&Event { t: 30_002 * MS, ev: Body::Probe(ProbeEvent::Lost { id: 0, k, sent: 0 }) });
+    state.apply(&Event::new(30_001 * MS, Body::Probe(late)));
+    state.apply(&Event::new(30_002 * MS, Body::Probe(ProbeEvent::Lost { id: 0, k, sent: 0 })));
     let probe = &state.probes[&0];
     assert_eq!((lost(&state), probe.counts[&Class::Duplicate], probe.counts[&Class::Late]), (before - 1, 1, 1));
     assert_eq!(probe.outcomes.len(), slots);

@@ -41,7 +41,7 @@ fn a_real_stop_is_foretold_and_the_countdown_agrees_with_itself() {
     for at in (stopped..resumed).step_by(50_000_000) {
         let said = stop_forecast(&all, m, at).unwrap();
         let whole = said.whole_s();
-        assert!((whole.mid / came - 1.0).abs() < 0.08, "{} s in: {whole:?}, came {came}", said.stood_s);
+        assert!((whole.mid / came - 1.0).abs() < 0.1, "{} s in: {whole:?}, came {came}", said.stood_s);
         assert!(said.left_s.mid < before + 0.1, "it rises: {before} to {:?}", said.left_s);
         before = said.left_s.mid;
     }
@@ -60,7 +60,7 @@ struct Scribe {
 
 impl Scribe {
     fn tell(&mut self, t: u64, ev: Body) {
-        self.state.apply(&Event { t, ev });
+        self.state.apply(&Event::new(t, ev));
     }
 
     fn report(&mut self, t: u64) {
@@ -148,13 +148,13 @@ fn stop(scenario: &Scenario, basis: &Basis, stop_at: u64) -> Option<(StopForecas
     let settings = scenario.settings.clone();
     let (from, to) = ("a".to_owned(), "b".to_owned());
     let began = MigrationEvent::Began { n: 1, from, to, settings };
-    state.apply(&Event { t: 0, ev: Body::Migration(began) });
+    state.apply(&Event::new(0, Body::Migration(began)));
     // All that is needed of a forecast is what it rests on.
     let idle = Situation { load: LoadSettings::default(), settings: MigrationSettings::default(), ram_bytes: 64 << 20 };
     let some = forecast(&idle, &Basis::calibrated(&Calibration::lab(64 << 20), 64 << 20)).unwrap();
     let grounds = basis.grounds(load.wset_bytes, g.ram_pages * PAGE_BYTES);
     let told = crate::event::Forecast { grounds: Some(Box::new(grounds)), ..some };
-    state.apply(&Event { t: 0, ev: Body::Migration(MigrationEvent::Forecast { n: 1, of: 0, forecast: told }) });
+    state.apply(&Event::new(0, Body::Migration(MigrationEvent::Forecast { n: 1, of: 0, forecast: told })));
     let mut scribe =
         Scribe { state, scenario: scenario.clone(), stop_at, said: None, left: Vec::new(), ordered: false };
     let trace = run_watched(scenario, scenario.engine(), &mut scribe).unwrap();

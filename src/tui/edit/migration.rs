@@ -112,7 +112,7 @@ pub fn show_policy(policy: &StopPolicy) -> String {
 #[must_use]
 pub fn offers(state: &State) -> Option<&Capabilities> {
     let running = state.migrations.last().filter(|m| m.ended.is_none()).map(|m| m.from.as_str());
-    let located = || state.guest.as_ref().and_then(|(_, location)| location.host());
+    let located = || state.guest().and_then(|(_, location)| location.host());
     let known = running.or_else(located).and_then(|host| state.hosts.get(host));
     let source = known.or_else(|| state.hosts.values().find(|h| h.running == Some(true) && h.lost.is_none()));
     if let Some(source) = source {
@@ -295,7 +295,7 @@ mod tests {
     fn the_controls_are_those_of_the_host_that_has_the_guest() {
         use crate::event::{Body, Event, HvEvent};
         let mut state = State::begin(crate::tui::fixture::fixture("below-the-jump").0);
-        let tell = |state: &mut State, ev| state.apply(&Event { t: 1, ev: Body::Hypervisor(ev) });
+        let tell = |state: &mut State, ev| state.apply(&Event::new(1, Body::Hypervisor(ev)));
         for host in ["dest", "source"] {
             let up = HvEvent::HostUp { host: host.into(), version: "1".into(), pid: None };
             tell(&mut state, up);

@@ -197,7 +197,7 @@ pub(crate) fn route(ctx: &Ctx<'_>) -> Option<(String, String)> {
 /// Where the guest is, in a word; None in captures that do not tell.
 fn guest_place(state: &State) -> Option<(String, Role)> {
     state.route.as_ref()?;
-    Some(match &state.guest.as_ref()?.1 {
+    Some(match &state.guest()?.1 {
         Location::At { host, running: true } => (format!("guest on {host}"), Role::Value),
         Location::At { host, running: false } => (format!("guest stopped on {host}"), Role::Warn),
         Location::Moving => ("guest moving".into(), Role::Value),
