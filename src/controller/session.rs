@@ -196,7 +196,7 @@ impl Session {
 fn leave_unsettled(sink: &EventSink, shared: &Shared, why: &str) {
     let running = shared.with_state(|s| {
         let n = s.migrations.last().filter(|m| m.ended.is_none())?.n;
-        let (seen, last) = match &s.guest {
+        let (seen, last) = match s.guest() {
             Some((t, location)) => (Some(*t), location.clone()),
             None => (None, Location::Unknown { why: "it was never seen".into() }),
         };

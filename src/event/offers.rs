@@ -5,6 +5,7 @@ use serde_json::Value;
 
 /// A parameter a migration can be tuned with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Parameter {
     /// The product's own name.
     pub name: String,
@@ -18,6 +19,7 @@ pub struct Parameter {
 
 /// What a hypervisor offers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Capabilities {
     /// Product and version.
     pub product: String,
@@ -60,6 +62,7 @@ impl Capabilities {
 /// What can be seen of a product's migrations. What cannot is not waited for: whoever needs it says that this
 /// product does not tell it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Sees {
     /// A percentage of its own. It may fall.
@@ -88,6 +91,7 @@ pub struct Sees {
 
 /// Whose clock an instant is told by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Stamped {
     /// Each host's own.
@@ -100,6 +104,7 @@ pub enum Stamped {
 
 /// A downtime that a product reports of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OwnDowntime {
     /// What it counts.
     pub counts: Counts,
@@ -109,6 +114,7 @@ pub struct OwnDowntime {
 
 /// What a product's own downtime counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Counts {
     /// From its own decision to stop the guest until it has sent everything: not the whole of a stop from
@@ -122,6 +128,7 @@ pub enum Counts {
 
 /// How long a running migration can be cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Cancels {
     /// As long as the guest has not left the source, also while it stands still there.
@@ -146,6 +153,7 @@ impl Cancels {
 
 /// Who runs a guest that we stopped, if we die.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Resumer {
     /// A process of ours that outlives us.
@@ -158,6 +166,7 @@ pub enum Resumer {
 
 /// Whom we speak to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Ends {
     /// To each of the two hosts.
