@@ -89,6 +89,7 @@ impl Default for StopPolicy {
 /// What ends pre-copy from above the hypervisor. Modelled on Xen 3.4 (`xc_domain_save`): at most
 /// 29 rounds, at most 3 x RAM sent, or fewer than 50 pages left.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StopPolicy {
     /// Name of the preset, or `custom`.
     pub name: String,
@@ -106,6 +107,7 @@ pub struct StopPolicy {
 
 /// How pre-copy is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Then {
     /// Stop the source, let it finish, make sure the guest runs at the destination.
@@ -133,6 +135,7 @@ impl Then {
 
 /// The rule of a [`StopPolicy`] that fired.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StopRule {
     /// Fewer than `limit` pages remained.
