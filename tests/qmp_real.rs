@@ -12,8 +12,8 @@ use blackout::event::{
     Body, By, Event, EventSink, Hub, HvEvent, Location, MigrationEnd, MigrationEvent, MigrationSettings, Phase,
     SessionClock, StopPolicy, Then,
 };
-use blackout::hypervisor::qmp::{Endpoint, GuardianCommand, HostSpec, QmpDriver, QmpHost, QmpOptions, guardian};
-use blackout::hypervisor::{Driver, RunCommand, run_migration};
+use blackout::hypervisor::qmp::{Endpoint, GuardianCommand, HostSpec, QmpHost, QmpHypervisor, QmpOptions, guardian};
+use blackout::hypervisor::{Hypervisor, RunCommand, run_migration};
 use common::{QEMU, qemu_is_here};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -111,15 +111,15 @@ impl Bench {
         Self { sink, hub, dir: dir.into(), source, destination }
     }
 
-    fn driver(&self) -> QmpDriver {
+    fn hypervisor(&self) -> QmpHypervisor {
         let mut options = QmpOptions::to(format!("unix:{}", self.dir.join("m").display()));
         options.guardian = Some(guardian_command());
-        QmpDriver::new(Arc::clone(&self.source), Arc::clone(&self.destination), options, self.sink.clone())
+        QmpHypervisor::new(Arc::clone(&self.source), Arc::clone(&self.destination), options, self.sink.clone())
     }
 
     async fn run(&self, settings: MigrationSettings, commands: mpsc::Receiver<RunCommand>) -> MigrationEnd {
-        let driver = self.driver();
-        let run = run_migration(&driver, 1, "a", "b", settings, self.sink.clone(), commands);
+        let hypervisor = self.hypervisor();
+        let run = run_migration(&hypervisor, 1, settings, self.sink.clone(), commands);
         tokio::time::timeout(PATIENCE, run).await.expect("the migration hangs")
     }
 
@@ -161,7 +161,7 @@ async fn a_guest_migrates_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b) = (Qemu::start(dir.path(), "a", false), Qemu::start(dir.path(), "b", true));
     let bench = Bench::new(dir.path(), &a, &b).await;
-    let offer = bench.driver().capabilities().await.unwrap();
+    let offer = bench.hypervisor().capabilities().await.unwrap();
     assert!(offer.post_copy && offer.parameter("max-bandwidth").is_some_and(|p| p.unit == "bytes/s"), "{offer:?}");
     let end = bench.run(settings(100_000_000, "none"), no_commands()).await;
     assert_eq!(end, MigrationEnd::Done);
@@ -200,7 +200,7 @@ async fn a_stopped_guest_runs_at_the_destination() {
     let (a, b) = (Qemu::start(dir.path(), "a", false), Qemu::start(dir.path(), "b", true));
     let bench = Bench::new(dir.path(), &a, &b).await;
     let (tx, rx) = mpsc::channel(4);
-    let fast = RunCommand::Tune { name: "max-bandwidth".into(), value: json!(50_000_000) };
+    let fast = RunCommand::SetMigration(settings(50_000_000, "timeout=500ms"));
     let view = bench.source.view();
     let helper = tokio::spawn(async move {
         // Once the guest stands still, the rest may go quickly.
@@ -305,8 +305,8 @@ async fn what_is_not_offered_is_refused_before_anything_happens() {
     assert_eq!(status(&bench.source).await, "running");
     // The wrong way round: the destination of this one is a running guest.
     let options = QmpOptions { guardian: None, ..QmpOptions::to("unix:/nowhere") };
-    let d = QmpDriver::new(Arc::clone(&bench.destination), Arc::clone(&bench.source), options, bench.sink.clone());
-    let why = d.prepare(&settings(1, "none")).await.unwrap_err().to_string();
+    let d = QmpHypervisor::new(Arc::clone(&bench.destination), Arc::clone(&bench.source), options, bench.sink.clone());
+    let why = d.apply(&settings(1, "none")).await.unwrap_err().to_string();
     assert!(why.contains("-incoming defer"), "{why}");
 }
 
@@ -326,8 +326,8 @@ async fn controller_process() {
     });
     let uri = std::env::var("BLACKOUT_TEST_URI").unwrap();
     let options = QmpOptions { guardian: Some(guardian_command()), ..QmpOptions::to(uri) };
-    let driver = QmpDriver::new(source, destination, options, sink.clone());
-    let end = run_migration(&driver, 1, "a", "b", settings(100_000, "timeout=300ms"), sink, no_commands()).await;
+    let hypervisor = QmpHypervisor::new(source, destination, options, sink.clone());
+    let end = run_migration(&hypervisor, 1, settings(100_000, "timeout=300ms"), sink, no_commands()).await;
     panic!("was to be killed, but ended: {end:?}");
 }
 

@@ -75,3 +75,12 @@ pub struct Downtimes {
     /// All gaps together.
     pub gaps_total: Duration,
 }
+
+impl Downtimes {
+    /// This product does not tell what the estimate needs: an unknown one says so.
+    pub fn untold(&mut self, method: Method, product: &str) {
+        for estimate in self.estimates.iter_mut().filter(|e| e.method == method && e.value.is_none()) {
+            estimate.note = Some(format!("not told by {}", crate::text::foreign(product)));
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! `blackout demo`: the whole instrument on a simulated guest and a simulated hypervisor.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::Args as ClapArgs;
@@ -11,13 +12,12 @@ use super::args::SessionArgs;
 use super::run::{SessionPlan, session};
 use crate::controller::Simulation;
 use crate::controller::tour;
-use crate::demo::hypervisor::{ModelOptions, refused, version};
+use crate::demo::hypervisor::{ModelOptions, SimulatedHypervisor, refused, version};
 use crate::demo::{GuestOptions, KERNEL, SimulatedGuest};
 use crate::event::{Body, DirtyCycle, EventSink, LoadSettings, MigrationSettings, SessionEvent, StopPolicy};
 use crate::model::rules::{explain, own_rule};
 use crate::model::{Costs, Link, Product};
 use crate::session::outlook::Rests;
-use crate::target::demo_stage::DemoStage;
 use crate::target::opened::Opened;
 use crate::units::{PAGE_BYTES, ParseError, parse_bandwidth, parse_bytes};
 
@@ -232,10 +232,10 @@ async fn prepare(guest: GuestOptions, model: ModelOptions, sink: EventSink) -> R
     let value = "no accelerator".to_owned();
     sink.emit(Body::Session(SessionEvent::Environment { key: "accelerator".into(), value }));
     let guest = SimulatedGuest::start(guest, sink.clone()).context("the simulated guest cannot be started")?;
-    let stage = DemoStage::new(model, guest.clone(), &sink);
+    let hypervisor = SimulatedHypervisor::new(model, Arc::new(guest.clone()), sink);
     let probed = guest.clone();
     Ok(Opened {
-        stage: Some(Box::new(stage)),
+        hypervisor: Some(Arc::new(hypervisor)),
         agent: Some(Box::new(guest)),
         probe: Some(Box::new(move || probed.end())),
     })

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -16,12 +17,11 @@ use crate::analysis::prediction::Calibration;
 use crate::controller::forecast::read_calibration;
 use crate::event::EventSink;
 use crate::lab::kernel::{Places, find};
-use crate::lab::{AccelChoice, AgentConfig, Lab, LabOptions, Network};
+use crate::lab::{AccelChoice, AgentConfig, Lab, LabHypervisor, LabOptions, Network};
 use crate::load::limits::default_reserve;
 use crate::probe;
 use crate::session::outlook::Rests;
 use crate::target::opened::{Opened, ending};
-use crate::target::stage::LabStage;
 use crate::units::{parse_bytes, show_bytes};
 
 /// How long the agent may take to answer once the guest is up.
@@ -149,8 +149,8 @@ async fn prepare(network: Network, options: LabOptions, args: ProbeArgs, sink: E
     let transport = Transport::Tcp { addr: lab.agent_addr().to_string(), psk: lab.psk() };
     let agent = Client::connect(transport, ClientOptions::default(), sink.clone())?;
     agent.connected(AGENT_WITHIN).await.context("the agent in the guest does not answer")?;
-    let stage = LabStage::new(lab, &sink).await?;
-    Ok(Opened { stage: Some(Box::new(stage)), agent: Some(Box::new(agent)), probe: Some(ending(probe)) })
+    let hypervisor = Arc::new(LabHypervisor::new(lab, sink).await?);
+    Ok(Opened { hypervisor: Some(hypervisor), agent: Some(Box::new(agent)), probe: Some(ending(probe)) })
 }
 
 #[cfg(test)]

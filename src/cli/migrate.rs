@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -16,12 +17,11 @@ use crate::agent::client::{Client, ClientOptions, Transport};
 use crate::analysis::prediction::Calibration;
 use crate::controller::forecast::read_calibration;
 use crate::event::EventSink;
-use crate::hypervisor::qmp::{HostSpec, QmpOptions};
+use crate::hypervisor::qmp::{HostSpec, QmpHypervisor, QmpOptions};
 use crate::probe;
 use crate::session::outlook::Rests;
 use crate::target::loader::Loader;
 use crate::target::opened::{Opened, ending};
-use crate::target::stage::AttachedStage;
 
 /// How long the agent may take to answer.
 const AGENT_WITHIN: Duration = Duration::from_secs(20);
@@ -116,7 +116,7 @@ async fn prepare(
     args: ProbeArgs,
     sink: EventSink,
 ) -> Result<Opened> {
-    let stage = AttachedStage::new(source, destination, options, &sink).await?;
+    let hypervisor = QmpHypervisor::connect(source, destination, options, sink.clone()).await?;
     let probe = target.map(|target| probe::start(&args.options(target), &sink)).transpose()?;
     let agent = match transport {
         Some(transport) => {
@@ -126,7 +126,7 @@ async fn prepare(
         }
         None => None,
     };
-    Ok(Opened { stage: Some(Box::new(stage)), agent, probe: probe.map(ending) })
+    Ok(Opened { hypervisor: Some(Arc::new(hypervisor)), agent, probe: probe.map(ending) })
 }
 
 pub(super) fn transport(agent: &str, psk_file: Option<&PathBuf>) -> Result<Transport> {

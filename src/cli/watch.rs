@@ -86,6 +86,6 @@ pub fn run(args: Args) -> Result<ExitCode> {
             }
             None => None,
         };
-        Ok(Opened { stage: None, agent, probe: Some(ending(probe)) })
+        Ok(Opened { hypervisor: None, agent, probe: Some(ending(probe)) })
     })
 }

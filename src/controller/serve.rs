@@ -3,6 +3,7 @@
 //! The screen and the headless front end both talk to it through [`OperatorEvent`]s only, so what
 //! a session did can be read from its capture whoever drove it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -17,12 +18,11 @@ use crate::event::{
     Body, By, EventSink, HvEvent, Intent, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent,
     MigrationSettings, Nanos, OperatorEvent, SessionClock,
 };
-use crate::hypervisor::{RunCommand, run_migration};
+use crate::hypervisor::{HvError, Hypervisor, RunCommand, run_migration};
 use crate::session::Shared;
 use crate::session::state::Outcome;
 use crate::target::loader::Loader;
 use crate::target::opened::{EndProbing, Opened};
-use crate::target::stage::Stage;
 use crate::text::in_full;
 
 /// A guest that has not answered so long after a migration is reported as not answering.
@@ -40,8 +40,6 @@ const COMMANDS: usize = 256;
 const TUNED_WITHIN: Duration = Duration::from_secs(5);
 /// How long the hosts may take to say where the guest is, between migrations.
 const PROSPECT_WITHIN: Duration = Duration::from_secs(10);
-/// How long a driver for the next migration may take to be had: a lab may have to start a host for it.
-const CAST_WITHIN: Duration = Duration::from_secs(120);
 /// How long a quit waits for a host that is being started for the next migration.
 const RENEWED_WITHIN: Duration = Duration::from_millis(500);
 
@@ -50,10 +48,8 @@ pub(super) struct Controller {
     shared: Shared,
     /// What was asked for and has to wait until the guest is ready; None once it is.
     early: Option<Vec<Early>>,
-    /// None while it is made ready for the next migration, and where there is no hypervisor at all.
-    stage: Option<Box<dyn Stage>>,
-    /// Whether there is a hypervisor.
-    attached: bool,
+    /// None where nothing can be migrated.
+    hypervisor: Option<Arc<dyn Hypervisor>>,
     agent: Option<Box<dyn Loader>>,
     probe: Option<EndProbing>,
     requests: Requests,
@@ -64,12 +60,10 @@ pub(super) struct Controller {
     renewing: Option<Renewing>,
     /// The next migration's settings are being put to its source.
     tuning: Option<JoinHandle<()>>,
-    /// A migration was asked for while the stage was made ready.
+    /// A migration was asked for while the hypervisor was made ready.
     wanted: bool,
     /// What the end of the session waits for.
     waiting: Waiting,
-    /// The ends of the next migration, as far as they are known.
-    ends: Option<(String, String)>,
 }
 
 impl Drop for Controller {
@@ -110,8 +104,8 @@ struct Running {
     task: JoinHandle<MigrationEnd>,
 }
 
-/// Making the stage ready. A task of its own, so that the operator is served meanwhile.
-type Renewing = JoinHandle<(Box<dyn Stage>, Result<()>)>;
+/// Making ready for the next migration. A task of its own, so that the operator is served meanwhile.
+type Renewing = JoinHandle<Result<(), HvError>>;
 
 impl Controller {
     pub(super) fn new(sink: EventSink, shared: Shared, terms: Terms) -> Self {
@@ -121,8 +115,7 @@ impl Controller {
             sink,
             shared,
             early: Some(Vec::new()),
-            attached: false,
-            stage: None,
+            hypervisor: None,
             agent: None,
             probe: None,
             next,
@@ -133,7 +126,6 @@ impl Controller {
             tuning: None,
             wanted: false,
             waiting,
-            ends: None,
         }
     }
 
@@ -178,8 +170,7 @@ impl Controller {
 
     /// The guest is ready: does what was asked for meanwhile.
     async fn equip(&mut self, opened: Opened) {
-        self.attached = opened.stage.is_some();
-        (self.stage, self.agent, self.probe) = (opened.stage, opened.agent, opened.probe);
+        (self.hypervisor, self.agent, self.probe) = (opened.hypervisor, opened.agent, opened.probe);
         // Before anything is done: what is refused is refused with the hosts' names.
         self.look_around().await;
         for early in self.early.take().unwrap_or_default() {
@@ -284,34 +275,30 @@ impl Controller {
                 self.pass_on(RunCommand::SetMigration(to), None);
                 self.tune();
             }
-            OperatorEvent::SetPolicy { to } => {
-                self.next.policy = to.clone();
-                self.pass_on(RunCommand::SetPolicy(to), None);
-            }
-            OperatorEvent::Migrate => self.fire().await,
+            OperatorEvent::Migrate => self.fire(),
             OperatorEvent::Cancel => self.pass_on(RunCommand::Cancel { by: By::Operator }, Some("cancel")),
             OperatorEvent::GiveUp { after_ns } => {
                 self.pass_on(RunCommand::Cancel { by: By::GiveUpAfter { limit_ns: after_ns } }, Some("cancel"));
             }
             OperatorEvent::StopAndCopy => self.pass_on(RunCommand::StopAndCopy, Some("stop-and-copy")),
             OperatorEvent::PostCopy => self.pass_on(RunCommand::PostCopy, Some("post-copy")),
-            // The load is dealt with where it is recorded; a mark is nothing but its record.
+            // The load is dealt with where it is recorded; a mark is nothing but its record; nobody asks for a
+            // policy alone any more.
             OperatorEvent::SetLoad { .. }
             | OperatorEvent::Ramp { .. }
             | OperatorEvent::RampEnd
             | OperatorEvent::Mark { .. }
+            | OperatorEvent::SetPolicy { .. }
             | OperatorEvent::Quit => {}
         }
     }
 
     /// Tells where the guest is and what the next migration would be.
     async fn look_around(&mut self) {
-        let Some(stage) = &self.stage else { return };
-        let Ok(prospect) = tokio::time::timeout(PROSPECT_WITHIN, stage.prospect()).await else { return };
-        if let Some(location) = prospect.guest {
-            self.sink.emit(Body::Hypervisor(HvEvent::Located { location }));
-        }
-        self.ends = Some((prospect.from.clone(), prospect.to.clone()));
+        let Some(hypervisor) = &self.hypervisor else { return };
+        let Ok(prospect) = tokio::time::timeout(PROSPECT_WITHIN, hypervisor.prospect()).await else { return };
+        let location = prospect.location();
+        self.sink.emit(Body::Hypervisor(HvEvent::Located { location }));
         self.sink.emit(Body::Migration(match prospect.obstacle {
             Some(why) => MigrationEvent::NotReady { why },
             None => MigrationEvent::Ready { from: prospect.from, to: prospect.to },
@@ -321,14 +308,13 @@ impl Controller {
     /// Puts the next migration's settings to its source already now, so that what it offers is told
     /// with the values that count, and what it refuses is told before it matters.
     fn tune(&mut self) {
-        let Some(stage) = self.stage.as_ref().filter(|_| self.running.is_none()) else { return };
-        let Some(work) = stage.tune(self.next.clone()) else { return };
-        let (before, sink) = (self.tuning.take(), self.sink.clone());
+        let Some(hypervisor) = self.hypervisor.clone().filter(|_| self.running.is_none()) else { return };
+        let (before, sink, settings) = (self.tuning.take(), self.sink.clone(), self.next.clone());
         self.tuning = Some(tokio::spawn(async move {
             if let Some(before) = before {
                 let _ = before.await;
             }
-            for text in work.await.unwrap_or_else(|e| vec![e.to_string()]) {
+            for text in hypervisor.check(&settings).await {
                 sink.emit(Body::Log(LogEvent { level: Level::Warn, from: "hypervisor".into(), text }));
             }
         }));
@@ -350,13 +336,13 @@ impl Controller {
         }
     }
 
-    async fn fire(&mut self) {
-        if !self.attached {
+    fn fire(&mut self) {
+        let Some(hypervisor) = self.hypervisor.clone() else {
             let text = "no hypervisor is attached, so nothing can be migrated: this session only watches \
                         ('blackout lab' and 'blackout migrate' have hypervisors, 'blackout demo' a simulated one)";
             self.say(Level::Warn, text);
             return;
-        }
+        };
         if self.running.is_some() {
             self.say(Level::Warn, "a migration is already running");
             return;
@@ -366,81 +352,50 @@ impl Controller {
             self.wanted = true;
             return;
         }
-        let cast = match &mut self.stage {
-            Some(stage) => match tokio::time::timeout(CAST_WITHIN, stage.cast(&self.sink)).await {
-                Ok(cast) => cast,
-                Err(_) => Err(anyhow::anyhow!("the hosts were not ready within {} s", CAST_WITHIN.as_secs())),
-            },
-            None => Err(anyhow::anyhow!("making ready for this migration has failed")),
-        };
-        match cast {
-            Ok(cast) => {
-                self.migrations += 1;
-                let (commands, rx) = channel(COMMANDS);
-                let (n, settings, sink) = (self.migrations, self.next.clone(), self.sink.clone());
-                let (shared, probe_deadline) = (self.shared.clone(), self.probe_deadline);
-                let tuning = self.tuning.take();
-                let task = tokio::spawn(async move {
-                    if let Some(tuning) = tuning {
-                        let _ = tokio::time::timeout(TUNED_WITHIN, tuning).await;
-                    }
-                    let end = run_migration(&*cast.driver, n, &cast.from, &cast.to, settings, sink.clone(), rx).await;
-                    // A guest that nobody knows the place of is not waited for.
-                    let wait = !matches!(end, MigrationEnd::Unsettled { .. });
-                    settle(&sink, &shared, n, probe_deadline, wait).await;
-                    end
-                });
-                self.running = Some(Running { commands, task });
-            }
-            Err(e) => self.refuse(&e),
-        }
-    }
-
-    /// A migration that could not even begin has its row all the same.
-    fn refuse(&mut self, e: &anyhow::Error) {
         self.migrations += 1;
-        let n = self.migrations;
-        let why = in_full(e);
-        let (from, to) = self.ends.clone().unwrap_or_else(|| ("?".into(), "?".into()));
-        let settings = self.next.clone();
-        self.sink.emit(Body::Migration(MigrationEvent::Began { n, from, to, settings }));
-        self.sink.emit(Body::Migration(MigrationEvent::Ended { n, end: MigrationEnd::Failed { why } }));
-        self.sink.emit(Body::Migration(MigrationEvent::Settled { n }));
+        let (commands, rx) = channel(COMMANDS);
+        let (n, settings, sink) = (self.migrations, self.next.clone(), self.sink.clone());
+        let (shared, probe_deadline) = (self.shared.clone(), self.probe_deadline);
+        let tuning = self.tuning.take();
+        let task = tokio::spawn(async move {
+            if let Some(tuning) = tuning {
+                let _ = tokio::time::timeout(TUNED_WITHIN, tuning).await;
+            }
+            let end = run_migration(&*hypervisor, n, settings, sink.clone(), rx).await;
+            // A guest that nobody knows the place of is not waited for.
+            let wait = !matches!(end, MigrationEnd::Unsettled { .. });
+            settle(&sink, &shared, n, probe_deadline, wait).await;
+            end
+        });
+        self.running = Some(Running { commands, task });
     }
 
     /// A migration is over: makes ready for the next one.
     fn after(&mut self, end: Result<MigrationEnd, JoinError>) {
         self.running = None;
         let end = end.unwrap_or_else(|e| MigrationEnd::Failed { why: format!("the task that drove it is gone: {e}") });
-        if let Some(mut stage) = self.stage.take() {
-            let sink = self.sink.clone();
-            self.renewing = Some(tokio::spawn(async move {
-                let result = stage.after(&end, &sink).await;
-                (stage, result)
-            }));
+        if let Some(hypervisor) = self.hypervisor.clone() {
+            self.renewing = Some(tokio::spawn(async move { hypervisor.after(&end).await }));
         }
     }
 
-    async fn renewed(&mut self, made: Result<(Box<dyn Stage>, Result<()>), JoinError>) {
+    async fn renewed(&mut self, made: Result<Result<(), HvError>, JoinError>) {
         self.take_back(made);
         self.look_around().await;
         self.tune();
         if std::mem::take(&mut self.wanted) {
-            self.fire().await;
+            self.fire();
         }
     }
 
-    fn take_back(&mut self, made: Result<(Box<dyn Stage>, Result<()>), JoinError>) {
+    fn take_back(&mut self, made: Result<Result<(), HvError>, JoinError>) {
         self.renewing = None;
-        let result = match made {
-            Ok((stage, result)) => {
-                self.stage = Some(stage);
-                result
-            }
-            Err(e) => Err(e.into()),
+        let trouble = match made {
+            Ok(result) => result.err().map(|e| e.to_string()),
+            Err(e) => Some(e.to_string()),
         };
-        if let Err(e) = result {
-            self.say(Level::Error, &format!("making ready for the next migration: {}", in_full(&e)));
+        if let Some(why) = trouble {
+            self.say(Level::Error, &format!("making ready for the next migration: {why}"));
         }
     }
 
@@ -496,9 +451,9 @@ impl Controller {
                 Err(_) => self.say(Level::Info, "the next host is not waited for"),
             }
         }
-        if let Some(stage) = self.stage.take() {
+        if let Some(hypervisor) = self.hypervisor.take() {
             self.waiting.on("the hosts to end");
-            stage.close().await;
+            hypervisor.close().await;
         }
         if let Some(probe) = self.probe.take() {
             self.waiting.on("the probe to stop");

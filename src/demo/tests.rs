@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::*;
-use crate::demo::hypervisor::{ModelDriver, ModelOptions};
+use crate::demo::hypervisor::{ModelOptions, SimulatedHypervisor};
 use crate::event::{AgentEvent, Body, Event, Hub, HvEvent, MigrationEnd, MigrationSettings, ProbeEvent, SessionClock};
 use crate::event::{By, OperatorEvent};
 use crate::event::{MigrationEvent, StopPolicy, StopRule};
@@ -223,6 +223,8 @@ impl Ran {
         let setup = |e: &&Event| matches!(e.ev, Body::Hypervisor(HvEvent::Phase { .. }));
         let began = self.events.iter().find(setup).unwrap().t;
         let of = |e: &Event| match &e.ev {
+            // What comes up before it begins.
+            Body::Hypervisor(_) if e.t < began => None,
             Body::Hypervisor(HvEvent::Sample { .. } | HvEvent::Located { .. }) => None,
             Body::Hypervisor(ev) => Some((e.t - began, ev.clone())),
             _ => None,
@@ -250,7 +252,7 @@ fn migrate(
     }
     let options =
         ModelOptions { product, link: Link { bytes_per_s: 1e8, of_limit: 1.0 }, costs: Costs::of(product), seed: 3 };
-    let driver = ModelDriver::new(options, "a", "b", Arc::new(guest.clone()), sink.clone());
+    let hypervisor = SimulatedHypervisor::new(options, Arc::new(guest.clone()), sink.clone());
     let (commands, inbox) = channel(8);
     also(commands, sink.clone());
     let over = AtomicBool::new(false);
@@ -262,7 +264,7 @@ fn migrate(
                 std::thread::sleep(Duration::from_micros(200));
             }
         });
-        let end = runtime.block_on(run_migration(&driver, 1, "a", "b", settings, sink.clone(), inbox));
+        let end = runtime.block_on(run_migration(&hypervisor, 1, settings, sink.clone(), inbox));
         over.store(true, Ordering::Relaxed);
         end
     });

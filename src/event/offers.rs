@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Then;
+
 /// A parameter a migration can be tuned with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -56,6 +58,26 @@ impl Capabilities {
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&Parameter> {
         self.parameters.iter().find(|p| p.name == name)
+    }
+
+    /// Whether a running migration can be ended so.
+    #[must_use]
+    pub fn takes(&self, then: Then) -> bool {
+        match then {
+            Then::StopAndCopy => self.stop_and_copy,
+            Then::PostCopy => self.post_copy,
+            Then::AutoConverge => self.auto_converge,
+            Then::Cancel => self.cancel,
+        }
+    }
+
+    /// That something is not offered, and what is: `virsh 11.3 does not offer it; it offers: cancel`.
+    #[must_use]
+    pub fn instead(&self) -> String {
+        let all = [Then::StopAndCopy, Then::PostCopy, Then::AutoConverge, Then::Cancel];
+        let offered: Vec<&str> = all.into_iter().filter(|then| self.takes(*then)).map(Then::word).collect();
+        let offered = if offered.is_empty() { "nothing of the kind".to_owned() } else { offered.join(", ") };
+        format!("{} does not offer it; it offers: {offered}", self.product)
     }
 }
 

@@ -34,7 +34,8 @@ pub enum OperatorEvent {
     StopAndCopy,
     /// Switch the running migration to post-copy.
     PostCopy,
-    /// Replaces the stop policy, also of a running migration.
+    /// Replaces the stop policy, also of a running migration. Not written any more: a policy is one of the settings
+    /// of [`OperatorEvent::SetMigration`].
     SetPolicy {
         /// The new policy.
         to: StopPolicy,

@@ -9,6 +9,7 @@ use super::remark;
 use super::state::{
     Befallen, CAPTIONS, HostState, LogLine, Migration, Outcome, PhaseSpan, ProbeState, REPORTS, Ramp, Request, State,
 };
+use crate::analysis::Method;
 use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn, Turns};
 use crate::analysis::probing;
 use crate::chunked::Chunked;
@@ -650,7 +651,18 @@ impl State {
             claimed: m.claims.iter().find(|c| c.starts_with(claims::DOWNTIME)).map(String::as_str),
             reported_ms: m.samples.iter().rev().find_map(|(_, s)| s.downtime_ms),
         };
-        let downtimes = downtime::estimate(&seen);
+        let mut downtimes = downtime::estimate(&seen);
+        let offers = self.hosts.get(&m.from).and_then(|host| host.offers.as_ref());
+        if let Some((product, sees)) = offers.and_then(|offers| Some((&offers.product, offers.sees.as_ref()?))) {
+            for (method, told) in [
+                (Method::Reported, sees.downtime.is_some() || seen.claimed.is_some()),
+                (Method::StopResume, sees.stop_resume.is_some()),
+            ] {
+                if !told {
+                    downtimes.untold(method, product);
+                }
+            }
+        }
         self.migrations[at].downtime = Some(downtimes);
     }
 

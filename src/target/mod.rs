@@ -1,6 +1,4 @@
 //! What is looked at: a product and its endpoints, the guest, its agent and its probes.
 
-pub(crate) mod demo_stage;
 pub(crate) mod loader;
 pub(crate) mod opened;
-pub(crate) mod stage;

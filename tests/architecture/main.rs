@@ -47,9 +47,7 @@ const KNOWN: &[(&str, &str)] = &[
     ("src/analysis/", "downtime and prediction: types stand where they are put together"),
     ("src/cli/", "exit codes and words stand where the commands are put together"),
     ("src/controller/", "the plan stands where the session is put together"),
-    ("src/demo/hypervisor/", "the guest's side of a migration stands beside the driver"),
     ("src/experiment/calibration/", "rows and errors, contents and fits"),
-    ("src/hypervisor/", "the supervisor and QMP are being rebuilt"),
     ("src/model/", "rules and scenario, until each product has a file of its own"),
     ("src/probe/", "options and errors stand where the engines are put together"),
 ];

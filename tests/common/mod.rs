@@ -2,6 +2,7 @@
 //! at what it did.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "helpers of tests; not every test needs all")]
 
+pub mod contract;
 pub mod tun;
 
 use std::fs;

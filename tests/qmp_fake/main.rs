@@ -14,7 +14,7 @@ use blackout::event::{
     StopRule, Then,
 };
 use blackout::hypervisor::qmp::client::{Client, QmpError};
-use blackout::hypervisor::qmp::{Endpoint, QmpDriver, QmpHost, QmpOptions};
+use blackout::hypervisor::qmp::{Endpoint, QmpHost, QmpHypervisor, QmpOptions};
 use blackout::hypervisor::{RunCommand, run_migration};
 use serde_json::{Value, json};
 use server::Fake;
@@ -45,7 +45,7 @@ where
     let source = Arc::new(QmpHost::connect(a.spec(), sink.clone()).await.unwrap());
     let destination = Arc::new(QmpHost::connect(b.spec(), sink.clone()).await.unwrap());
     let options = QmpOptions { guardian: None, ..QmpOptions::to("tcp:127.0.0.1:1") };
-    let driver = QmpDriver::new(source, destination, options, sink.clone());
+    let hypervisor = QmpHypervisor::new(source, destination, options, sink.clone());
     let played = script(a.clone(), b.clone());
     let first = a.clone();
     let (tx, rx) = mpsc::channel(8);
@@ -57,7 +57,7 @@ where
         played.await;
     });
     let settings = MigrationSettings { policy: policy.parse().unwrap(), ..MigrationSettings::default() };
-    let run = run_migration(&driver, 1, "a", "b", settings, sink, rx);
+    let run = run_migration(&hypervisor, 1, settings, sink, rx);
     let end = tokio::time::timeout(PATIENCE, run).await.expect("the migration hangs");
     player.await.unwrap();
     (end, hub.rx.try_iter().collect(), a, b)
@@ -283,8 +283,8 @@ async fn a_message_that_cannot_be_read_is_skipped_and_said() {
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_fails_its_command_and_nothing_else() {
     // The answer to the operator's order is garbled; the migration goes on.
-    let cancel = RunCommand::Tune { name: "downtime-limit".into(), value: json!(77) };
-    let (end, events, ..) = play("none", vec![cancel], async |a: Fake, b: Fake| {
+    let commands = vec![RunCommand::SetMigration(set_to(None, Some(77)))];
+    let (end, events, ..) = play("none", commands, async |a: Fake, b: Fake| {
         a.garble("migrate-set-parameters");
         a.migration("active", ram(1, 5000));
         a.given("migrate-set-parameters").await;
@@ -312,17 +312,25 @@ async fn a_policy_that_cannot_be_carried_out_cancels_and_fails() {
 #[tokio::test]
 async fn a_refused_migration_fails_before_anything_is_watched() {
     let dir = tempfile::tempdir().unwrap();
-    let (a, b) = (Fake::open(dir.path(), "a", "running"), Fake::open(dir.path(), "b", "running"));
+    let (a, b) = (Fake::open(dir.path(), "a", "running"), Fake::open(dir.path(), "b", "paused"));
     let (sink, _hub) = Hub::new(SessionClock::start(), 1000);
     let source = Arc::new(QmpHost::connect(a.spec(), sink.clone()).await.unwrap());
     let destination = Arc::new(QmpHost::connect(b.spec(), sink.clone()).await.unwrap());
     let options = QmpOptions { guardian: None, ..QmpOptions::to("tcp:127.0.0.1:1") };
-    let driver = QmpDriver::new(source, destination, options, sink.clone());
+    let hypervisor = QmpHypervisor::new(source, destination, options, sink.clone());
     let rx = mpsc::channel(1).1;
-    let end = run_migration(&driver, 1, "a", "b", MigrationSettings::default(), sink, rx).await;
+    let end = run_migration(&hypervisor, 1, MigrationSettings::default(), sink, rx).await;
     let MigrationEnd::Failed { why } = end else { panic!("{end:?}") };
     assert!(why.contains("-incoming defer"), "{why}");
     assert!(!a.orders().contains(&"migrate".to_owned()));
+}
+
+fn set_to(bandwidth: Option<u64>, downtime_ms: Option<u64>) -> MigrationSettings {
+    MigrationSettings {
+        bandwidth_bytes_per_s: bandwidth,
+        downtime_limit_ms: downtime_ms,
+        ..MigrationSettings::default()
+    }
 }
 
 /// The settings blackout says it sets: host, name, from, to, why.
@@ -338,14 +346,13 @@ fn set(events: &[Event]) -> Vec<(String, String, Value, Value, SettingWhy)> {
 
 #[tokio::test]
 async fn what_is_changed_while_it_runs_is_put_back_to_what_was_there_first() {
-    let limit = |bytes| MigrationSettings { bandwidth_bytes_per_s: bytes, ..MigrationSettings::default() };
     let commands = vec![
-        RunCommand::SetMigration(limit(Some(5))),
-        RunCommand::SetMigration(limit(Some(7))),
-        RunCommand::Tune { name: "downtime-limit".into(), value: json!(77) },
-        RunCommand::Tune { name: "downtime-limit".into(), value: json!(88) },
+        RunCommand::SetMigration(set_to(Some(5), None)),
+        RunCommand::SetMigration(set_to(Some(7), None)),
+        RunCommand::SetMigration(set_to(Some(7), Some(77))),
+        RunCommand::SetMigration(set_to(Some(7), Some(88))),
         // No longer asked for: the hypervisor's own again.
-        RunCommand::SetMigration(limit(None)),
+        RunCommand::SetMigration(set_to(None, None)),
     ];
     let (end, events, a, b) = play("none", commands, async |a: Fake, b: Fake| {
         a.migration("active", ram(1, 5000));
@@ -373,7 +380,7 @@ async fn what_is_changed_while_it_runs_is_put_back_to_what_was_there_first() {
 
 #[tokio::test]
 async fn what_cannot_be_put_back_is_told_with_the_command_for_it() {
-    let commands = vec![RunCommand::Tune { name: "max-bandwidth".into(), value: json!(5) }];
+    let commands = vec![RunCommand::SetMigration(set_to(Some(5), None))];
     let (end, events, a, _) = play("none", commands, async |a: Fake, b: Fake| {
         a.migration("active", ram(1, 5000));
         a.given("migrate-set-parameters").await;

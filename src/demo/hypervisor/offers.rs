@@ -48,8 +48,8 @@ pub fn offers(product: Product, link: Link, settings: &MigrationSettings) -> Cap
     }
 }
 
-/// What can be seen of a simulated product: all the model knows, also where the product itself shows less. A
-/// downtime of its own is told only where it is known how the product counts it.
+/// What can be seen of a simulated product: all the model knows, also where the product itself shows less. Pages of
+/// zeroes and a downtime of its own are told only where it is known how the product counts them.
 fn sees(product: Product) -> Sees {
     let downtime = OwnDowntime { counts: Counts::SwitchOver, resolution_ns: 1 };
     Sees {
@@ -60,7 +60,7 @@ fn sees(product: Product) -> Sees {
         total: true,
         throughput: true,
         dirty_rate: true,
-        zero_pages: true,
+        zero_pages: product == Product::Qemu,
         stop_resume: Some(Stamped::Session),
         downtime: (product == Product::Qemu).then_some(downtime),
         location: true,

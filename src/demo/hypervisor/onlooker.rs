@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::LiveGuest;
+use super::live::LiveGuest;
 use crate::event::{Body, HvEvent, Nanos, Phase, Sample};
 use crate::hypervisor::Observer;
 use crate::model::{Costs, Link, Order, Product, Step, View, Watcher, Why};

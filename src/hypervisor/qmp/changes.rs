@@ -10,14 +10,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::client::{Client, QmpError};
+use super::former::Former;
 use super::guardian::Handle;
 use super::host::QmpHost;
-use super::negotiate::{Offer, capability_list};
+use super::negotiate::Offer;
 use crate::event::{Body, HvEvent, Level, LogEvent, SettingWhy};
 use crate::hypervisor::{HvError, Side};
 
@@ -27,109 +26,6 @@ const ENDING: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(50);
 /// The longest it may take to put back what one host had.
 const PUT_BACK_WITHIN: Duration = Duration::from_secs(6);
-
-/// Values of settings as they were before blackout first touched them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Former {
-    /// Migration capabilities.
-    #[serde(default)]
-    pub capabilities: BTreeMap<String, bool>,
-    /// Migration parameters.
-    #[serde(default)]
-    pub parameters: Map<String, Value>,
-}
-
-impl Former {
-    /// Whether nothing was touched.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.capabilities.is_empty() && self.parameters.is_empty()
-    }
-
-    /// The QMP commands that put everything back, one a kind. Parameters first: some can only be
-    /// changed while the capability they belong to is still set.
-    #[must_use]
-    pub fn commands(&self) -> Vec<(&'static str, Value)> {
-        let mut all = Vec::new();
-        if !self.parameters.is_empty() {
-            all.push(("migrate-set-parameters", Value::Object(self.parameters.clone())));
-        }
-        if !self.capabilities.is_empty() {
-            all.push(("migrate-set-capabilities", capability_list(&self.capabilities)));
-        }
-        all
-    }
-
-    /// The same commands as an operator would type them into the monitor.
-    #[must_use]
-    pub fn by_hand(&self) -> String {
-        let line =
-            |(command, arguments): (&str, Value)| json!({"execute": command, "arguments": arguments}).to_string();
-        self.commands().into_iter().map(line).collect::<Vec<_>>().join(" ")
-    }
-
-    /// Only what is not so (any more) at a QEMU that offers this.
-    #[must_use]
-    pub(super) fn differing(&self, now: &Offer) -> Self {
-        let mut left = self.clone();
-        left.capabilities.retain(|name, on| now.capabilities.get(name) != Some(on));
-        left.parameters.retain(|name, value| now.parameters.get(name) != Some(value));
-        left
-    }
-
-    /// Each setting by itself.
-    fn singly(&self) -> impl Iterator<Item = Self> + '_ {
-        let parameters = self.parameters.iter().map(|(name, value)| Self {
-            parameters: Map::from_iter([(name.clone(), value.clone())]),
-            ..Self::default()
-        });
-        let capabilities = self
-            .capabilities
-            .iter()
-            .map(|(name, on)| Self { capabilities: [(name.clone(), *on)].into(), ..Self::default() });
-        parameters.chain(capabilities)
-    }
-
-    /// Name and value of each setting.
-    fn settings(&self) -> impl Iterator<Item = (&String, Value)> {
-        let capabilities = self.capabilities.iter().map(|(name, on)| (name, Value::Bool(*on)));
-        self.parameters.iter().map(|(name, value)| (name, value.clone())).chain(capabilities)
-    }
-}
-
-/// Gives a QEMU its former values: all at once, and one by one if it refuses that. The first refusal
-/// is returned.
-pub(super) async fn give_back(client: &Client, former: &Former) -> Result<(), QmpError> {
-    let mut refused = Ok(());
-    for (command, arguments) in former.commands() {
-        match client.execute(command, arguments).await {
-            Ok(_) => {}
-            Err(e @ QmpError::Refused { .. }) => refused = refused.and(Err(e)),
-            Err(e) => return Err(e),
-        }
-    }
-    if refused.is_err() {
-        for one in former.singly() {
-            for (command, arguments) in one.commands() {
-                match client.execute(command, arguments).await {
-                    Ok(_) | Err(QmpError::Refused { .. }) => {}
-                    Err(e) => return Err(e),
-                }
-            }
-        }
-    }
-    refused
-}
-
-/// What is remembered of a host.
-#[derive(Debug, Default)]
-pub(super) struct Ledger {
-    /// The host is ours: nothing has to be put back.
-    ours: bool,
-    former: Former,
-    /// Who puts it back should we die.
-    guardian: Option<(Handle, Side)>,
-}
 
 impl QmpHost {
     /// The host was started by this session and ends with it: its settings are ours to keep.
@@ -175,7 +71,7 @@ impl QmpHost {
     async fn set(&self, wanted: Former, why: SettingWhy) -> Result<(), HvError> {
         let mut wanted = wanted;
         if self.is_borrowed() && !wanted.is_empty() {
-            let now = Offer::ask(self).await?;
+            let now = self.offer().await?;
             wanted = wanted.differing(&now);
             self.remember(&wanted, &now, why).await;
         }
@@ -263,7 +159,7 @@ impl QmpHost {
         let begun = Instant::now();
         let mut told = Former::default();
         loop {
-            let now = Offer::ask(self).await?;
+            let now = self.offer().await?;
             let left = self.former().differing(&now);
             self.ledger().former = left.clone();
             if left.is_empty() {
@@ -282,42 +178,5 @@ impl QmpHost {
                 Err(e) => return Err(e),
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn former() -> Former {
-        Former {
-            capabilities: [("events".to_owned(), false), ("xbzrle".to_owned(), true)].into(),
-            parameters: Map::from_iter([("max-bandwidth".to_owned(), json!(134_217_728))]),
-        }
-    }
-
-    #[test]
-    fn what_is_so_already_is_left_alone() {
-        let mut now = Offer::default();
-        now.capabilities.insert("events".into(), true);
-        now.capabilities.insert("xbzrle".into(), true);
-        now.parameters.insert("max-bandwidth".into(), json!(134_217_728));
-        let left = former().differing(&now);
-        assert_eq!(left.by_hand().matches("execute").count(), 1);
-        assert_eq!(left, Former { capabilities: [("events".to_owned(), false)].into(), ..Former::default() });
-        now.capabilities.insert("events".into(), false);
-        assert!(former().differing(&now).is_empty());
-    }
-
-    #[test]
-    fn the_commands_by_hand_are_qmp() {
-        let text = former().by_hand();
-        assert!(
-            text.contains(r#"{"arguments":{"max-bandwidth":134217728},"execute":"migrate-set-parameters"}"#),
-            "{text}"
-        );
-        assert!(text.contains(r#"{"capability":"events","state":false}"#), "{text}");
-        let back: Former = serde_json::from_str(&serde_json::to_string(&former()).unwrap()).unwrap();
-        assert_eq!(back, former());
     }
 }

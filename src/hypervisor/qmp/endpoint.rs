@@ -70,6 +70,43 @@ impl FromStr for Endpoint {
     }
 }
 
+/// Where to find a QEMU. Each monitor serves one client at a time, so each purpose wants its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostSpec {
+    /// Our name for it, e.g. `a`.
+    pub name: String,
+    /// Monitor for commands.
+    pub control: Endpoint,
+    /// Monitor for events, so that no command in work holds them up. Without it they come over
+    /// the one for commands.
+    pub events: Option<Endpoint>,
+    /// Monitor for the guardian (see [`super::guardian`]). Without it the guardian uses the one
+    /// for commands, once we no longer hold it.
+    pub guardian: Option<Endpoint>,
+    /// Its process, if it runs on this machine.
+    pub pid: Option<u32>,
+}
+
+impl HostSpec {
+    /// Reads `CONTROL[,EVENTS[,GUARDIAN]]`, three monitors of one QEMU.
+    ///
+    /// # Errors
+    /// When one of them is no address.
+    pub fn parse(name: &str, text: &str) -> Result<Self, EndpointError> {
+        let mut parts = text.splitn(3, ',').map(Endpoint::from_str);
+        let control = parts.next().unwrap_or_else(|| Endpoint::from_str(""))?;
+        let events = parts.next().transpose()?;
+        let guardian = parts.next().transpose()?;
+        Ok(Self { name: name.to_owned(), control, events, guardian, pid: None })
+    }
+
+    /// The monitor the guardian is to use.
+    #[must_use]
+    pub fn guardian_endpoint(&self) -> &Endpoint {
+        self.guardian.as_ref().unwrap_or(&self.control)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +130,15 @@ mod tests {
             let e = bad.parse::<Endpoint>().unwrap_err().to_string();
             assert!(e.contains("tcp:host:port"), "{e}");
         }
+    }
+
+    #[test]
+    fn one_two_or_three_monitors() {
+        let one = HostSpec::parse("a", "/run/c").unwrap();
+        assert_eq!((one.events.is_none(), one.guardian_endpoint()), (true, &one.control));
+        let three = HostSpec::parse("a", "/run/c,unix:/run/e,tcp:h:1").unwrap();
+        assert_eq!(three.guardian_endpoint().to_string(), "tcp:h:1");
+        assert!(HostSpec::parse("a", "/run/c,").is_err());
+        assert!(HostSpec::parse("a", "").is_err());
     }
 }

@@ -1,7 +1,6 @@
 //! One QEMU we are connected to: a connection for commands, one for events.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,55 +10,20 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::bounds::{Budget, Fold, SAMPLE_LIMIT, fits, slim};
-use super::changes::{Former, Ledger, give_back};
 use super::client::{Client, QmpError, QmpEvent, Unread};
-use super::endpoint::{Endpoint, EndpointError};
+use super::endpoint::{Endpoint, HostSpec};
+use super::former::{Former, give_back};
+use super::guardian::Handle;
+use super::negotiate::Offer;
 use super::status::incident;
 use crate::event::{Body, Capabilities, EventSink, HvEvent, Level, LogEvent};
-use crate::hypervisor::HvError;
+use crate::hypervisor::{HvError, Side};
 
 /// How long a monitor has to answer while we connect.
 pub const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a process whose monitors are gone may take to be gone itself.
 const DYING: Duration = Duration::from_millis(500);
-
-/// Where to find a QEMU. Each monitor serves one client at a time, so each purpose wants its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostSpec {
-    /// Our name for it, e.g. `a`.
-    pub name: String,
-    /// Monitor for commands.
-    pub control: Endpoint,
-    /// Monitor for events, so that no command in work holds them up. Without it they come over
-    /// the one for commands.
-    pub events: Option<Endpoint>,
-    /// Monitor for the guardian (see [`super::guardian`]). Without it the guardian uses the one
-    /// for commands, once we no longer hold it.
-    pub guardian: Option<Endpoint>,
-    /// Its process, if it runs on this machine.
-    pub pid: Option<u32>,
-}
-
-impl HostSpec {
-    /// Reads `CONTROL[,EVENTS[,GUARDIAN]]`, three monitors of one QEMU.
-    ///
-    /// # Errors
-    /// When one of them is no address.
-    pub fn parse(name: &str, text: &str) -> Result<Self, EndpointError> {
-        let mut parts = text.splitn(3, ',').map(Endpoint::from_str);
-        let control = parts.next().unwrap_or_else(|| Endpoint::from_str(""))?;
-        let events = parts.next().transpose()?;
-        let guardian = parts.next().transpose()?;
-        Ok(Self { name: name.to_owned(), control, events, guardian, pid: None })
-    }
-
-    /// The monitor the guardian is to use.
-    #[must_use]
-    pub fn guardian_endpoint(&self) -> &Endpoint {
-        self.guardian.as_ref().unwrap_or(&self.control)
-    }
-}
 
 /// What became known of a host.
 #[derive(Debug, Clone)]
@@ -79,6 +43,16 @@ pub struct HostView {
     pub running: Option<bool>,
     /// Why the host is gone, if it is.
     pub lost: Option<String>,
+}
+
+/// What is remembered of a host.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// The host is ours: nothing has to be put back.
+    pub(super) ours: bool,
+    pub(super) former: Former,
+    /// Who puts it back should we die.
+    pub(super) guardian: Option<(Handle, Side)>,
 }
 
 /// A QEMU we are connected to. It stays connected between migrations; dropping it disconnects.
@@ -269,6 +243,13 @@ impl QmpHost {
         self.control.execute_within(command, arguments, patience).await.map_err(|e| self.explain(e))
     }
 
+    /// What it offers.
+    pub(super) async fn offer(&self) -> Result<Offer, HvError> {
+        let capabilities = self.execute("query-migrate-capabilities", Value::Null).await?;
+        let parameters = self.execute("query-migrate-parameters", Value::Null).await?;
+        Ok(Offer::of(self.name(), &capabilities, parameters))
+    }
+
     /// The guest was found to run here by asking, whatever was told by event.
     pub(super) fn seen_running(&self) {
         self.view.send_if_modified(|v| {
@@ -437,20 +418,5 @@ impl Listening {
             _ => {}
         }
         let _ = self.notes.send(Note::Event(Arc::new(event)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_two_or_three_monitors() {
-        let one = HostSpec::parse("a", "/run/c").unwrap();
-        assert_eq!((one.events.is_none(), one.guardian_endpoint()), (true, &one.control));
-        let three = HostSpec::parse("a", "/run/c,unix:/run/e,tcp:h:1").unwrap();
-        assert_eq!(three.guardian_endpoint().to_string(), "tcp:h:1");
-        assert!(HostSpec::parse("a", "/run/c,").is_err());
-        assert!(HostSpec::parse("a", "").is_err());
     }
 }

@@ -48,23 +48,26 @@
 mod bounds;
 mod changes;
 pub mod client;
-mod driver;
 mod endpoint;
+mod former;
 mod frame;
 pub mod guardian;
 mod host;
+mod hypervisor;
 mod locate;
+mod migration;
 mod negotiate;
+mod pair;
 mod status;
 mod tuning;
 mod watch;
 
-pub use changes::Former;
-pub use driver::{QmpDriver, QmpOptions};
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::{Endpoint, EndpointError, HostSpec};
+pub use former::Former;
 pub use frame::{FrameError, Framer};
 pub use guardian::{Guardian, GuardianCommand};
-pub use host::{CONNECT_PATIENCE, HostSpec, HostView, QmpHost};
+pub use host::{CONNECT_PATIENCE, HostView, QmpHost};
+pub use hypervisor::{QmpHypervisor, QmpOptions};
 pub use status::{Whereabouts, is_final, phase_of, sample, substate_of};
 
 /// Takes in what a monitor might send.

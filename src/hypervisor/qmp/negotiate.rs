@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::bounds::{NAME_LIMIT, OFFERED, PARAMETER_LIMIT, fits};
-use super::host::QmpHost;
 use crate::event::{MigrationSettings, SettingWhy, Then};
 use crate::hypervisor::HvError;
 use crate::text::nearest;
@@ -33,10 +32,8 @@ pub(super) struct Plan {
 const ARMED_THROTTLE_PCT: u64 = 1;
 
 impl Offer {
-    /// Asks a QEMU.
-    pub(super) async fn ask(host: &QmpHost) -> Result<Self, HvError> {
-        let capabilities = host.execute("query-migrate-capabilities", Value::Null).await?;
-        let parameters = host.execute("query-migrate-parameters", Value::Null).await?;
+    /// Read off the answers of a host.
+    pub(super) fn of(host: &str, capabilities: &Value, parameters: Value) -> Self {
         let capabilities = capabilities
             .as_array()
             .into_iter()
@@ -45,15 +42,15 @@ impl Offer {
             .filter(|(name, _)| name.len() <= NAME_LIMIT)
             .take(OFFERED)
             .collect();
-        let Value::Object(parameters) = parameters else {
-            return Ok(Self { host: host.name().to_owned(), capabilities, ..Self::default() });
+        let parameters = match parameters {
+            Value::Object(parameters) => parameters
+                .into_iter()
+                .filter(|(name, value)| name.len() <= NAME_LIMIT && fits(value, PARAMETER_LIMIT))
+                .take(OFFERED)
+                .collect(),
+            _ => Map::new(),
         };
-        let parameters = parameters
-            .into_iter()
-            .filter(|(name, value)| name.len() <= NAME_LIMIT && fits(value, PARAMETER_LIMIT))
-            .take(OFFERED)
-            .collect();
-        Ok(Self { host: host.name().to_owned(), capabilities, parameters })
+        Self { host: host.to_owned(), capabilities, parameters }
     }
 
     /// The present value of a parameter or a capability.

@@ -60,7 +60,7 @@ impl QmpHost {
     /// # Errors
     /// When it refuses, is gone or does not answer.
     pub async fn tell_offers(&self) -> Result<(), HvError> {
-        let offers = capabilities(&Offer::ask(self).await?, self.version());
+        let offers = capabilities(&self.offer().await?, self.version());
         self.told(offers, |host, offers| Body::Hypervisor(HvEvent::Offers { host, offers }));
         Ok(())
     }
@@ -71,7 +71,7 @@ impl QmpHost {
     /// # Errors
     /// When it is gone or does not answer.
     pub async fn check(&self, settings: &MigrationSettings) -> Result<Vec<String>, HvError> {
-        let offer = Offer::ask(self).await?;
+        let offer = self.offer().await?;
         let basic = MigrationSettings { extra: Default::default(), ..settings.clone() };
         let mut refused: Vec<String> = parameters(&offer, &basic).err().iter().map(ToString::to_string).collect();
         for (name, value) in &settings.extra {
@@ -92,7 +92,7 @@ impl QmpHost {
     /// # Errors
     /// When it is gone, does not answer, or refuses bandwidth or downtime limit.
     pub async fn tune(&self, settings: &MigrationSettings, running: bool) -> Result<Vec<String>, HvError> {
-        let offer = Offer::ask(self).await?;
+        let offer = self.offer().await?;
         let basic = MigrationSettings { extra: Default::default(), ..settings.clone() };
         let mut changed = parameters(&offer, &basic)?;
         let wanted: Vec<String> = changed.keys().cloned().collect();

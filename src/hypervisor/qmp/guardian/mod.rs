@@ -28,8 +28,8 @@ use tokio::time::timeout;
 pub use serve::serve;
 pub use verdict::{End, Sight, Verdict, verdict};
 
-use super::changes::Former;
-use super::host::HostSpec;
+use super::endpoint::HostSpec;
+use super::former::Former;
 use crate::event::Level;
 use crate::hypervisor::Side;
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use super::super::changes::{Former, give_back};
 use super::super::client::{Client, QmpError};
 use super::super::endpoint::Endpoint;
+use super::super::former::{Former, give_back};
 use super::{DONE, DUTY_LIMIT, Duty, End, READY, Sight, Verdict, verdict};
 
 /// How long the unclear (one end out of reach, or a guest that seems to run) must last before it
