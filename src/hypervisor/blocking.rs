@@ -24,8 +24,9 @@ const LOOK: Duration = Duration::from_millis(500);
 const KNOWN_WITHIN: Duration = Duration::from_secs(60);
 /// How long a guest that is on its way between two hosts, or still pulls its memory, may be so.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(300);
-/// How much of the output becomes events, bytes. What comes after is read and not kept.
-const TOLD_LIMIT: usize = 1 << 20;
+/// How much of the output becomes events, bytes: hours of a tool that tells its progress ten times a second. Of what
+/// comes after only errors are read.
+const TOLD_LIMIT: usize = 8 << 20;
 
 /// What a line of output says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -198,13 +199,16 @@ impl Shared {
         let heard = self.call.read(line);
         let (from, to) = self.call.hosts();
         let t = self.now();
-        let stopped = self.state(|state| {
+        let (stopped, told) = self.state(|state| {
             state.cancelled |= heard.cancelled;
             if heard.error.is_some() {
                 state.error.clone_from(&heard.error);
             }
-            state.stopped
+            (state.stopped, state.told)
         });
+        if told > TOLD_LIMIT {
+            return;
+        }
         let before = self.observer.now();
         // The output of a guest that we stopped goes on about its copying.
         let holds = stopped && matches!(heard.phase, Some(Phase::Setup | Phase::Moving | Phase::PreCopy));

@@ -46,6 +46,30 @@ pub fn qemu_is_here() -> bool {
     found
 }
 
+/// A guest of its own kind: firmware that writes half a megabyte over and over, so that a migration over
+/// a slow link does not end before it is to be ended.
+pub fn busy_firmware() -> Vec<u8> {
+    const CODE: [u8; 24] = [
+        0xfa, // cli
+        0xb8, 0x00, 0x10, // again: mov ax, 0x1000
+        0x8e, 0xc0, // segment: mov es, ax
+        0x31, 0xff, // xor di, di
+        0xb9, 0x00, 0x80, // mov cx, 0x8000
+        0xf3, 0xab, // rep stosw
+        0x05, 0x00, 0x10, // add ax, 0x1000
+        0x3d, 0x00, 0x90, // cmp ax, 0x9000
+        0x72, 0xef, // jb segment
+        0xeb, 0xea, // jmp again
+        0xf4, // hlt
+    ];
+    // At the reset vector: jmp f000:0000.
+    const RESET: [u8; 5] = [0xea, 0x00, 0x00, 0x00, 0xf0];
+    let mut rom = vec![0; 0x1_0000];
+    rom[..CODE.len()].copy_from_slice(&CODE);
+    rom[0xfff0..0xfff5].copy_from_slice(&RESET);
+    rom
+}
+
 /// Whether a lab can run here; says so if not. `BLACKOUT_REQUIRE_QEMU=1` makes it a failure.
 pub fn lab_is_possible() -> bool {
     let qemu = Command::new("qemu-system-x86_64").arg("--version").stdout(Stdio::null()).status();

@@ -4,8 +4,8 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::*;
-use crate::event::{Event, Hub, SessionClock, StopPolicy};
-use crate::hypervisor::Observation;
+use crate::event::{By, Event, Hub, SessionClock, StopPolicy};
+use crate::hypervisor::{Observation, RunCommand, run_migration};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -206,6 +206,33 @@ async fn without_where_an_end_is_only_what_the_command_says() {
     let (end, place) = Fake::with("echo error: lost; exit 4", "", false).run().await;
     assert_eq!((end.phase, end.error.as_deref()), (Phase::Failed, Some("lost (exit status 4)")));
     assert!(matches!(&place, Place::Unknown(why) if why.contains("set 'where'")), "{place:?}");
+}
+
+/// Migration 1 under the supervisor, which is told to hurry once it has ended.
+async fn supervised(fake: &Fake) -> MigrationEnd {
+    let (sink, _hub) = Hub::new(SessionClock::start(), 1 << 16);
+    let (tell, commands) = tokio::sync::mpsc::channel(1);
+    let hurry = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        tell.send(RunCommand::Cancel { by: By::Closing }).await
+    });
+    let end = run_migration(&*fake.hypervisor, 1, MigrationSettings::default(), sink, commands);
+    let end = tokio::time::timeout(SOON, end).await.expect("it ends");
+    hurry.abort();
+    end
+}
+
+#[tokio::test]
+async fn the_supervisor_tells_only_what_can_be_known() {
+    let well = "echo absent > $A; echo running > $B";
+    assert_eq!(supervised(&Fake::new(well, "")).await, MigrationEnd::Done);
+    let end = supervised(&Fake::new("echo error: no route; exit 1", "")).await;
+    assert_eq!(end, MigrationEnd::Failed { why: "no route (exit status 1)".into() });
+    // Nobody can say where the guest is.
+    let end = supervised(&Fake::with("echo error: no route; exit 1", "", false)).await;
+    assert!(matches!(&end, MigrationEnd::Unsettled { why, .. } if why.starts_with("no route")), "{end:?}");
+    let end = supervised(&Fake::new("echo 'gone wild'; echo running > $B", "")).await;
+    assert!(matches!(&end, MigrationEnd::Failed { why } if why.contains("runs on both hosts")), "{end:?}");
 }
 
 #[tokio::test]
