@@ -1,4 +1,4 @@
-//! The contract's checks, over the simulated hypervisor and over real QEMUs.
+//! The contract's checks, over the simulated hypervisor, over real QEMUs, and over a command.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
 #[path = "../common/mod.rs"]
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use blackout::demo::hypervisor::{ModelOptions, SimulatedHypervisor};
 use blackout::demo::{GuestOptions, SimulatedGuest};
 use blackout::event::{Hub, MigrationSettings, SessionClock};
+use blackout::hypervisor::command;
 use blackout::hypervisor::qmp::{Endpoint, HostSpec, QmpHypervisor, QmpOptions};
 use blackout::model::{Costs, Link, Product};
 use common::contract::{PATIENCE, Subject};
@@ -128,4 +129,51 @@ async fn a_migration_of_a_qemu_that_is_under_way_is_found() {
     }
     let (subject, _qemus, _dir) = pair().await;
     subject.can_be_joined().await;
+}
+
+/// Two hosts that are files, between which a script moves a guest; with a limit it takes for ever.
+fn commanded(dir: &Path) -> Subject {
+    let file = |name: &str| dir.join(name).display().to_string();
+    std::fs::write(file("a"), "running").unwrap();
+    std::fs::write(file("b"), "absent").unwrap();
+    let script = format!(
+        "cd {}; echo migrating > b; n=0
+        while test ! -e stop && test $n -lt ${{1:-9}}; do n=$((n+1)); printf '\\r%s %%' $n; sleep 0.03; done
+        if test -e stop; then rm stop; echo absent > b; echo 'error: cancelled'; exit 1; fi
+        echo absent > a; echo running > b",
+        dir.display()
+    );
+    std::fs::write(file("migrate.sh"), script).unwrap();
+    let text = format!(
+        "guest = 'g1'
+        from = {{ name = 'a', file = '{}' }}
+        to = {{ name = 'b', file = '{}' }}
+        migrate = ['sh', '{}', ['{{bandwidth}}']]
+        cancel = ['touch', '{}']
+        patterns = [{{ match = '(?<percent>[0-9.]+) %', phase = 'pre-copy' }}, {{ match = 'error: (?<error>.*)' }}]
+        [where]
+        run = ['cat', '{{here.file}}']
+        rules = [
+            {{ match = '^running$', is = 'running' }}, {{ match = '^migrating$', is = 'migrating' }},
+            {{ match = '^absent$', is = 'absent' }},
+        ]",
+        file("a"),
+        file("b"),
+        file("migrate.sh"),
+        file("stop"),
+    );
+    let (sink, hub) = Hub::new(SessionClock::start(), 1 << 20);
+    let hypervisor = command::open(toml::from_str(&text).unwrap(), sink.clone()).unwrap();
+    Subject { hypervisor, sink, hub, easy: MigrationSettings::default(), endless: limited(1_000_000) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_holds_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let subject = commanded(dir.path());
+    subject.says_what_it_is_and_where_the_guest_is().await;
+    subject.refuses_what_it_does_not_have().await;
+    subject.is_cancelled().await;
+    subject.is_started_watched_and_left().await;
+    subject.succeeds().await;
 }

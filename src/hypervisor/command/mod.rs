@@ -34,8 +34,9 @@ use super::place::Condition;
 use super::{Capabilities, HvError, Hypervisor, Migration, Order, Place, Prospect, Side};
 use crate::event::{
     Body, Cancels, Counts, Ends, EventSink, HvEvent, Level, LogEvent, MigrationEnd, MigrationSettings, OwnDowntime,
-    Phase, Resumer, Sees, Stamped, Then,
+    Phase, Resumer, Sees, Stamped,
 };
+use crate::text::{foreign, visible};
 
 /// How long a host may take to say where the guest is.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
@@ -255,7 +256,7 @@ impl Shared {
             Some(Word::One(program)) => Some(program),
             _ => None,
         });
-        format!("command ({})", crate::text::foreign(by.unwrap_or("?")))
+        format!("command ({})", foreign(by.unwrap_or("?")))
     }
 
     fn offers(&self) -> Capabilities {
@@ -304,22 +305,7 @@ impl Shared {
         refuse(settings.post_copy, "post-copy", "its 'migrate' command can be written so that it does it by itself");
         refuse(settings.auto_converge, "auto-converge", "its 'migrate' command can be written so that it does it");
         for name in settings.extra.keys() {
-            let what = format!("parameter '{}'", crate::text::visible(name));
-            refuse(true, &what, "what the command takes is written in 'migrate'");
-        }
-        if settings.policy.has_rules() {
-            let have = "it can end pre-copy with: ";
-            let mut can = Vec::new();
-            can.extend(recipe.stop.is_some().then_some("stop-and-copy"));
-            can.extend(recipe.cancel.is_some().then_some("cancel"));
-            let can = if can.is_empty() { "nothing".to_owned() } else { can.join(", ") };
-            let then = settings.policy.then;
-            let has = match then {
-                Then::StopAndCopy => recipe.stop.is_some(),
-                Then::Cancel => recipe.cancel.is_some(),
-                Then::PostCopy | Then::AutoConverge => false,
-            };
-            refuse(!has, &format!("'{}' for a stop policy", then.word()), &format!("{have}{can}"));
+            refuse(true, &format!("parameter '{}'", visible(name)), "what the command takes is written in 'migrate'");
         }
         refused
     }
@@ -382,6 +368,15 @@ impl Hypervisor for Commands {
     }
 
     async fn apply(&self, settings: &MigrationSettings) -> Result<(), HvError> {
+        if let Some(name) = settings.extra.keys().next() {
+            return Err(HvError::NotOffered {
+                host: self.lane().host(Side::Source).name.clone(),
+                kind: "migration parameter",
+                name: visible(name).into_owned(),
+                nearest: None,
+                offered: vec!["what is written in its 'migrate'".into()],
+            });
+        }
         let refused = self.shared.refusals(settings);
         if !refused.is_empty() {
             return Err(HvError::NotNow { what: "migrate".into(), why: refused.join("; ") });

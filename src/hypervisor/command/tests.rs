@@ -4,7 +4,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::*;
-use crate::event::{By, Event, Hub, SessionClock, StopPolicy};
+use crate::event::{By, Event, Hub, SessionClock};
 use crate::hypervisor::{Observation, RunCommand, run_migration};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -357,11 +357,8 @@ async fn what_is_not_offered_is_refused_before_the_start() {
     };
     let plain = MigrationSettings::default();
     assert_eq!(ask(MigrationSettings { bandwidth_bytes_per_s: Some(1), ..plain.clone() }).await, Ok(()));
-    let e = ask(MigrationSettings { downtime_limit_ms: Some(1), post_copy: true, ..plain.clone() }).await.unwrap_err();
+    let e = ask(MigrationSettings { downtime_limit_ms: Some(1), post_copy: true, ..plain }).await.unwrap_err();
     assert!(e.contains("no downtime limit; its 'migrate' command") && e.contains("no post-copy"), "{e}");
-    let policy = StopPolicy::timeout(Duration::from_secs(1));
-    let e = ask(MigrationSettings { policy, ..plain }).await.unwrap_err();
-    assert!(e.contains("no 'stop-and-copy' for a stop policy; it can end pre-copy with: nothing"), "{e}");
     let migration = fake.start().await;
     for order in [Order::PostCopy, Order::AutoConverge, Order::StopSource, Order::Cancel] {
         assert!(matches!(migration.order(order).await, Err(HvError::NotNow { .. })));
