@@ -11,6 +11,7 @@ mod pattern;
 pub mod presets;
 mod template;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -76,8 +77,10 @@ struct Between {
     /// The guest is at the host that the target calls `to`.
     is_turned: bool,
     settings: MigrationSettings,
-    /// The hosts were told to be there.
+    /// What is offered was told.
     told: bool,
+    /// Hosts that have answered.
+    met: BTreeSet<String>,
 }
 
 /// One direction of a target.
@@ -321,18 +324,20 @@ impl Commands {
         Lane { shared: Arc::clone(&self.shared), is_turned: between.is_turned, settings: between.settings.clone() }
     }
 
-    /// Says once which hosts there are, and what is offered.
+    /// Says once what is offered.
     fn introduce(&self) {
-        if std::mem::replace(&mut self.between().told, true) {
-            return;
+        if !std::mem::replace(&mut self.between().told, true) {
+            let (host, offers) = (self.shared.config.from.name.clone(), self.shared.offers());
+            self.shared.sink.emit(Body::Hypervisor(HvEvent::Offers { host, offers }));
         }
-        let (shared, config) = (&self.shared, &self.shared.config);
-        for host in [&config.from, &config.to] {
-            let (host, version) = (host.name.clone(), shared.product());
-            shared.sink.emit(Body::Hypervisor(HvEvent::HostUp { host, version, pid: None }));
+    }
+
+    /// Says once of a host that it answers.
+    fn meet(&self, host: &Host) {
+        if self.between().met.insert(host.name.clone()) {
+            let (host, version) = (host.name.clone(), self.shared.product());
+            self.shared.sink.emit(Body::Hypervisor(HvEvent::HostUp { host, version, pid: None }));
         }
-        let (host, offers) = (config.from.name.clone(), shared.offers());
-        shared.sink.emit(Body::Hypervisor(HvEvent::Offers { host, offers }));
     }
 }
 
@@ -346,7 +351,14 @@ impl Hypervisor for Commands {
     async fn prospect(&self) -> Prospect {
         self.introduce();
         let mut lane = self.lane();
-        let mut place = lane.look().await.place;
+        let (source, destination) = lane.says().await;
+        for (side, says) in [(Side::Source, &source), (Side::Destination, &destination)] {
+            if says.is_ok() {
+                self.meet(lane.host(side));
+            }
+        }
+        let (from, to) = lane.hosts();
+        let mut place = look(&source, &destination, from, to).place;
         if let Place::Destination { is, .. } = place {
             // It is where the next one comes from.
             lane.is_turned = !lane.is_turned;

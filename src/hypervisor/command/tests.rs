@@ -127,6 +127,8 @@ async fn a_migration_that_goes_well() {
     let prospect = fake.hypervisor.prospect().await;
     assert_eq!((prospect.from.as_str(), prospect.to.as_str()), ("a", "b"));
     assert_eq!(prospect.place, Place::Source(Condition::Runs));
+    let up = |ev: &Body| matches!(ev, Body::Hypervisor(HvEvent::HostUp { .. }));
+    assert_eq!(fake.events().iter().filter(|ev| up(ev)).count(), 2, "both answered");
     let (end, place) = fake.run().await;
     assert_eq!((end.phase, end.complete), (Phase::Done, true), "{end:?}");
     assert_eq!(place, stands_at_b());
@@ -329,6 +331,8 @@ async fn a_where_that_hangs_or_is_dead_says_unknown_in_time() {
         let place = fake.hypervisor.prospect().await.place;
         assert!(matches!(place, Place::Unknown(_)), "{run}: {place:?}");
         assert!(begun.elapsed() < Duration::from_secs(8), "{run}: {:?}", begun.elapsed());
+        let up = |ev: &Body| matches!(ev, Body::Hypervisor(HvEvent::HostUp { .. }));
+        assert!(!fake.events().iter().any(up), "{run}: nobody answered");
     }
 }
 
