@@ -19,6 +19,7 @@ use super::{Cli, EXIT_OK};
 use crate::agent::Psk;
 use crate::hypervisor::qmp::{Endpoint, HostSpec};
 use crate::lab::doctor::{Part, Status, examine};
+use crate::model::Product;
 use crate::session::{Reader, list, place};
 use crate::tui::start::{self, Asks, Choice, Closed, Form, Lab, Lack, News, Recent, Sessions, Told, Wrong};
 
@@ -41,22 +42,32 @@ pub(super) fn on_a_terminal() -> bool {
 pub(super) fn run() -> Result<ExitCode> {
     let command = Settings::find(&[])?.as_defaults(Cli::command());
     // The settings of a lab: those of the screen are among them.
+    let demo = command.clone().try_get_matches_from(["blackout", "demo"])?;
     let matches = command.try_get_matches_from(["blackout", "lab"])?;
     let lab = matches.subcommand_matches("lab").context("the command 'lab' is missing")?;
     let options = ScreenArgs::from_arg_matches(lab)?.options()?;
     let memory = lab.get_one::<u64>("memory").copied().unwrap_or(256 << 20);
     let folder = place::sessions_dir();
     let news = find_out(memory, folder.clone())?;
-    match start::run(folder.display().to_string(), &news, &check, &options)? {
+    match start::run(folder.display().to_string(), products(&demo), &news, &check, &options)? {
         Closed::Left(_) => Ok(ExitCode::from(EXIT_OK)),
         Closed::Chosen(choice) => become_command(&arguments(&choice)),
     }
 }
 
+/// The products that the demo knows, that of the settings first.
+fn products(demo: &clap::ArgMatches) -> Vec<String> {
+    let named = |demo: &clap::ArgMatches| Product::named(demo.try_get_raw("hypervisor").ok()??.next()?.to_str()?);
+    let own = demo.subcommand_matches("demo").and_then(named);
+    let others = Product::ALL.into_iter().filter(|p| Some(*p) != own);
+    own.into_iter().chain(others).map(|p| p.name().to_owned()).collect()
+}
+
 /// The command line of a choice, without the program's name.
 fn arguments(choice: &Choice) -> Vec<OsString> {
     match choice {
-        Choice::Demo => vec!["demo".into()],
+        Choice::Demo(None) => vec!["demo".into()],
+        Choice::Demo(Some(product)) => vec!["demo".into(), "--hypervisor".into(), product.into()],
         Choice::Lab => vec!["lab".into()],
         Choice::Form(asks, values) => Form::arguments(*asks, values).into_iter().map(OsString::from).collect(),
         // Where a path is absolute it cannot be taken for an option.
@@ -266,8 +277,15 @@ mod tests {
     fn every_choice_is_a_command_that_is_understood() {
         let attach = form(Asks::Attach, &["tcp:h:1", "tcp:h:2", "tcp:h:3", "g", "g:1", "/k"]);
         let recent = Choice::Recent("/s/one/capture.jsonl".into());
-        for choice in [Choice::Demo, Choice::Lab, recent, form(Asks::Watch, &["x"]), form(Asks::Replay, &["x"]), attach]
-        {
+        for choice in [
+            Choice::Demo(None),
+            Choice::Demo(Some("xen-3.4".into())),
+            Choice::Lab,
+            recent,
+            form(Asks::Watch, &["x"]),
+            form(Asks::Replay, &["x"]),
+            attach,
+        ] {
             let line = [OsString::from("blackout")].into_iter().chain(arguments(&choice));
             Cli::command().try_get_matches_from(line).unwrap_or_else(|e| panic!("{choice:?}: {e}"));
         }

@@ -17,6 +17,8 @@ use crate::session::State;
 const GUTTER: u16 = 12;
 /// Rows of a panel of controls: a title and seven rows.
 const CONTROLS: u16 = 8;
+/// Rows that the tracks keep where others want more.
+const TRACKS_LEAST: u16 = 14;
 
 /// A panel: draws itself into an area.
 type Render = fn(&Ctx<'_>, Rect, &mut Buffer);
@@ -138,7 +140,13 @@ fn panel_of(page: Page) -> Render {
 
 fn stacked(ctx: &Ctx<'_>, mut area: Rect, buf: &mut Buffer) {
     let spare = area.height.saturating_sub(35);
-    let mut lower = take_bottom(&mut area, 2 * CONTROLS + 1 + spare / 2);
+    let mut rows = 2 * CONTROLS + 1 + spare / 2;
+    if ctx.view.page == Page::Result {
+        // All of a result is worth some rows of the tracks.
+        let most = area.height.saturating_sub(TRACKS_LEAST);
+        rows = rows.max((CONTROLS + panel::result::wanted(ctx, area.width)).min(most));
+    }
+    let mut lower = take_bottom(&mut area, rows);
     panel::tracks::render(ctx, area, buf);
     let (left, right) = halves(take_top(&mut lower, CONTROLS), lower.width / 2);
     panel::load::render(ctx, left, buf);
@@ -147,7 +155,9 @@ fn stacked(ctx: &Ctx<'_>, mut area: Rect, buf: &mut Buffer) {
     // What does not fit beside the other has the whole width while its page is in front.
     match ctx.view.page {
         Page::Log => return panel::log::render(ctx, lower, buf),
-        Page::Result if !panel::result::fits(ctx, left) => return panel::result::render(ctx, lower, buf),
+        Page::Result if panel::result::wanted(ctx, left.width) > left.height => {
+            return panel::result::render(ctx, lower, buf);
+        }
         _ => {}
     }
     let page = if ctx.view.page == Page::History { Page::History } else { Page::Result };

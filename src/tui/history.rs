@@ -120,6 +120,8 @@ impl Key {
 pub struct HistoryView {
     /// Number of the migration that is selected; without one, the newest.
     pub selected: Option<u32>,
+    /// The first line of the result's reasons in view, where they have not all a row.
+    pub reason: u16,
     /// Number of the migration others are compared with.
     pub baseline: Option<u32>,
     /// The column it is sorted by.
@@ -177,6 +179,7 @@ impl HistoryView {
 
     /// Selects a migration. Who selects the newest follows the newest.
     pub fn select(&mut self, state: &State, n: u32) {
+        self.reason = 0;
         self.selected = Some(n).filter(|n| state.migrations.last().is_none_or(|m| m.n != *n || m.ended.is_none()));
     }
 

@@ -35,6 +35,8 @@ pub enum Hit {
     Position,
     /// The answer to a question: yes or no.
     Answer(bool),
+    /// The reasons of a result; they scroll up to this line at the top.
+    Reasons(u16),
     /// The help; its lines scroll up to this one at the top.
     Help(u16),
 }
@@ -64,6 +66,12 @@ impl Hits {
     #[must_use]
     pub fn help_end(&self) -> u16 {
         self.0.iter().find_map(|(_, hit)| if let Hit::Help(end) = hit { Some(*end) } else { None }).unwrap_or(0)
+    }
+
+    /// The last line of a result's reasons that can be at the top.
+    #[must_use]
+    pub fn reasons_end(&self) -> u16 {
+        self.0.iter().find_map(|(_, hit)| if let Hit::Reasons(end) = hit { Some(*end) } else { None }).unwrap_or(0)
     }
 
     /// The area of a hit, if it is in the frame.

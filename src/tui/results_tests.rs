@@ -94,6 +94,66 @@ fn the_reason_is_on_the_card_at_every_size() {
 }
 
 #[test]
+fn every_reason_is_on_the_screen_or_can_be_scrolled_to() {
+    for (width, height) in [(76, 22), (80, 24), (100, 30), (120, 40), (160, 40), (200, 50)] {
+        for n in 1..=3 {
+            let mut d = Desk::on(Page::Result);
+            d.view.history.selected = Some(n);
+            let m = d.view.history.result(&d.state).unwrap();
+            let extra = live(NOW);
+            let ctx = crate::tui::ctx::Ctx::new(&d.view, &d.state, &extra, (68, 12));
+            let all: Vec<String> = crate::tui::panel::result::why(&ctx, m).into_iter().map(|(text, _)| text).collect();
+            let all = all.join(" ");
+            let mut wanted = all.split_whitespace().peekable();
+            let (mut rows, mut end) = (String::new(), 0);
+            while d.view.history.reason <= end {
+                let (mut terminal, mut hits) =
+                    (Terminal::new(TestBackend::new(width, height)).unwrap(), Hits::default());
+                terminal.draw(|frame| hits = draw(&d.view, &d.state, &extra, frame)).unwrap();
+                end = hits.reasons_end();
+                let area = hits.area_of(Hit::Reasons(end)).unwrap_or_else(|| panic!("no reasons at {width}x{height}"));
+                for y in area.rows() {
+                    let row: String = y.positions().map(|at| terminal.backend().buffer()[at].symbol()).collect();
+                    rows += &format!("{row}\n");
+                    for word in row.split_whitespace() {
+                        wanted.next_if(|w| *w == word.trim_end_matches('…'));
+                    }
+                }
+                d.key(KeyCode::PageDown);
+            }
+            assert_eq!(wanted.next(), None, "of migration {n} at {width}x{height}: {all}\n{rows}");
+            if (width, height) == (120, 40) {
+                assert_eq!(end, 0, "all of it has room at 120x40");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_there_is_no_result_of_yet_is_said_in_full() {
+    for (width, height) in [(80, 24), (120, 40), (200, 50)] {
+        let mut d = Desk::on(Page::Result);
+        d.state.migrations.clear();
+        let text: String = d.shows(width, height);
+        let mut wanted = "No migration has ended yet. each with its bounds.".split_whitespace().peekable();
+        for word in text.split_whitespace() {
+            wanted.next_if(|w| *w == word);
+        }
+        assert_eq!(wanted.next(), None, "at {width}x{height}:\n{text}");
+    }
+}
+
+#[test]
+fn what_ended_pre_copy_is_said_in_full_in_the_title() {
+    let now = STOPPED + S;
+    for (width, height) in [(80, 24), (120, 40), (200, 50)] {
+        let text = screen(&fresh(), &migrating(now), &live(now), width, height).to_string();
+        let title = text.lines().find(|l| l.contains("MIGRATION")).unwrap();
+        assert!(title.contains("ended by 29 rounds") || title.contains("ended by 3 x RAM sent"), "{text}");
+    }
+}
+
+#[test]
 fn a_failed_migration_says_where_the_guest_is() {
     let mut d = Desk::on(Page::Result);
     let m = d.state.migrations.last_mut().unwrap();

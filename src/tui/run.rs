@@ -205,6 +205,7 @@ impl Session<'_> {
             output::send(format!("\x1b[?2026h{bytes}\x1b[?2026l"));
         }
         self.view.help_row = self.view.help_row.min(self.hits.help_end());
+        self.view.history.reason = self.view.history.reason.min(self.hits.reasons_end());
         pace.drew(self.feed, urgent, column_ns);
         self.frames += 1;
         #[cfg(debug_assertions)]

@@ -551,6 +551,7 @@ proptest! {
         (view.time.cursor, view.time.anchor) = (cursor, anchor);
         view.history = HistoryView {
             selected: Some((back % 5) as u32),
+            reason: back as u16,
             baseline: Some((back / 5 % 5) as u32),
             sort: Column::ALL[back % Column::ALL.len()],
             falling: replay,

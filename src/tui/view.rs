@@ -117,7 +117,7 @@ impl View {
             self.page = Page::Result;
         }
         if settled > self.seen_settled && self.page != Page::History {
-            self.history.selected = None;
+            (self.history.selected, self.history.reason) = (None, 0);
         }
         self.log.observe(state);
         (self.seen_settled, self.seen_begun) = (settled, begun);

@@ -14,8 +14,10 @@ pub(super) fn act(view: &mut View, action: Action, at: Situation<'_>) {
     match action {
         Action::Up => view.history.step(at.state, -1, sorted),
         Action::Down => view.history.step(at.state, 1, sorted),
-        Action::ScrollUp => view.history.step(at.state, -PAGE_ROWS, sorted),
-        Action::ScrollDown => view.history.step(at.state, PAGE_ROWS, sorted),
+        Action::ScrollUp | Action::ScrollDown if view.page == Page::Result => {
+            reasons(view, action == Action::ScrollUp);
+        }
+        Action::ScrollUp | Action::ScrollDown => page(view, action == Action::ScrollUp, at),
         Action::Sort => {
             let next = Column::ALL.iter().position(|c| *c == view.history.sort).map_or(0, |i| i + 1);
             (view.history.sort, view.history.falling) = (Column::ALL[next % Column::ALL.len()], false);
@@ -33,6 +35,17 @@ pub(super) fn act(view: &mut View, action: Action, at: Situation<'_>) {
         }
         _ => {}
     }
+}
+
+/// Selects the migration a page further up or down.
+pub(super) fn page(view: &mut View, up: bool, at: Situation<'_>) {
+    view.history.step(at.state, if up { -PAGE_ROWS } else { PAGE_ROWS }, view.page == Page::History);
+}
+
+/// Scrolls the reasons of a result; the next frame knows where they end.
+pub(super) fn reasons(view: &mut View, up: bool) {
+    let reason = &mut view.history.reason;
+    *reason = if up { reason.saturating_sub(1) } else { reason.saturating_add(1) };
 }
 
 fn baseline(view: &mut View, at: Situation<'_>) {

@@ -57,6 +57,7 @@ fn down(view: &mut View, event: &MouseEvent, under: Option<(Rect, Hit)>, at: Sit
     match hit {
         Hit::Action(action) => return act(view, action, at),
         Hit::Page(page) | Hit::Panel(page) => view.page = page,
+        Hit::Reasons(_) => view.page = Page::Result,
         Hit::Answer(yes) => return answer(view, view.confirm?, yes, at),
         Hit::Row(row) => menu::click(view, row, at),
         Hit::Control(control) => {
@@ -142,9 +143,8 @@ fn wheel(view: &mut View, event: &MouseEvent, under: (Rect, Hit), up: bool, at: 
             time::zoom(view, up, Some(axis.start(event.column.saturating_sub(area.x))), at);
         }
         Hit::Panel(Page::Log) | Hit::LogLine(_) => log::act(view, scroll, at),
-        Hit::Panel(Page::History | Page::Result) | Hit::Migration(_) | Hit::HistoryHead(_) => {
-            history::act(view, scroll, at);
-        }
+        Hit::Panel(Page::Result) | Hit::Reasons(_) => history::reasons(view, up),
+        Hit::Panel(Page::History) | Hit::Migration(_) | Hit::HistoryHead(_) => history::page(view, up, at),
         _ => {}
     }
     None

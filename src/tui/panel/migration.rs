@@ -64,18 +64,20 @@ fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>, run: Option<&Migration>, rows: u16, f
         (0, below) => format!(" {} {below} more ", ctx.glyphs.ellipsis),
         (above, below) => format!(" {} {above} above, {below} more ", ctx.glyphs.ellipsis),
     };
-    let mut room = end.saturating_sub(x + width(&more));
-    if let Some((from, to)) = super::header::route(ctx) {
-        let text = format!("{from} {} {to} ", ctx.glyphs.arrow);
-        if width(&text) <= room {
-            x = pen.text(x, 0, &text, ctx.style(Role::Value));
-            room = room.saturating_sub(width(&text));
-        }
+    let room = end.saturating_sub(x);
+    let route = super::header::route(ctx).map(|(from, to)| format!("{from} {} {to} ", ctx.glyphs.arrow));
+    let route = route.unwrap_or_default();
+    let rule = run.and_then(|m| m.ended_by()).map(|(_, rule, _)| super::result::rule_words(rule));
+    let mut ended = rule.as_ref().map_or_else(String::new, |rule| format!("ended by {rule} "));
+    // What ended it is said in full before anything that is also said elsewhere.
+    if width(&ended) > room {
+        ended = rule.map_or_else(String::new, |rule| format!("by {rule} "));
     }
-    if let Some((_, rule, _)) = run.and_then(|m| m.ended_by()) {
-        let text = format!("ended by {} ", super::result::rule_words(rule));
-        x = pen.text(x, 0, &shorten(&text, room, ctx.glyphs), ctx.style(Role::Warn));
+    if width(&route) + width(&ended) + width(&more) <= room || (ended.is_empty() && width(&route) <= room) {
+        x = pen.text(x, 0, &route, ctx.style(Role::Value));
     }
+    let ended = shorten(&ended, end.saturating_sub(x), ctx.glyphs);
+    x = pen.text(x, 0, &ended, ctx.style(Role::Warn));
     if width(&more) < end.saturating_sub(x) {
         pen.right(x, end, 0, &more, ctx.style(Role::Muted));
     }

@@ -56,8 +56,13 @@ pub(crate) fn chart(ctx: &Ctx<'_>, pen: &mut Pen<'_>, probe: &ProbeState, top: u
     }
     for hole in holes(probe, &ctx.axis) {
         let gone = Duration::from_nanos(u64::from(hole.lost).saturating_mul(probe.spec.interval_ns));
-        let long = format!("{} lost = {}", show_count(u64::from(hole.lost)), show_duration(gone));
-        let short = show_duration(gone);
+        // A length of time is a measure's: it is named, or only what was counted is said.
+        let lost = show_count(u64::from(hole.lost));
+        let words = [
+            format!("lost-pings {lost} = {}", show_duration(gone)),
+            format!("lost-pings {}", show_duration(gone)),
+            format!("{lost} lost"),
+        ];
         // Columns at the edges may hold a reply as well: the words keep off them.
         let mut span = ctx.axis.columns_of(hole.from, hole.to);
         let replied = |i: u16| columns.get(usize::from(i)).is_some_and(|c| c.rtt_max.is_some());
@@ -68,9 +73,8 @@ pub(crate) fn chart(ctx: &Ctx<'_>, pen: &mut Pen<'_>, probe: &ProbeState, top: u
             span.end -= 1;
         }
         let (from, room) = (span.start, span.len() as u16);
-        let text = if width(&long) + 2 <= room { long } else { short };
-        if width(&text) <= room && rows > 0 {
-            pen.text(g + from + (room - width(&text)) / 2, top + rows / 2, &text, ctx.style(Role::Error));
+        if let Some(text) = words.iter().find(|text| width(text) <= room).filter(|_| rows > 0) {
+            pen.text(g + from + (room - width(text)) / 2, top + rows / 2, text, ctx.style(Role::Error));
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::session::result::verdict;
 use crate::session::state::Migration;
 use crate::tui::ctx::Ctx;
 use crate::tui::hits::Hit;
+use crate::tui::keys::Action;
 use crate::tui::outcome;
 use crate::tui::pen::{Pen, shorten, width, wrap};
 use crate::tui::series::nice_ceiling;
@@ -38,22 +39,20 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, area);
     let Some(m) = ctx.view.history.result(ctx.state) else {
         ctx.title(&mut pen, "RESULT");
-        pen.text(2, 2, "No migration has ended yet. When one has, the five measures of its", ctx.style(Role::Muted));
-        pen.text(2, 3, "downtime stand here side by side, each with its bounds.", ctx.style(Role::Muted));
+        let text = "No migration has ended yet. When one has, the five measures of its downtime stand here side by \
+                    side, each with its bounds.";
+        for (line, y) in wrap(text, pen.width().saturating_sub(3)).iter().zip(2..) {
+            pen.text(2, y, line, ctx.style(Role::Muted));
+        }
         return;
     };
-    let after = title(ctx, &mut pen, m);
-    let (outcome, mut under) = (came_of_it(ctx, m), ran_under(ctx, m));
+    let after = ctx.title(&mut pen, &title_words(ctx, m));
+    let (titled, facts) = facts(ctx, m, pen.width());
     let mut x = after;
-    let end = pen.width().saturating_sub(1);
-    for (i, (text, style)) in outcome.iter().enumerate() {
-        if x + 2 + width(text) > end {
-            under.extend_from_slice(&outcome[i..]);
-            break;
-        }
+    for (text, style) in &titled {
         x = pen.text(x, 0, &format!(" {text} "), *style);
     }
-    let lines = Lines { facts: flow(under, pen.width().saturating_sub(3)), why: why(ctx, m) };
+    let lines = Lines { facts, why: why(ctx, m) };
     let Some(downtimes) = m.final_downtime() else {
         pending(ctx, &mut pen, m, &lines);
         return;
@@ -61,16 +60,26 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     card(ctx, &mut pen, m, downtimes, &lines);
 }
 
-/// Whether an area has a row for every fact and every reason.
-pub(crate) fn fits(ctx: &Ctx<'_>, area: Rect) -> bool {
-    let Some(m) = ctx.view.history.result(ctx.state).filter(|m| m.final_downtime().is_some()) else { return true };
-    let room = area.width.saturating_sub(3);
+/// How many rows it takes to show every fact and every reason in so many columns.
+pub(crate) fn wanted(ctx: &Ctx<'_>, columns: u16) -> u16 {
+    let Some(m) = ctx.view.history.result(ctx.state).filter(|m| m.final_downtime().is_some()) else { return 0 };
+    let room = columns.saturating_sub(3);
     let reasons: usize = why(ctx, m).iter().map(|(text, _)| wrap(text, room).len()).sum();
-    let mut items = came_of_it(ctx, m);
-    // The title row takes as many as it has room for.
-    items.extend(ran_under(ctx, m));
-    let facts = flow(items, room).len().saturating_sub(1);
-    1 + 5 + facts + reasons <= usize::from(area.height)
+    u16::try_from(1 + 5 + facts(ctx, m, columns).1.len() + reasons).unwrap_or(u16::MAX)
+}
+
+/// What came of it and what it ran under: as much as the title row has room for, and the rest in lines.
+fn facts(ctx: &Ctx<'_>, m: &Migration, columns: u16) -> (Vec<Item>, Vec<Vec<Item>>) {
+    let (mut outcome, mut under) = (came_of_it(ctx, m), ran_under(ctx, m));
+    let mut x = 3 + width(&title_words(ctx, m));
+    let end = columns.saturating_sub(1);
+    let fits = outcome.iter().take_while(|(text, _)| {
+        x += 2 + width(text);
+        x <= end
+    });
+    let titled = fits.count();
+    under.extend(outcome.drain(titled..));
+    (outcome, flow(under, columns.saturating_sub(3)))
 }
 
 /// What stands above and below the measures.
@@ -79,19 +88,24 @@ struct Lines {
     why: Vec<Item>,
 }
 
+impl Lines {
+    /// The reasons in lines of at most `room` columns.
+    fn why(&self, room: u16) -> Vec<Item> {
+        self.why.iter().flat_map(|(text, style)| wrap(text, room).into_iter().map(|l| (l, *style))).collect()
+    }
+}
+
 /// `RESULT 2/3`: the others are a key away.
-fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration) -> u16 {
+fn title_words(ctx: &Ctx<'_>, m: &Migration) -> String {
     let all = ctx.state.migrations.len();
     let of = if all > 1 { format!("/{all}") } else { String::new() };
-    ctx.title(pen, &format!("RESULT {}{of}", m.n))
+    format!("RESULT {}{of}", m.n)
 }
 
 /// Where everything has its row: as much of facts and reasons as there is room for, the measures
 /// in any case.
 fn card(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration, downtimes: &Downtimes, lines: &Lines) {
-    let room = pen.width().saturating_sub(3);
-    let why: Vec<Item> =
-        lines.why.iter().flat_map(|(text, style)| wrap(text, room).into_iter().map(|l| (l, *style))).collect();
+    let why = lines.why(pen.width().saturating_sub(3));
     let mut spare = pen.height().saturating_sub(1 + 5);
     let mut give = |wanted: usize| {
         let rows = spare.min(wanted.min(usize::from(u16::MAX)) as u16);
@@ -124,19 +138,34 @@ fn card(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration, downtimes: &Downtimes, 
         }
         y += 1;
     }
-    for (i, (text, style)) in why.iter().take(usize::from(why_rows)).enumerate() {
-        // The last line says that there would be more.
-        let cut = i + 1 == usize::from(why_rows) && why.len() > usize::from(why_rows);
-        let text = if cut {
-            shorten(&format!("{text} {}{}", why[i + 1].0, ctx.glyphs.ellipsis), room, ctx.glyphs)
-        } else {
-            text.clone()
-        };
-        pen.text(2, y, &text, *style);
-        y += 1;
-    }
+    reasons(ctx, pen, y, why_rows, &why);
+    y += why_rows;
     if bar > 0 {
         phases(ctx, pen, y, m);
+    }
+}
+
+/// As many of the lines of reasons as there are rows for, from the one that was scrolled to.
+fn reasons(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, rows: u16, lines: &[Item]) {
+    let last = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_sub(rows);
+    let first = usize::from(ctx.view.history.reason.min(last));
+    ctx.hit(Rect { height: rows, ..pen.rect(0, y, pen.width()) }, Hit::Reasons(last));
+    let room = pen.width().saturating_sub(3);
+    for (line, i) in lines.iter().skip(first).take(usize::from(rows)).zip(0..rows) {
+        let (text, style) = line;
+        // The last line says that there is more, and how to get at it.
+        let next = lines.get(first + usize::from(rows)).filter(|_| i + 1 == rows);
+        let Some((next, _)) = next else {
+            pen.text(2, y + i, text, *style);
+            continue;
+        };
+        let key = if ctx.view.page == Page::Result { ctx.key(Action::ScrollDown) } else { String::new() };
+        let hint = if width(text) + 3 + width(&key) <= room { width(&key) + 1 } else { 0 };
+        let both = format!("{text} {next}{}", ctx.glyphs.ellipsis);
+        pen.text(2, y + i, &shorten(&both, room.saturating_sub(hint), ctx.glyphs), *style);
+        if hint > 0 {
+            pen.right(2, 2 + room, y + i, &key, ctx.style(Role::Key));
+        }
     }
 }
 
@@ -153,14 +182,10 @@ fn pending(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration, lines: &Lines) {
         (Some(_), None) => "settling: the last probes are still out",
     };
     pen.text(2, y, text, ctx.style(Role::Warn));
-    let room = pen.width().saturating_sub(3);
-    for (text, style) in &lines.why {
-        for line in wrap(text, room) {
-            y += 1;
-            pen.text(2, y, &line, *style);
-        }
-    }
-    phases(ctx, pen, y + 1, m);
+    let why = lines.why(pen.width().saturating_sub(3));
+    let rows = pen.height().saturating_sub(y + 1).min(u16::try_from(why.len()).unwrap_or(u16::MAX));
+    reasons(ctx, pen, y + 1, rows, &why);
+    phases(ctx, pen, y + 1 + rows, m);
 }
 
 /// What it was and what came of it, the weightiest first.
@@ -212,7 +237,7 @@ fn ran_under(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
 }
 
 /// The verdict on the course, and on the measures.
-fn why(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
+pub(in crate::tui) fn why(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
     let mut lines = Vec::new();
     let course = verdict(m);
     let moved = matches!(m.ended, Some((_, MigrationEnd::Done)));

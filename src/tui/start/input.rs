@@ -51,6 +51,11 @@ pub fn press(start: &mut Start, key: &KeyEvent) -> Option<Effect> {
     if key.modifiers.intersects(KeyModifiers::CONTROL | KeyModifiers::ALT) {
         return None;
     }
+    if Some(c) == start.product_key() {
+        start.product = (start.product + 1) % start.products.len();
+        start.selected = OFFERS.iter().position(|o| o.offer == Offer::Demo).unwrap_or(start.selected);
+        return None;
+    }
     let row = match c {
         '1'..='9' => OFFERS.len() + c as usize - '1' as usize,
         _ => OFFERS.iter().position(|o| o.key == Some(c))?,
@@ -86,7 +91,7 @@ fn open(start: &mut Start, row: usize) -> Option<Effect> {
     let choice = match start.row(row)? {
         Row::Recent(_, recent) => Choice::Recent(recent.capture.clone()),
         Row::Offer(offered) => match offered.offer {
-            Offer::Demo => Choice::Demo,
+            Offer::Demo => Choice::Demo(start.product().filter(|_| start.product > 0).map(str::to_owned)),
             Offer::Lab => Choice::Lab,
             Offer::Quit => return Some(Effect::Quit),
             Offer::Help => {

@@ -34,7 +34,8 @@ pub enum Closed {
     Left(ExitReason),
 }
 
-/// Runs the start screen on this thread until something is chosen or it is left. `news` is what is
+/// Runs the start screen on this thread until something is chosen or it is left. `products` are those
+/// that the demo knows, `news` is what is
 /// found out meanwhile; `check` says what is wrong with what a form asked for.
 ///
 /// The terminal is put back in order on every way out, as by [`tui::run`](fn@crate::tui::run).
@@ -43,13 +44,15 @@ pub enum Closed {
 /// When the theme is invalid, the terminal cannot be used, or another thread has panicked.
 pub fn run(
     folder: String,
+    products: Vec<String>,
     news: &Receiver<News>,
     check: &dyn Fn(&Choice) -> Result<(), Wrong>,
     options: &TuiOptions,
 ) -> anyhow::Result<Closed> {
     let depth = options.colours.unwrap_or_else(Depth::from_env);
     let theme = options.theme.theme()?.at_depth(depth);
-    let start = Start::new(theme, options.markers, Arc::clone(&options.keymap), folder);
+    let mut start = Start::new(theme, options.markers, Arc::clone(&options.keymap), folder);
+    start.products = products;
     let signals = Signals::listen(&options.stop)?;
     let screen = Screen::open(options.mouse)?;
     let mut at = Loop { start, hits: Hits::default(), depth, check };

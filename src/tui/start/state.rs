@@ -31,6 +31,9 @@ pub enum Offer {
     Quit,
 }
 
+/// The key that goes to the demo's next product.
+pub(super) const PRODUCT_KEY: char = 'p';
+
 /// An offer in words.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Offered {
@@ -202,8 +205,8 @@ pub enum News {
 /// What was chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// The demo.
-    Demo,
+    /// The demo, by the rules of this product; None for the one of the settings.
+    Demo(Option<String>),
     /// The lab.
     Lab,
     /// What a form asked for; a text for each of its fields, empty where nothing was typed.
@@ -232,6 +235,10 @@ pub struct Start {
     pub keymap: Arc<Keymap>,
     /// Where sessions are recorded, for people.
     pub folder: String,
+    /// The products that the demo knows the rules of; the first is that of the settings.
+    pub products: Vec<String>,
+    /// Which of them is chosen.
+    pub product: usize,
     /// Whether the lab would start here.
     pub lab: Lab,
     /// The recorded sessions.
@@ -255,6 +262,8 @@ impl Start {
             markers,
             keymap,
             folder,
+            products: Vec::new(),
+            product: 0,
             lab: Lab::Checking,
             sessions: Sessions::Looking,
             selected: 0,
@@ -326,6 +335,19 @@ impl Start {
             Row::Recent(i, _) => char::from_digit(*i as u32 + 1, 10),
         };
         letter.filter(|c| !is_taken(&self.keymap, *c)).map_or_else(String::new, String::from)
+    }
+
+    /// The product that is chosen for the demo; None where none is known.
+    #[must_use]
+    pub fn product(&self) -> Option<&str> {
+        self.products.get(self.product).map(String::as_str)
+    }
+
+    /// The key that goes to the demo's next product; None where there is none to go to, or the person's
+    /// keymap has the key for something else here.
+    #[must_use]
+    pub fn product_key(&self) -> Option<char> {
+        (self.products.len() > 1 && !is_taken(&self.keymap, PRODUCT_KEY)).then_some(PRODUCT_KEY)
     }
 
     /// The key of an action, for people.

@@ -170,7 +170,7 @@ fn the_first_frame_waits_for_nothing() {
 #[test]
 fn each_offer_is_one_key_away() {
     let chosen = |text: &str| keys(&mut with_sessions(), text);
-    assert_eq!(chosen("d"), Some(Effect::Choose(Choice::Demo)));
+    assert_eq!(chosen("d"), Some(Effect::Choose(Choice::Demo(None))));
     assert_eq!(chosen("l"), Some(Effect::Choose(Choice::Lab)));
     assert_eq!(chosen("q"), Some(Effect::Quit));
     assert_eq!(chosen("2"), Some(Effect::Choose(Choice::Recent("/s/lab/capture.jsonl".into()))));
@@ -201,7 +201,7 @@ fn arrows_and_enter_reach_every_row() {
     assert_eq!(seen.len(), 3 + 6, "demo, lab, quit and the sessions: {seen:?}");
     assert_eq!(start.selected, start.rows() - 1, "the last row is the last");
     key(&mut start, KeyCode::Home);
-    assert_eq!(key(&mut start, KeyCode::Enter), Some(Effect::Choose(Choice::Demo)));
+    assert_eq!(key(&mut start, KeyCode::Enter), Some(Effect::Choose(Choice::Demo(None))));
 }
 
 #[test]
@@ -342,4 +342,20 @@ proptest! {
         prop_assert!(start.row(start.selected).is_some());
         drawn(&start, width, height);
     }
+}
+
+#[test]
+fn a_key_goes_through_the_products_of_the_demo() {
+    let mut start = fresh();
+    start.products = ["qemu", "xen-3.4", "hyper-v"].map(String::from).to_vec();
+    let key = |start: &mut Start, c| press(start, &KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE));
+    assert_eq!(key(&mut start, 'd'), Some(Effect::Choose(Choice::Demo(None))), "the product of the settings");
+    key(&mut start, 'p');
+    insta::assert_snapshot!("product_80x24", frame(&start, 80, 24).0);
+    assert_eq!(key(&mut start, 'd'), Some(Effect::Choose(Choice::Demo(Some("xen-3.4".into())))));
+    key(&mut start, 'p');
+    key(&mut start, 'p');
+    assert_eq!(key(&mut start, 'd'), Some(Effect::Choose(Choice::Demo(None))), "and round again");
+    start.keymap = Arc::new(Keymap::parse("k.toml", "post_copy = []\nup = \"p\"\n").unwrap());
+    assert_eq!(start.product_key(), None, "the person's own keys come first");
 }

@@ -28,8 +28,10 @@ pub(super) fn render(look: &Look<'_>, area: Rect, buf: &mut Buffer) {
         Row::Offer(offered) => {
             let mut text = if offered.offer == Offer::Lab { lab(&look.start.lab) } else { Text::new() };
             text.push((offered.about.into(), Role::Text));
+            let product = look.start.product().filter(|_| offered.offer == Offer::Demo && look.start.product > 0);
+            let product = product.map_or_else(String::new, |name| format!(" --hypervisor {name}"));
             if !offered.command.is_empty() {
-                text.push((format!("$ {}", offered.command), Role::Value));
+                text.push((format!("$ {}{product}", offered.command), Role::Value));
             }
             (offered.name.to_uppercase(), text)
         }

@@ -115,8 +115,9 @@ fn help(look: &Look<'_>, area: Rect, buf: &mut Buffer) {
         let keys: Vec<String> = start.keymap.keys_of(*action).iter().map(|k| label(*k, start.markers)).collect();
         (!keys.is_empty()).then(|| (keys.join(" "), (*help).to_owned()))
     });
+    let product = start.product_key().map(|key| (key.to_string(), "demo: the next product's rules".to_owned()));
     let recent = ("1-9".to_owned(), "a recent session".to_owned());
-    let lines: Vec<(String, String)> = offers.chain([recent]).chain(actions).collect();
+    let lines: Vec<(String, String)> = offers.chain(product).chain([recent]).chain(actions).collect();
     let words = lines.iter().map(|(_, help)| width(help)).max().unwrap_or(0);
     let wide = (10 + words).min(area.width.saturating_sub(4));
     let high = (lines.len() as u16).min(area.height.saturating_sub(2));

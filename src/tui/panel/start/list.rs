@@ -100,6 +100,10 @@ fn row(look: &Look<'_>, pen: &mut Pen<'_>, y: u16, i: usize) {
 
 /// What there is to say of an offer, in a line.
 fn words(look: &Look<'_>, offered: &Offered) -> (String, Role) {
+    if let (Offer::Demo, Some(product)) = (offered.offer, look.start.product()) {
+        let others = look.start.product_key().map_or_else(String::new, |key| format!(" ({key}: others)"));
+        return (format!("SIMULATED guest, {product} hosts; needs nothing{others}"), Role::Muted);
+    }
     if offered.offer != Offer::Lab {
         return (offered.what.to_owned(), Role::Muted);
     }
