@@ -133,3 +133,8 @@ pub fn rested_on(case: &Case) -> Rests {
     });
     lab.map_or(Rests::Unknown, |memory_bytes| Rests::On(Calibration::lab(memory_bytes)))
 }
+
+/// The guest's memory as it is migrated, bytes.
+pub(super) fn total(m: &Migration) -> Option<u64> {
+    m.samples.iter().rev().find_map(|(_, s)| s.total_bytes)
+}

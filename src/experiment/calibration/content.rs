@@ -3,10 +3,13 @@
 //! Either figure shows only where it is the larger one: the first with a small WSET, the second with
 //! a large one. A figure that no migration shows is not fitted to their noise, but left as it was.
 
-use super::case::Case;
-use super::fit::{LEAST_SPREAD, Missing, total};
+use super::case::{Case, total};
+use super::missing::Missing;
 use crate::analysis::prediction::Calibration;
 use crate::session::outlook::content as content_seen;
+
+/// The least spread of what has content that is believed: a kernel does not do the same each time.
+const LEAST_SPREAD: f64 = 0.005;
 
 /// What the migrations say of what has content.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::compare::{Predicted, Row};
+use super::row::{Predicted, Row};
 use crate::analysis::Method;
 use crate::analysis::stats::percentile;
 use crate::event::Converges;

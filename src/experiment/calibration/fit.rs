@@ -1,36 +1,17 @@
 //! Fitting what recorded migrations say.
 
-use super::case::{Case, measured_downtime, millis};
+use super::case::{Case, measured_downtime, millis, total};
 use super::content::{Content, content};
+use super::missing::Missing;
 use crate::analysis::prediction::Calibration;
 use crate::event::{Nanos, Span};
 use crate::model::{Product, Why, run};
 use crate::session::outlook::{Rests, carried, question};
-use crate::session::state::Migration;
 
 /// A share of the limit this close to 1 is 1: a look at a burst too early or too late makes as much.
 const AS_SET: f64 = 0.03;
-/// The least spread of what has content that is believed: a kernel does not do the same each time.
-pub(super) const LEAST_SPREAD: f64 = 0.005;
 /// What was written besides the generator is known only where that wrote hardly anything, pages/s.
 const QUIET_PAGES_PER_S: f64 = 1.0;
-
-/// Something that could not be fitted.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Missing {
-    /// What.
-    pub what: String,
-    /// Why not.
-    pub why: String,
-    /// The figures of the calibration that are the default's for it.
-    pub keys: Vec<&'static str>,
-}
-
-impl Missing {
-    pub(super) fn of(keys: &[&'static str], what: &str, why: &str) -> Self {
-        Self { what: what.into(), why: why.into(), keys: keys.to_vec() }
-    }
-}
 
 /// What came of fitting.
 #[derive(Debug, Clone)]
@@ -127,11 +108,6 @@ pub(super) fn fit_to(cases: &[&Case]) -> Option<Fit> {
 
 fn near_one(share: Span) -> f64 {
     if (share.mid - 1.0).abs() < AS_SET { 1.0 } else { share.mid }
-}
-
-/// The guest's memory as it is migrated, bytes.
-pub(super) fn total(m: &Migration) -> Option<u64> {
-    m.samples.iter().rev().find_map(|(_, s)| s.total_bytes)
 }
 
 /// The VMSIZE most migrations had.

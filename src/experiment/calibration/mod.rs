@@ -7,13 +7,17 @@ mod content;
 mod errors;
 mod figures;
 mod fit;
+mod missing;
 pub mod plot;
+mod row;
 
 pub use case::{Case, collect, measured_downtime, rested_on};
-pub use compare::{Comparison, Predicted, Row, compare};
+pub use compare::{Comparison, compare};
 pub use errors::{Agreement, DowntimeErrors, Errors, MigrationErrors, Tally};
 pub use figures::{Figure, figures, toml};
-pub use fit::{Fit, Missing, fit};
+pub use fit::{Fit, fit};
+pub use missing::Missing;
+pub use row::{Predicted, Row};
 
 #[cfg(test)]
 mod tests;

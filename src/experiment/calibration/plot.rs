@@ -4,7 +4,8 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::compare::{Comparison, Predicted, Row};
+use super::compare::Comparison;
+use super::row::{Predicted, Row};
 use crate::analysis::Method;
 use crate::event::Span;
 
