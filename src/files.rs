@@ -86,7 +86,7 @@ pub enum WriteError {
     /// The operating system refuses.
     #[error("cannot write {}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The file that was to be written.
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,

@@ -12,7 +12,7 @@ pub enum FileError {
     /// The operating system does not give it.
     #[error("{file} cannot be read: {source}")]
     Unreadable {
-        /// The file.
+        /// The file of settings, keys or targets, as it was named.
         file: String,
         /// What the operating system said.
         source: std::io::Error,
@@ -20,7 +20,7 @@ pub enum FileError {
     /// Not TOML.
     #[error("{file}, line {line}: not TOML: {why}")]
     Syntax {
-        /// The file.
+        /// The file of settings, keys or targets, as it was named.
         file: String,
         /// The line, from 1.
         line: usize,

@@ -185,7 +185,7 @@ pub enum ToController {
     Refused {
         /// Its number.
         id: u64,
-        /// Why.
+        /// What the generators cannot do, for people.
         why: String,
     },
     /// Set and achieved values.
@@ -202,7 +202,7 @@ pub enum ToController {
     },
     /// The agent leaves this controller.
     Bye {
-        /// Why.
+        /// What made it leave, for people.
         why: String,
     },
 }

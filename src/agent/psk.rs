@@ -42,7 +42,7 @@ pub enum PskError {
     /// It cannot be read.
     #[error("cannot read the key file {}: {why}; `blackout agent --make-psk {}` makes one", path.display(), path.display())]
     Read {
-        /// The file.
+        /// The file of the pre-shared key.
         path: PathBuf,
         /// What the operating system said.
         why: std::io::Error,
@@ -50,7 +50,7 @@ pub enum PskError {
     /// It cannot be made.
     #[error("cannot make the key file {}: {why}", path.display())]
     Write {
-        /// The file.
+        /// The file of the pre-shared key.
         path: PathBuf,
         /// What the operating system said.
         why: std::io::Error,
@@ -61,7 +61,7 @@ pub enum PskError {
         path.display()
     )]
     NotAKey {
-        /// The file.
+        /// The file of the pre-shared key.
         path: PathBuf,
         /// Its size, bytes.
         bytes: usize,
@@ -72,7 +72,7 @@ pub enum PskError {
         path.display()
     )]
     Weak {
-        /// The file.
+        /// The file of the pre-shared key.
         path: PathBuf,
         /// What is wrong with it.
         why: &'static str,

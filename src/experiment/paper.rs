@@ -40,13 +40,13 @@ pub fn table_2(product: Product) -> Option<(Variability, Variability)> {
 /// Something the paper does not say, and what was taken for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen {
-    /// What it is.
+    /// The quantity.
     pub what: &'static str,
-    /// Its value.
+    /// What was taken for it, with its unit.
     pub value: String,
     /// How it is known.
     pub known: Known,
-    /// Why this one.
+    /// What speaks for that value.
     pub why: &'static str,
 }
 

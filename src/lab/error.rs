@@ -39,7 +39,7 @@ pub enum LabError {
     Initramfs {
         /// The part that failed.
         what: String,
-        /// Why.
+        /// What the operating system or the archive said.
         why: String,
     },
     /// The guest cannot be as small as asked.
@@ -53,9 +53,9 @@ pub enum LabError {
     /// QEMU is missing or cannot be started.
     #[error("cannot run {program}: {why}; {remedy}")]
     NoQemu {
-        /// The program.
+        /// The QEMU that was to be run.
         program: String,
-        /// Why.
+        /// What the operating system or QEMU said.
         why: String,
         /// What would mend it.
         remedy: String,

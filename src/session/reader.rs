@@ -40,7 +40,7 @@ pub enum ReadError {
     /// It cannot be opened or read.
     #[error("{}: cannot be read: {source}", path.display())]
     Io {
-        /// The file.
+        /// The file of the capture.
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,
@@ -51,7 +51,7 @@ pub enum ReadError {
         path.display()
     )]
     Terminal {
-        /// The file.
+        /// The file of the capture.
         path: PathBuf,
     },
     /// A folder without a capture.
@@ -63,13 +63,13 @@ pub enum ReadError {
     /// An empty file.
     #[error("{}: is empty; a capture begins with its header", path.display())]
     Empty {
-        /// The file.
+        /// The file of the capture.
         path: PathBuf,
     },
     /// Its first line is no header.
     #[error("{}:1: not a capture of blackout: {why}; the first line must be the header", path.display())]
     NoHeader {
-        /// The file.
+        /// The file of the capture.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -81,7 +81,7 @@ pub enum ReadError {
         path.display()
     )]
     NewerSchema {
-        /// The file.
+        /// The file of the capture.
         path: PathBuf,
         /// Its major version.
         major: u32,
@@ -94,7 +94,7 @@ pub enum ReadError {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}:{line}: {why}; this record is skipped", path.display())]
 pub struct RecordError {
-    /// The file.
+    /// The file of the capture.
     pub path: PathBuf,
     /// The line, from 1.
     pub line: u64,
@@ -365,7 +365,7 @@ impl<R: BufRead> Reader<R> {
         &self.header
     }
 
-    /// The file.
+    /// The file of the capture.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -5,7 +5,7 @@
 pub struct Failure {
     /// Trying again cannot help until somebody changes something.
     pub lasting: bool,
-    /// Why.
+    /// What failed and what it said, for people.
     pub why: String,
 }
 

@@ -57,7 +57,7 @@ pub enum ClientError {
     /// No connection in the time given.
     #[error("no connection to the agent {agent} within {waited:?}: {why}")]
     TimedOut {
-        /// The transport.
+        /// How the agent was to be reached.
         agent: String,
         /// How long it was waited for.
         waited: Duration,
@@ -67,9 +67,9 @@ pub enum ClientError {
     /// Trying again does not help.
     #[error("cannot work with the agent {agent}: {why}")]
     Lasting {
-        /// The transport.
+        /// How the agent was to be reached.
         agent: String,
-        /// Why.
+        /// What it said, or what stands in the way, for people.
         why: String,
     },
     /// Heartbeats cannot be received.

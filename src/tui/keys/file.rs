@@ -27,7 +27,7 @@ pub enum KeymapError {
         "keymap {file}, line {line}: no action is called '{action}'; did you mean '{nearest}'? 'blackout keys' lists all"
     )]
     UnknownAction {
-        /// The file.
+        /// The file of keys, as it was named.
         file: String,
         /// The line, from 1.
         line: usize,
@@ -39,7 +39,7 @@ pub enum KeymapError {
     /// A key nobody has.
     #[error("keymap {file}, line {line}: {action}: {why}")]
     BadKey {
-        /// The file.
+        /// The file of keys, as it was named.
         file: String,
         /// The line, from 1.
         line: usize,
@@ -53,7 +53,7 @@ pub enum KeymapError {
         "keymap {file}, line {line}: {action}: write a key in quotes, or a list of them: \"m\" or [\"m\", \"F5\"]; [] takes the action off the keyboard"
     )]
     NoKeys {
-        /// The file.
+        /// The file of keys, as it was named.
         file: String,
         /// The line, from 1.
         line: usize,
@@ -63,9 +63,9 @@ pub enum KeymapError {
     /// A key that would mean two things.
     #[error("keymap {file}: '{key}' would mean both {one} and {other}: give one of them another key, or []")]
     Clash {
-        /// The file.
+        /// The file of keys, as it was named.
         file: String,
-        /// The key.
+        /// The key, as it stands in the file.
         key: String,
         /// One action, and where it got the key from.
         one: String,
@@ -75,7 +75,7 @@ pub enum KeymapError {
     /// Nobody would find the way without it.
     #[error("keymap {file}, line {line}: {action} needs a key: without one there is no way {way}")]
     Needed {
-        /// The file.
+        /// The file of keys, as it was named.
         file: String,
         /// The line, from 1.
         line: usize,
@@ -89,13 +89,13 @@ pub enum KeymapError {
         "keymap {file}, line {line}: {action} also works while a text is typed, and '{key}' would be text: take a key with Ctrl or Alt, or a function key"
     )]
     Text {
-        /// The file.
+        /// The file of keys, as it was named.
         file: String,
         /// The line, from 1.
         line: usize,
         /// The action.
         action: &'static str,
-        /// The key.
+        /// The key, as it stands in the file.
         key: String,
     },
 }

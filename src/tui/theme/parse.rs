@@ -20,7 +20,7 @@ pub enum ThemeError {
         "unknown theme '{name}': neither built in nor in {folder}; did you mean '{nearest}'? A file elsewhere is named by its path, as in --theme ./mine.toml"
     )]
     NoSuchTheme {
-        /// The name.
+        /// The name that was asked for.
         name: String,
         /// The nearest name of a theme.
         nearest: String,
@@ -30,7 +30,7 @@ pub enum ThemeError {
     /// The file cannot be read.
     #[error("theme {file}: cannot be read: {source}")]
     Unreadable {
-        /// The file.
+        /// The theme file, as it was named.
         file: String,
         /// What the operating system said.
         source: std::io::Error,
@@ -38,7 +38,7 @@ pub enum ThemeError {
     /// Not TOML.
     #[error("theme {file}, line {line}: not TOML: {why}")]
     Syntax {
-        /// The file.
+        /// The theme file, as it was named.
         file: String,
         /// The line, from 1.
         line: usize,
@@ -48,11 +48,11 @@ pub enum ThemeError {
     /// A key nobody knows.
     #[error("theme {file}, line {line}: unknown key '{key}'; did you mean '{nearest}'?")]
     UnknownKey {
-        /// The file.
+        /// The theme file, as it was named.
         file: String,
         /// The line, from 1.
         line: usize,
-        /// The key.
+        /// The key, as it stands in the file.
         key: String,
         /// The nearest valid name.
         nearest: &'static str,
@@ -60,11 +60,11 @@ pub enum ThemeError {
     /// A value that is not what the key needs.
     #[error("theme {file}, line {line}: key '{key}': '{value}' is not {what}")]
     BadValue {
-        /// The file.
+        /// The theme file, as it was named.
         file: String,
         /// The line, from 1.
         line: usize,
-        /// The key.
+        /// The key, as it stands in the file.
         key: String,
         /// What was read.
         value: String,
