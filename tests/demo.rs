@@ -4,7 +4,7 @@
 mod common;
 
 use blackout::event::{Body, HvEvent, MigrationEvent, OperatorEvent, StopRule};
-use blackout::model::{Costs, Guest, Link, Product, Scenario, Trace, run as model};
+use blackout::model::{Guest, Link, Product, Scenario, Trace, run as model};
 use common::{Place, Ran, events, run};
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ fn foretold(product: Product, rate: u64, wset: u64) -> Trace {
         product,
         guest: Guest::with_load(1024 * MIB, 256 * MIB, &load),
         link: Link { bytes_per_s: GIGABIT, of_limit: 1.0 },
-        costs: Costs::of(product),
+        costs: product.costs(),
         settings: blackout::event::MigrationSettings { downtime_limit_ms: Some(300), ..Default::default() },
         horizon: std::time::Duration::from_secs(3600),
         seed: 7,

@@ -162,7 +162,7 @@ fn vmware_has_another_shape() {
     assert!((time(&vmware(150_000)) - time(&vmware(60_000))).abs() < 0.1);
 }
 
-/// A row of the table in the README: figures in seconds have their unit.
+/// A row of the table in docs/model.md: figures in seconds have their unit.
 fn row(name: &str, cells: [String; 5], unit: bool) -> String {
     let mut row = format!("| {name} |");
     for (i, cell) in cells.into_iter().enumerate() {
@@ -174,7 +174,7 @@ fn row(name: &str, cells: [String; 5], unit: bool) -> String {
 /// What `blackout campaign` prints with its default seed; to update: copy the rows told.
 #[test]
 fn the_readme_has_the_campaigns_figures() {
-    let readme = include_str!("../README.md");
+    let doc = include_str!("../docs/model.md");
     let mut expected = Vec::new();
     for (product, name) in [(Product::Xen34, "Xen 3.4"), (Product::Vmware40, "VMware ESX 4.0")] {
         let (time, down) = campaign::run(&paper::design(product), &setup(product), 1).unwrap().variability().unwrap();
@@ -188,5 +188,5 @@ fn the_readme_has_the_campaigns_figures() {
         three("downtime", &down, &down_2);
     }
     let expected = expected.join("\n");
-    assert!(readme.contains(&expected), "the README's table is stale; now it is\n{expected}");
+    assert!(doc.contains(&expected), "the table of docs/model.md is stale; now it is\n{expected}");
 }

@@ -110,6 +110,9 @@ pub struct Row {
     pub settled: bool,
     /// What was predicted just before it was fired; unknown where nothing could be.
     pub predicted: Option<Forecast>,
+    /// Why nothing could be predicted, in words, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_predicted: Option<String>,
     /// How long the guest would stand still, as it was said when it was stopped; unknown where it was not
     /// stopped from above, or where nothing could be said.
     pub stop: Option<Stop>,
@@ -252,7 +255,10 @@ pub fn text(rows: &[Row], width: usize) -> String {
         wrap(&mut out, &format!("{}: {}", row.n, row.verdict), width);
         if let Some(forecast) = &row.predicted {
             let line = words::beside(forecast, row.outcome, row.migration_ms, row.stop_resume_ms());
-            wrap(&mut out, &format!("   predicted: {line}"), width);
+            wrap(&mut out, &format!("   predicted by the model: {line}"), width);
+        }
+        if let Some(why) = &row.not_predicted {
+            wrap(&mut out, &format!("   {why}"), width);
         }
         if let Some(stop) = &row.stop {
             let line = words::stop_beside(&stop.said_s, stop.measured_s);

@@ -14,8 +14,8 @@ use crate::experiment::campaign::{self, Campaign};
 use crate::experiment::paper;
 use crate::experiment::plot;
 use crate::files;
-use crate::model::Product;
-use crate::model::rules::{Known, constants};
+use crate::model::explain::constants;
+use crate::model::{Known, Product};
 use crate::units::show_count;
 
 /// Runs the paper's full factorial experiment (VMSIZE x WSET x RATE) on the model, in seconds.

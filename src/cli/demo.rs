@@ -15,8 +15,8 @@ use crate::controller::tour;
 use crate::demo::hypervisor::{ModelOptions, SimulatedHypervisor, refused, version};
 use crate::demo::{GuestOptions, KERNEL, SimulatedGuest};
 use crate::event::{Body, DirtyCycle, EventSink, LoadSettings, MigrationSettings, SessionEvent, StopPolicy};
-use crate::model::rules::{explain, own_rule};
-use crate::model::{Costs, Link, Product};
+use crate::model::explain::explain;
+use crate::model::{Link, Product};
 use crate::session::outlook::Rests;
 use crate::target::opened::Opened;
 use crate::units::{PAGE_BYTES, ParseError, parse_bandwidth, parse_bytes};
@@ -132,14 +132,15 @@ impl Args {
         ModelOptions {
             product: self.hypervisor,
             link: Link { bytes_per_s: self.link as f64, of_limit: 1.0 },
-            costs: Costs::of(self.hypervisor),
+            costs: self.hypervisor.costs(),
             seed,
         }
     }
 
     /// All of the link, and no stop policy where the product has a rule of its own.
     fn migration(&self) -> MigrationSettings {
-        let policy = if own_rule(self.hypervisor).is_some() { StopPolicy::none() } else { StopPolicy::xen_3_4() };
+        let policy =
+            if self.hypervisor.about().own_rule().is_some() { StopPolicy::none() } else { StopPolicy::xen_3_4() };
         self.session.migration.over(self.link, policy)
     }
 

@@ -61,10 +61,18 @@ pub(crate) fn begin(sink: EventSink, shared: Shared, rests: Rests) -> Option<For
     tell_stops(sink.clone(), shared.clone(), Arc::clone(&over), look);
     let work = move || {
         clock::stand_back();
-        let (mut last, mut said_at, mut told) = (None, 0, None);
+        let (mut last, mut said_at, mut told, mut unknown) = (None, 0, None, None);
         while !of_thread.load(Ordering::Relaxed) {
             let now = sink.clock().now();
-            let asked = shared.with_state(|state| if is_over(state) { None } else { question(state, &rests, now) });
+            let asked = shared.with_state(|state| if is_over(state) { Ok(None) } else { question(state, &rests, now) });
+            let asked = asked.unwrap_or_else(|why| {
+                // Once; there will be none as long as this product is what it is.
+                if unknown.as_ref() != Some(&why) {
+                    tell(&sink, why.to_string());
+                    unknown = Some(why);
+                }
+                None
+            });
             let due = match (&asked, &last) {
                 (Some(asked), Some(last)) => differs(asked, last) || (asked.seen.is_some() && now >= said_at + ANEW_NS),
                 (Some(_), None) => true,
@@ -84,8 +92,7 @@ pub(crate) fn begin(sink: EventSink, shared: Shared, rests: Rests) -> Option<For
                     // Once, and not each time something else is changed.
                     Err(why) if told.as_ref() == Some(&why) => {}
                     Err(why) => {
-                        let text = format!("no forecast: {why}");
-                        sink.emit(Body::Log(LogEvent { level: Level::Warn, from: "forecast".into(), text }));
+                        tell(&sink, format!("no forecast: {why}"));
                         told = Some(why);
                     }
                 }
@@ -96,6 +103,11 @@ pub(crate) fn begin(sink: EventSink, shared: Shared, rests: Rests) -> Option<For
     };
     std::thread::Builder::new().name("forecast".into()).spawn(work).ok()?;
     Some(Forecaster { over })
+}
+
+/// Says why there is no forecast.
+fn tell(sink: &EventSink, text: String) {
+    sink.emit(Body::Log(LogEvent { level: Level::Warn, from: "forecast".into(), text }));
 }
 
 /// Tells of stops on a thread of its own: a forecast may take long, and a stop is over soon. Without a thread a

@@ -14,7 +14,6 @@ use crate::event::{
     StopRule, Then,
 };
 use crate::model::Product;
-use crate::model::rules::{sends_touched_pages_only, slows_the_guest_down};
 use crate::session::state::{CAPTIONS, Migration};
 use crate::session::{Shared, State, result};
 use crate::units::{show_bytes, show_count, show_duration};
@@ -144,7 +143,7 @@ impl Tour {
         let ends = self.migration.policy.then;
         let stopped = above.row.rule.is_some() && !(self.migration.policy.has_rules() && ends != Then::StopAndCopy);
         // A guest that is slowed down converges in the end, and other orders of writing leave out some.
-        let slowed = self.migration.auto_converge || slows_the_guest_down(self.ground.product);
+        let slowed = self.migration.auto_converge || self.ground.product.about().slows_the_guest_down();
         if stopped && !slowed && self.load.pattern == Pattern::Cyclic {
             "Above the jump all of the WSET is left when the guest is stopped, whatever RATE is. "
         } else {
@@ -274,7 +273,7 @@ impl Tour {
 
     fn about_pre_copy(&self) -> String {
         let (link, rate) = (self.ground.link_pages_per_s, self.rate_set());
-        let touched = sends_touched_pages_only(self.ground.product);
+        let touched = self.ground.product.about().sends_touched_pages_only();
         let all = if touched { "all pages the guest has touched" } else { "all of the memory" };
         let outlook = if rate < link {
             "so rounds shrink"

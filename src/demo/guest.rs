@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::event::LoadSettings;
 use crate::load::limits::default_reserve;
 use crate::load::wset_limit;
-use crate::model::{Costs, Guest, Link, Product, Scenario, ScenarioError};
+use crate::model::{Guest, Link, Product, Scenario, ScenarioError};
 
 /// The guest's address, of those kept for documents (RFC 5737): no packet ever goes there.
 pub const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10));
@@ -53,7 +53,7 @@ impl GuestOptions {
             product,
             guest: self.memory(load),
             link: Link { bytes_per_s: 1e9, of_limit: 1.0 },
-            costs: Costs::of(product),
+            costs: product.costs(),
             settings: Default::default(),
             horizon: Duration::from_secs(1),
             seed: self.seed,

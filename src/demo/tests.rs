@@ -10,7 +10,7 @@ use crate::event::{AgentEvent, Body, Event, Hub, HvEvent, MigrationEnd, Migratio
 use crate::event::{By, OperatorEvent};
 use crate::event::{MigrationEvent, StopPolicy, StopRule};
 use crate::hypervisor::{RunCommand, run_migration};
-use crate::model::{Costs, Link, Product};
+use crate::model::{Link, Product};
 use crate::session::{State, result};
 
 const MIB: u64 = 1 << 20;
@@ -251,7 +251,7 @@ fn migrate(
         events.push(hub.rx.recv_timeout(Duration::from_secs(60)).unwrap());
     }
     let options =
-        ModelOptions { product, link: Link { bytes_per_s: 1e8, of_limit: 1.0 }, costs: Costs::of(product), seed: 3 };
+        ModelOptions { product, link: Link { bytes_per_s: 1e8, of_limit: 1.0 }, costs: product.costs(), seed: 3 };
     let hypervisor = SimulatedHypervisor::new(options, Arc::new(guest.clone()), sink.clone());
     let (commands, inbox) = channel(8);
     also(commands, sink.clone());
@@ -290,7 +290,7 @@ fn a_migration_is_told_as_a_hypervisor_tells_it() {
         (d.lo_ms.unwrap(), d.hi_ms.unwrap())
     };
     let stood = bounds("stop-resume");
-    let announce = Costs::of(Product::Qemu).announce.as_secs_f64() * 1e3;
+    let announce = Product::Qemu.costs().announce.as_secs_f64() * 1e3;
     for method in ["lost-pings", "reply-gap"] {
         let (lo, hi) = bounds(method);
         assert!(lo <= stood.1 + announce && stood.0 + announce <= hi, "{method}: {lo} to {hi}, stood {stood:?}");
@@ -383,6 +383,6 @@ fn post_copy_runs_the_guest_there_and_pulls_the_rest() {
     assert!(row.verdict.contains("switched to post-copy"), "{}", row.verdict);
     // QEMU decides that itself, and counts until the device's state has been sent.
     let value = |method: &str| row.downtimes.iter().find(|d| d.method == method).and_then(|d| d.value_ms).unwrap();
-    let resume = Costs::of(Product::Qemu).resume.as_secs_f64() * 1e3;
+    let resume = Product::Qemu.costs().resume.as_secs_f64() * 1e3;
     assert!((value("reported") - (value("stop-resume") - resume)).abs() < 0.01, "{row:?}");
 }

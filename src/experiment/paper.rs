@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::campaign::{Design, Jitter, Setup};
 use super::variability::Variability;
-use crate::model::rules::Known;
-use crate::model::{Background, Costs, Product};
+
+use crate::model::{Background, Known, Product};
 use crate::units::PAGE_BYTES;
 
 const MIB: u64 = 1 << 20;
@@ -90,14 +90,14 @@ pub fn setup(product: Product) -> Setup {
         used_bytes: 300 * MIB,
         background: Background { hot_pages: 0, pages: 8 * MIB / PAGE_BYTES, pages_per_s: 100.0 },
         period: Duration::from_millis(10),
-        costs: Costs::of(product),
+        costs: product.costs(),
         jitter: Jitter { bandwidth: 0.002, fixed: 0.08 },
         ping: Duration::from_millis(50),
     }
 }
 
 /// What the paper does not say and had to be chosen, besides the rule and the fixed times, which
-/// `model::rules` tells with their sources.
+/// `model::explain` tells with their sources.
 ///
 /// What is [`Known::Calibrated`] was tuned to Table II, as were the fixed times of the paper's two
 /// products: means and ratios of means are near it by construction, and confirm nothing.

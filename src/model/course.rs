@@ -3,7 +3,7 @@
 use super::bitmap::Bitmap;
 use super::intervals::Intervals;
 use super::memory::Memory;
-use super::rules::{Cut, Facts, Next};
+use super::rule::{Cut, Facts, Next};
 use super::scenario::{Engine, Scenario, ScenarioError};
 use super::sim::{Ending, Sim, Stretch, ns};
 use super::trace::{End, Round, Trace, Why};

@@ -2,57 +2,15 @@
 
 use serde_json::Value;
 
-use super::Product;
+use super::about::Meaning;
+use super::products::Product;
 use crate::event::{Capabilities, MigrationSettings};
-
-/// A parameter, and what it stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Meaning {
-    Bandwidth,
-    DowntimeLimit,
-    /// Heeded by the product's rule under its own name.
-    Own,
-}
-
-/// A parameter of a product.
-#[derive(Debug)]
-pub(crate) struct Own {
-    /// Its own name.
-    pub(crate) name: &'static str,
-    /// Its unit.
-    pub(crate) unit: &'static str,
-    /// It can be changed while a migration runs.
-    pub(crate) live: bool,
-    /// What it stands for.
-    pub(crate) meaning: Meaning,
-}
-
-const fn known(name: &'static str, unit: &'static str, live: bool, meaning: Meaning) -> Own {
-    Own { name, unit, live, meaning }
-}
-
-/// The parameters of each product that the model heeds. `adaptive` is the bandwidth control of Clark
-/// et al. that is in Xen 3.4's source and was in no build.
-pub(crate) fn parameters(product: Product) -> &'static [Own] {
-    const QEMU: &[Own] = &[
-        known("max-bandwidth", "bytes/s", true, Meaning::Bandwidth),
-        known("downtime-limit", "ms", true, Meaning::DowntimeLimit),
-    ];
-    const XEN_3_4: &[Own] = &[known("adaptive", "", false, Meaning::Own)];
-    const CLOUD_HYPERVISOR: &[Own] = &[known("downtime_ms", "ms", false, Meaning::DowntimeLimit)];
-    match product {
-        Product::Qemu => QEMU,
-        Product::Xen34 => XEN_3_4,
-        Product::CloudHypervisor => CLOUD_HYPERVISOR,
-        Product::Xen46 | Product::Vmware40 | Product::Vmware5 | Product::HyperV => &[],
-    }
-}
 
 /// The bandwidth limit, bytes/s, and the downtime limit, ms, as a product has told that they are set.
 #[must_use]
 pub fn limits_told(product: Product, told: &Capabilities) -> (Option<f64>, Option<f64>) {
     let of = |meaning: Meaning| {
-        let known = parameters(product).iter().find(|p| p.meaning == meaning)?;
+        let known = product.about().parameters().iter().find(|p| p.meaning == meaning)?;
         told.parameter(known.name)?.value.as_f64()
     };
     (of(Meaning::Bandwidth), of(Meaning::DowntimeLimit))
@@ -77,10 +35,10 @@ pub(crate) fn switch(value: &Value) -> Option<bool> {
 #[must_use]
 pub fn by_own_names(product: Product, settings: &MigrationSettings) -> MigrationSettings {
     let mut to = settings.clone();
-    if !parameters(product).iter().any(|p| p.meaning == Meaning::DowntimeLimit) {
+    if !product.about().parameters().iter().any(|p| p.meaning == Meaning::DowntimeLimit) {
         to.downtime_limit_ms = None;
     }
-    for p in parameters(product) {
+    for p in product.about().parameters() {
         let Some(value) = settings.extra.get(p.name) else { continue };
         match p.meaning {
             Meaning::Bandwidth => to.bandwidth_bytes_per_s = number(value).or(to.bandwidth_bytes_per_s),

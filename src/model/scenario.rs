@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::rules::{has_auto_converge, has_post_copy, lets_through, limit_unless_set};
+use super::costs::Costs;
+use super::products::Product;
 use crate::event::{DirtyCycle, LoadSettings, MigrationSettings, Pattern, Then};
 use crate::units::{PAGE_BYTES, show_bytes, show_count};
 
@@ -15,65 +16,6 @@ pub const MAX_RAM_PAGES: u64 = 1 << 32;
 /// one thread reaches some 15 GB/s with whole pages (design, section 6). RATE x the bytes written in
 /// each page (FILL, at least a cache line of 64 bytes) is held below.
 pub const MEMORY_BYTES_PER_S: f64 = 614e9;
-
-/// The products whose rules are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Product {
-    /// Xen 3.4, as in XenServer 5.6 (the paper's).
-    Xen34,
-    /// Xen from 4.6 on (migration v2).
-    Xen46,
-    /// QEMU.
-    Qemu,
-    /// VMware ESX 4.0, before Stun During Page Send (the paper's).
-    Vmware40,
-    /// VMware ESX from 5.0 on.
-    Vmware5,
-    /// Hyper-V.
-    HyperV,
-    /// Cloud Hypervisor.
-    CloudHypervisor,
-}
-
-impl Product {
-    /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Qemu, Self::Xen34, Self::Xen46, Self::Vmware40, Self::Vmware5, Self::HyperV, Self::CloudHypervisor];
-
-    /// Its name, as written on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Xen34 => "xen-3.4",
-            Self::Xen46 => "xen-4.6",
-            Self::Qemu => "qemu",
-            Self::Vmware40 => "vmware-4.0",
-            Self::Vmware5 => "vmware-5",
-            Self::HyperV => "hyper-v",
-            Self::CloudHypervisor => "cloud-hypervisor",
-        }
-    }
-
-    /// Its name, for people.
-    #[must_use]
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Xen34 => "Xen 3.4 (XenServer 5.6)",
-            Self::Xen46 => "Xen 4.6 and later",
-            Self::Qemu => "QEMU",
-            Self::Vmware40 => "VMware ESX 4.0",
-            Self::Vmware5 => "VMware ESX 5.0 and later",
-            Self::HyperV => "Hyper-V",
-            Self::CloudHypervisor => "Cloud Hypervisor",
-        }
-    }
-
-    /// The product of this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|p| p.name() == name)
-    }
-}
 
 /// What a guest writes besides the generator, at the beginning of its memory: some pages again and
 /// again, and a set that is walked cyclically.
@@ -157,32 +99,6 @@ pub struct Link {
     pub of_limit: f64,
 }
 
-/// What costs time or bytes besides the pages themselves.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Costs {
-    /// From the command until the first page goes out.
-    pub setup: Duration,
-    /// Between two rounds (reading the log of dirty pages).
-    pub per_round: Duration,
-    /// Sent with each page, bytes.
-    pub page_header_bytes: u64,
-    /// Stopping the guest.
-    pub stop: Duration,
-    /// Sent when the guest has been stopped, besides pages, bytes.
-    pub device_state_bytes: u64,
-    /// From the last byte until the guest runs at the destination: the destination is set up.
-    pub resume: Duration,
-    /// From then until the network leads to it.
-    pub announce: Duration,
-    /// From then until the source can be deactivated.
-    pub finish: Duration,
-    /// Pages whose content cannot be taken while the guest runs, and which are sent again at the
-    /// end (Xen's `to_fix`), pages.
-    pub to_fix_pages: u64,
-    /// From a page fault at the destination until the page is there, without its time on the link.
-    pub fault_latency: Duration,
-}
-
 /// How sets of pages are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -251,7 +167,7 @@ impl Scenario {
     /// What it may use of the link with other settings, bytes/s.
     #[must_use]
     pub(super) fn bandwidth_with(&self, settings: &MigrationSettings) -> f64 {
-        let Some(limit) = settings.bandwidth_bytes_per_s.or_else(|| limit_unless_set(self.product)) else {
+        let Some(limit) = settings.bandwidth_bytes_per_s.or_else(|| self.product.about().limit_unless_set()) else {
             return self.link.bytes_per_s;
         };
         // As with QEMU: 0 lifts the limit, and the link is what is left.
@@ -259,7 +175,7 @@ impl Scenario {
             return self.link.bytes_per_s;
         }
         let page_bytes = PAGE_BYTES + self.costs.page_header_bytes;
-        let through = lets_through(self.product, limit as f64 * self.link.of_limit, page_bytes);
+        let through = self.product.about().lets_through(limit as f64 * self.link.of_limit, page_bytes);
         self.link.bytes_per_s.min(through)
     }
 
@@ -341,8 +257,8 @@ impl Scenario {
     fn check_policy(&self) -> Result<(), ScenarioError> {
         let p = &self.settings.policy;
         let can = match p.then {
-            Then::PostCopy => has_post_copy(self.product),
-            Then::AutoConverge => has_auto_converge(self.product),
+            Then::PostCopy => self.product.about().has_post_copy(),
+            Then::AutoConverge => self.product.about().has_auto_converge(),
             Then::StopAndCopy | Then::Cancel => true,
         };
         if can || !p.has_rules() {
@@ -395,56 +311,6 @@ impl Scenario {
     }
 }
 
-impl Costs {
-    /// What each product's migration costs besides its pages. Measured here: QEMU (10.0.2, two
-    /// processes on one machine). The paper's testbed: Xen 3.4 and ESX 4.0; their fixed times are
-    /// calibrated against its Table II. All others are assumed.
-    #[must_use]
-    pub fn of(product: Product) -> Self {
-        let ms = Duration::from_millis;
-        let common = Self {
-            setup: ms(100),
-            per_round: ms(2),
-            page_header_bytes: 8,
-            stop: ms(5),
-            device_state_bytes: 1 << 20,
-            resume: ms(100),
-            announce: ms(50),
-            finish: ms(100),
-            to_fix_pages: 0,
-            fault_latency: Duration::from_micros(500),
-        };
-        match product {
-            // Two processes on one machine under emulation, medians of 20 migrations. What happens
-            // between STOP and RESUME takes 7 to 70 ms there, whatever the load.
-            Product::Qemu => Self {
-                setup: ms(5),
-                per_round: Duration::from_micros(300),
-                stop: Duration::from_micros(300),
-                device_state_bytes: 300_000,
-                resume: ms(45),
-                announce: ms(5),
-                finish: ms(5),
-                ..common
-            },
-            Product::Xen34 => Self {
-                setup: ms(4_000),
-                stop: ms(200),
-                resume: ms(3_600),
-                announce: ms(550),
-                finish: ms(500),
-                to_fix_pages: 64,
-                ..common
-            },
-            Product::Xen46 => Self { setup: ms(500), stop: ms(50), resume: ms(300), finish: ms(300), ..common },
-            Product::Vmware40 => Self { setup: ms(12_000), stop: ms(50), resume: ms(280), finish: ms(6_000), ..common },
-            Product::Vmware5 => Self { setup: ms(1_000), stop: ms(30), resume: ms(150), finish: ms(1_000), ..common },
-            Product::HyperV => Self { setup: ms(1_000), stop: ms(50), resume: ms(300), finish: ms(1_000), ..common },
-            Product::CloudHypervisor => Self { stop: ms(10), resume: ms(50), ..common },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -459,7 +325,7 @@ mod tests {
             product: Product::Qemu,
             guest: Guest::with_load(256 << 20, 64 << 20, &load),
             link: Link { bytes_per_s: 1e9, of_limit: 1.0 },
-            costs: Costs::of(Product::Qemu),
+            costs: Product::Qemu.costs(),
             settings: MigrationSettings { bandwidth_bytes_per_s: Some(32_000_000), ..MigrationSettings::default() },
             horizon: Duration::from_secs(3600),
             seed: 1,

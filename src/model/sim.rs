@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::memory::{Budget, Memory, Price};
-use super::rules::{Rule, Throttle, Untouched, rule};
+use super::rule::{Rule, Throttle, Untouched};
 use super::scenario::Scenario;
 use super::schedule::{Pace, Schedule};
 use super::trace::{End, Pull, Round, Trace, Why};
@@ -79,7 +79,7 @@ pub(super) struct Sim<'a, M> {
 
 impl<'a, M: Memory> Sim<'a, M> {
     pub(super) fn new(s: &'a Scenario, watcher: &'a mut dyn Watcher) -> Self {
-        let rule = rule(s);
+        let rule = s.product.about().rule(&s.settings);
         let full = PAGE_BYTES + s.costs.page_header_bytes;
         let (untouched, all) = match rule.untouched() {
             Untouched::InFull => (full, true),

@@ -111,7 +111,7 @@ prop_compose! {
         let (pages, hot) = ((below as f64 * background.0) as u64, (below as f64 * (1.0 - background.0) / 2.0) as u64);
         s.guest.background = Background { hot_pages: hot, pages, pages_per_s: background.1 };
         s.link.bytes_per_s = kib_per_s as f64 * 1024.0;
-        s.costs = Costs { to_fix_pages: fix.min(ram), ..Costs::of(product) };
+        s.costs = Costs { to_fix_pages: fix.min(ram), ..product.costs() };
         s.settings.bandwidth_bytes_per_s = limit.map(|k| k * 1024);
         s.settings.downtime_limit_ms = downtime_limit_ms;
         s.settings.auto_converge = flags[0];
@@ -254,13 +254,13 @@ proptest! {
     ) {
         let mut s = scenario(product, ram, wset, rate);
         s.settings.bandwidth_bytes_per_s = limit;
-        s.costs = Costs { setup: Duration::from_millis(10), ..Costs::of(product) };
+        s.costs = Costs { setup: Duration::from_millis(10), ..product.costs() };
         s.horizon = Duration::from_secs(20);
         let faster = MigrationSettings { bandwidth_bytes_per_s: Some(90_000_000), ..s.settings.clone() };
         let order = match order {
             0 => Some(Order::StopAndCopy(StopRule::Operator)),
             1 => Some(Order::Settings(faster)),
-            2 if rules::has_post_copy(product) => Some(Order::PostCopy(StopRule::Operator)),
+            2 if product.about().has_post_copy() => Some(Order::PostCopy(StopRule::Operator)),
             _ => None,
         };
         let mut meter = Meter {

@@ -13,6 +13,7 @@ pub mod outcomes;
 pub mod outlook;
 pub mod place;
 pub mod probed;
+pub mod product;
 mod pyramid;
 pub mod reader;
 pub mod recorder;

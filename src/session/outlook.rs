@@ -1,12 +1,13 @@
 //! What there is to forecast, out of the state of a session.
 
+use super::product::{NoModel, product};
 use super::state::{Migration, State};
 use crate::analysis::prediction::left::Seen;
 use crate::analysis::prediction::words::two_figures;
 use crate::analysis::prediction::{Basis, Calibration, Change, Situation, forecast, forecast_running, likeliest};
 use crate::event::{DirtyCycle, Forecast, LoadSettings, MigrationSettings, Nanos, Span};
 use crate::model::parameters::by_own_names;
-use crate::model::{Costs, Link, Product, Scenario, ScenarioError};
+use crate::model::{Link, Product, Scenario, ScenarioError};
 use crate::units::PAGE_BYTES;
 
 /// A link that carried less than this share of what the limit lets through is the narrower of the two.
@@ -53,7 +54,7 @@ impl Rests {
             Self::On(calibration) | Self::Like(calibration) => Basis::calibrated(calibration, ram_bytes),
             Self::Unknown => Basis::qemu(ram_bytes),
             Self::Simulated { product, used_bytes, link, .. } => {
-                return Basis::simulated(*product, *used_bytes, *link, Costs::of(*product));
+                return Basis::simulated(*product, *used_bytes, *link, product.costs());
             }
         };
         basis.content.seen = state.migrations.iter().rev().find_map(content);
@@ -188,8 +189,25 @@ impl Question {
 }
 
 /// What there is to forecast now; None while too little is known.
-#[must_use]
-pub fn question(state: &State, rests: &Rests, now: u64) -> Option<Question> {
+///
+/// # Errors
+/// If the rule of the session's product is not known: then there never is anything.
+pub fn question(state: &State, rests: &Rests, now: u64) -> Result<Option<Question>, NoModel> {
+    let rule = match rests {
+        Rests::On(_) | Rests::Like(_) | Rests::Unknown => Product::Qemu,
+        Rests::Simulated { product, .. } => *product,
+    };
+    match (product(state)?, rests) {
+        // Nobody has told yet: figures of QEMUs are believed to be of these, nothing else is.
+        (None, Rests::Unknown) => Ok(None),
+        // Figures of one product say nothing of another.
+        (Some(told), _) if told != rule => Ok(None),
+        _ => Ok(known(state, rests, now)),
+    }
+}
+
+/// The same of a product whose rule is known.
+fn known(state: &State, rests: &Rests, now: u64) -> Option<Question> {
     let ram_bytes = rests.ram_bytes(state)?;
     let running = state.migrations.last().filter(|m| m.ended.is_none());
     let settings = running.map(|m| began_with(m).clone()).or_else(|| state.next.clone())?;
@@ -215,7 +233,7 @@ pub fn question(state: &State, rests: &Rests, now: u64) -> Option<Question> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{AgentEvent, Body, Event, LoadReport, MigrationEvent, OperatorEvent};
+    use crate::event::{AgentEvent, Body, Event, HvEvent, LoadReport, MigrationEvent, OperatorEvent};
     use crate::session::testing;
 
     const S: Nanos = 1_000_000_000;
@@ -266,7 +284,7 @@ mod tests {
         state.apply(&Event::new(14 * S, report(load(80))));
         let faster = OperatorEvent::SetMigration { to: settings(64_000_000) };
         state.apply(&Event::new(15 * S, Body::Operator(faster)));
-        let asked = question(&state, &lab(), 16 * S).unwrap();
+        let asked = question(&state, &lab(), 16 * S).unwrap().unwrap();
         assert_eq!((asked.n, asked.of, &asked.situation.settings), (1, 15 * S, &settings(32_000_000)));
         let seen = asked.seen.unwrap();
         let up = Change::Load { dirty: load(80).dirty, pattern: load(80).pattern };
@@ -277,7 +295,7 @@ mod tests {
     #[test]
     fn a_forecast_holds_until_what_it_rests_on_is_changed() {
         let mut state = session();
-        let asked = question(&state, &lab(), 3 * S).unwrap();
+        let asked = question(&state, &lab(), 3 * S).unwrap().unwrap();
         let forecast = asked.answer().unwrap();
         let said = |of| Body::Migration(MigrationEvent::Forecast { n: 1, of, forecast: forecast.clone() });
         state.apply(&Event::new(3 * S, said(asked.of)));
@@ -293,6 +311,28 @@ mod tests {
         let began = MigrationEvent::Began { n: 1, from, to, settings: settings(32_000_000) };
         state.apply(&Event::new(7 * S, Body::Migration(began)));
         assert_eq!((&state.forecast, &state.migrations[0].predicted), (&None, &None));
+    }
+
+    #[test]
+    fn a_product_whose_rule_is_not_known_has_no_forecast() {
+        let up = |version: &str| {
+            let up = HvEvent::HostUp { host: "a".into(), version: version.into(), pid: None };
+            Event::new(3 * S, Body::Hypervisor(up))
+        };
+        let mut state = session();
+        state.agent.ram_bytes = 256 << 20;
+        assert_eq!(question(&state, &Rests::Unknown, 4 * S), Ok(None), "nobody has told which product it is");
+        state.apply(&up("bhyve 14.1"));
+        for rests in [lab(), Rests::Unknown] {
+            let why = question(&state, &rests, 4 * S).unwrap_err().to_string();
+            assert_eq!(why, "no prediction: the rule of bhyve 14.1 is not known");
+        }
+        state.apply(&up("QEMU 10.0.2"));
+        for rests in [lab(), Rests::Unknown] {
+            assert_eq!(question(&state, &rests, 4 * S).unwrap().unwrap().basis.product, Product::Qemu);
+        }
+        state.apply(&up("SIMULATED hyper-v"));
+        assert_eq!(question(&state, &lab(), 4 * S), Ok(None), "figures of QEMU say nothing of another");
     }
 
     #[test]

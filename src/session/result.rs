@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::place;
 use super::probed::{self, ProbeRow};
+use super::product::product;
 use super::state::{Befallen, Migration, Request, State};
 use crate::analysis::table::{self, PhaseTime, Requested, Row, Stop};
 use crate::event::{Header, Location, MigrationEnd, Nanos, Phase, StopRule, Then};
@@ -72,6 +73,7 @@ fn clocks(state: &State) -> Vec<HostClockRow> {
 /// The result of a session.
 #[must_use]
 pub fn result(state: &State) -> SessionResult {
+    let none = product(state).err().map(|none| none.to_string());
     SessionResult {
         header: state.header.clone(),
         environment: state.environment.clone(),
@@ -82,7 +84,7 @@ pub fn result(state: &State) -> SessionResult {
         recorder_troubled: state.health.recorder_ever_troubled,
         ended: state.ended.clone(),
         clocks: clocks(state),
-        migrations: state.migrations.iter().map(|m| row(m, state.now)).collect(),
+        migrations: state.migrations.iter().map(|m| Row { not_predicted: none.clone(), ..row(m, state.now) }).collect(),
         probes: probed::rows(state),
     }
 }
@@ -131,6 +133,7 @@ pub fn row(m: &Migration, now: Nanos) -> Row {
         claims: m.claims.clone(),
         settled: m.settled.is_some(),
         predicted: m.predicted.as_ref().map(|(_, forecast)| forecast.clone()),
+        not_predicted: None,
         stop: None,
     };
     row.set_downtimes(m.downtime.as_ref());

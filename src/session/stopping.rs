@@ -3,6 +3,7 @@
 //! [`crate::analysis::prediction::stop`]. A pure function of the state and of an instant, also of
 //! one that is past: only what was seen until then counts.
 
+use super::product::product;
 use super::state::{Migration, State};
 use crate::analysis::prediction::Basis;
 use crate::analysis::prediction::stop::{Facts, Finish, distinct, estimate, written_again};
@@ -10,7 +11,6 @@ use crate::chunked::Chunked;
 use crate::event::{Grounds, LoadReport, MigrationSettings, Nanos, Phase, Sample, Span, StopForecast, Then};
 use crate::model::Product;
 use crate::model::parameters::{by_own_names, limits_told};
-use crate::model::rules::{finishes_in_rounds, limit_unless_set};
 use crate::units::PAGE_BYTES;
 
 const PAGE: f64 = PAGE_BYTES as f64;
@@ -74,7 +74,7 @@ pub fn stop_forecast(state: &State, m: &Migration, at: Nanos) -> Option<StopFore
     let fixed_s = look.grounds.map_or(Span { lo: 0.004, mid: 0.045, hi: 0.1 }, |g| g.fixed_s);
     let less = |s: f64| (s - over_s).max(0.0);
     let fixed_s = Span { lo: less(fixed_s.lo), mid: less(fixed_s.mid), hi: less(fixed_s.hi) };
-    let finish = if finishes_in_rounds(look.product) { Finish::Rounds { limit_s } } else { Finish::Once };
+    let finish = if look.product.about().finishes_in_rounds() { Finish::Rounds { limit_s } } else { Finish::Once };
     let stopped = stopped_by(m, at);
     let stood_s = stopped.map_or(0.0, |t| at.saturating_sub(t) as f64 / 1e9);
     // The model looks at every page.
@@ -128,9 +128,13 @@ impl<'a> Look<'a> {
         let read_before = m.rounds.iter().rev().map(|(t, _)| *t).find(|t| *t < read);
         let asked = m.ruled.iter().any(|(_, _, then)| *then == Then::StopAndCopy);
         let grounds = m.expected.as_ref().or(m.predicted.as_ref()).and_then(|(_, f)| f.grounds.as_deref());
-        let product = grounds.and_then(|g| Product::named(&g.product)).unwrap_or(Product::Qemu);
+        // A name no model has, or a product nobody has told, says nothing of how it stops a guest.
+        let product = match grounds {
+            Some(g) => Product::named(&g.product)?,
+            None => product(state).ok()??,
+        };
         let settings = m.retuned.iter().rev().find(|(t, _)| *t <= at).map_or(&m.settings, |(_, s)| s);
-        let stopped_by_itself = stopped.is_some() && !asked && finishes_in_rounds(product);
+        let stopped_by_itself = stopped.is_some() && !asked && product.about().finishes_in_rounds();
         Some(Self {
             state,
             m,
@@ -141,7 +145,7 @@ impl<'a> Look<'a> {
             // A product that looks at its log at once has looked by the first sample after the stop.
             read_since_stop: stopped_by_itself
                 || stopped.is_some_and(|t| {
-                    read > t || (!finishes_in_rounds(product) && has_looked(m, t, sample.1, sample.2))
+                    read > t || (!product.about().finishes_in_rounds() && has_looked(m, t, sample.1, sample.2))
                 }),
             stopped_by_itself,
             first_round: round.is_none_or(|n| n <= 1),
@@ -155,7 +159,7 @@ impl<'a> Look<'a> {
     fn limit(&self) -> Option<f64> {
         let set = self.settings.bandwidth_bytes_per_s.map(|b| b as f64).or(self.told().0);
         // 0 is no limit.
-        set.or_else(|| limit_unless_set(self.product).map(|b| b as f64)).filter(|b| *b > 0.0)
+        set.or_else(|| self.product.about().limit_unless_set().map(|b| b as f64)).filter(|b| *b > 0.0)
     }
 
     /// Bandwidth limit, bytes/s, and downtime limit, ms, as the source told them last.
@@ -227,7 +231,7 @@ impl<'a> Look<'a> {
         let zeroes = sample.zero_pages.map_or(0.0, |n| n as f64 * PAGE).min(passed);
         let with_content = passed - zeroes;
         let span = match self.grounds {
-            Some(g) if finishes_in_rounds(self.product) => {
+            Some(g) if self.product.about().finishes_in_rounds() => {
                 let left = |content: f64| (content - with_content).clamp(0.0, counted);
                 Span { lo: left(g.content_bytes.lo), mid: left(g.content_bytes.mid), hi: left(g.content_bytes.hi) }
             }
@@ -280,12 +284,12 @@ impl<'a> Look<'a> {
         let lag = report.rate_pages_per_s * 0.02;
         let mut span = Span { lo: (pages(0.97) - lag).max(0.0), mid: pages(1.0), hi: (pages(1.03) + lag).min(wset) };
         let total = self.sample.2.total_bytes.unwrap_or(0) as f64;
-        if total > CLEARED_IN_PARTS && finishes_in_rounds(self.product) && !self.is_emulated() {
+        if total > CLEARED_IN_PARTS && self.product.about().finishes_in_rounds() && !self.is_emulated() {
             let unsent = (left.mid / if self.first_round { total } else { (wset * PAGE).max(1.0) }).min(1.0);
             span.lo *= 1.0 - (1.0 + unsent) / 2.0;
         }
         let of_wset = match self.read_before {
-            Some(before) if finishes_in_rounds(self.product) && wset > 0.0 => {
+            Some(before) if self.product.about().finishes_in_rounds() && wset > 0.0 => {
                 written_again(pattern, wset, writes_between(reports, before, self.read), writes)
             }
             _ if wset > 0.0 => (span.mid / wset).min(1.0),
@@ -297,13 +301,13 @@ impl<'a> Look<'a> {
     /// The share of what is left that has been written since, when this share of the WSET has been, which has so
     /// many times the size of what is left.
     fn both(&self, of_wset: f64, wset_to_left: f64) -> Span {
-        if self.first_round && finishes_in_rounds(self.product) {
+        if self.first_round && self.product.about().finishes_in_rounds() {
             // What counts is the tail of a round, and most of that is other memory.
             Span { lo: 0.0, mid: 0.0, hi: 1.0 }
         } else if self.first_round {
             // Of memory that goes in order the WSET is the last.
             Span { lo: 0.0, mid: of_wset * wset_to_left.min(1.0), hi: 1.0 }
-        } else if finishes_in_rounds(self.product) || self.product != Product::Xen34 {
+        } else if self.product.about().finishes_in_rounds() || !self.product.about().leaves_out_what_is_dirty_again() {
             Span { lo: 0.0, mid: of_wset, hi: 1.0 }
         } else {
             // It leaves out what is dirty again.

@@ -8,6 +8,7 @@ use crate::event::{
     Converges, LoadSettings, MigrationEnd, MigrationSettings, Nanos, Phase, Sample, StopPolicy, Substate, Then,
 };
 use crate::session::State;
+use crate::session::product::product;
 use crate::session::state::Migration;
 use crate::session::stopping::stop_forecast;
 use crate::units::{PAGE_BYTES, link_pages_per_s, show_bandwidth, show_bytes, show_count, show_duration};
@@ -69,6 +70,10 @@ fn idle(state: &State, now: Nanos) -> (Tone, String) {
     }
     let rate = load.dirty.rate_pages_per_s();
     let shown = show_count(rate.round() as u64);
+    if let Err(none) = product(state) {
+        let of_limit = link.map(|link| format!(", {:.0} % of the bandwidth limit", 100.0 * rate / link));
+        return (Tone::Calm, format!("idle: RATE {shown}/s{}; {none}", of_limit.unwrap_or_default()));
+    }
     let Some(link) = link else {
         return (
             Tone::Calm,
@@ -122,7 +127,7 @@ fn outlook(state: &State, load: &LoadSettings, link: Option<f64>) -> Option<(Ton
     let needs = words::needs(forecast).map(|needs| format!("; needs {needs}"));
     let jump = || words::jump(forecast).map(|jump| format!("; {jump}"));
     let needs = needs.or_else(jump).or_else(of_link).unwrap_or_default();
-    Some((tone, format!("firing now {}{needs}", words::before(forecast))))
+    Some((tone, format!("by the model, firing now {}{needs}", words::before(forecast))))
 }
 
 /// What a ramp does, and when it crosses the link.
@@ -270,7 +275,7 @@ fn pre_copy(state: &State, m: &Migration, sample: &Sample, now: Nanos) -> (Tone,
     };
     if converging {
         if let Some(expected) = expected {
-            return (Tone::Good, format!("converging: {expected}; {rates}{agent}"));
+            return (Tone::Good, format!("converging: by the model {expected}; {rates}{agent}"));
         }
         let eta = left.filter(|_| dirty_bytes < link).map_or(String::new(), |b| {
             let s = rough_seconds(b as f64 / (link - dirty_bytes).max(1.0));
@@ -286,10 +291,13 @@ fn pre_copy(state: &State, m: &Migration, sample: &Sample, now: Nanos) -> (Tone,
     let stop = stop_forecast(state, m, now)
         .map(|f| format!(": s stops the guest, for {}", words::stop(&f.whole_s())))
         .unwrap_or_default();
-    let done = expected.map_or(String::new(), |done| format!("; {done}"));
+    let done = expected.map_or(String::new(), |done| format!("; by the model {done}"));
     let outlook = match (limits(&m.settings.policy, sample.total_bytes), own_rule(state)) {
         (None, Some(own)) => format!("the hypervisor ends it by its own rule ({own}){stop}"),
-        (None, None) => format!("policy {} never ends it{stop}", m.settings.policy.name),
+        (None, None) => match product(state) {
+            Ok(_) => format!("policy {} never ends it{stop}", m.settings.policy.name),
+            Err(none) => format!("policy {} never ends it; {none}", m.settings.policy.name),
+        },
         (Some(limits), _) => {
             let when = policy_in_s(m, sample, now).map(|s| format!(", in about {}", rough_seconds(s)));
             format!("policy {} after {limits}{}", verb(m.settings.policy.then, true), when.unwrap_or_default())

@@ -47,7 +47,6 @@ const KNOWN: &[(&str, &str)] = &[
     ("src/analysis/", "downtime and prediction: types stand where they are put together"),
     ("src/cli/", "exit codes and words stand where the commands are put together"),
     ("src/controller/", "the plan stands where the session is put together"),
-    ("src/model/", "rules and scenario, until each product has a file of its own"),
     ("src/probe/", "options and errors stand where the engines are put together"),
 ];
 

@@ -14,7 +14,7 @@ use blackout::demo::{GuestOptions, SimulatedGuest};
 use blackout::event::{Hub, MigrationSettings, SessionClock};
 use blackout::hypervisor::command;
 use blackout::hypervisor::qmp::{Endpoint, HostSpec, QmpHypervisor, QmpOptions};
-use blackout::model::{Costs, Link, Product};
+use blackout::model::{Link, Product};
 use common::contract::{PATIENCE, Subject};
 use common::{QEMU, qemu_is_here};
 
@@ -39,7 +39,7 @@ fn simulated(product: Product) -> (Subject, SimulatedGuest) {
     )
     .unwrap();
     let link = Link { bytes_per_s: 1e8, of_limit: 1.0 };
-    let options = ModelOptions { product, link, costs: Costs::of(product), seed: 1 };
+    let options = ModelOptions { product, link, costs: product.costs(), seed: 1 };
     let hypervisor = Arc::new(SimulatedHypervisor::new(options, Arc::new(guest.clone()), sink.clone()));
     // A tenth of a MB/s: some ten minutes for what the guest uses.
     (Subject { hypervisor, sink, hub, easy: limited(100_000_000), endless: limited(100_000) }, guest)

@@ -79,7 +79,7 @@ impl Basis {
     #[must_use]
     pub fn qemu(ram_bytes: u64) -> Self {
         let ram = ram_bytes as f64;
-        let costs = Costs::of(Product::Qemu);
+        let costs = Product::Qemu.costs();
         let content = Content { least_bytes: 0.55 * ram, besides_bytes: 0.55 * ram, spread: 0.8, seen: None };
         Self {
             product: Product::Qemu,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::event::{DirtyCycle, Forecast, Guess, Pattern};
-use crate::model::{Costs, Link, Product, run};
+use crate::model::{Link, Product, run};
 
 const MIB: u64 = 1 << 20;
 
@@ -85,7 +85,7 @@ fn what_is_not_known_makes_the_span_wide() {
 #[test]
 fn of_a_simulated_guest_all_is_known() {
     let link = Link { bytes_per_s: 117e6, of_limit: 1.0 };
-    let basis = Basis::simulated(Product::Xen34, 512 * MIB, link, Costs::of(Product::Xen34));
+    let basis = Basis::simulated(Product::Xen34, 512 * MIB, link, Product::Xen34.costs());
     let mut s = situation(256, 0, 117_000_000, 300);
     s.ram_bytes = 2048 * MIB;
     let f = forecast(&s, &basis).unwrap();
@@ -167,7 +167,7 @@ fn what_is_said_and_advised_is_what_comes() {
         crate::event::StopPolicy::timeout(std::time::Duration::from_secs(4)),
     ];
     for product in Product::ALL {
-        let basis = Basis::simulated(product, used, link, Costs::of(product));
+        let basis = Basis::simulated(product, used, link, product.costs());
         let settings = MigrationSettings { bandwidth_bytes_per_s: Some(117_625_000), ..MigrationSettings::default() };
         let probe = Situation { load: LoadSettings::default(), settings: settings.clone(), ram_bytes: ram };
         let link_pages_per_s = likeliest(&probe, &basis).link_pages_per_s();

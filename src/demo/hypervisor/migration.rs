@@ -11,7 +11,6 @@ use super::onlooker::{Desk, Onlooker};
 use crate::event::{Body, EventSink, HvEvent, Level, MigrationSettings, Phase, StopRule};
 use crate::hypervisor::place::Condition;
 use crate::hypervisor::{HvError, Migration, Observations, Observer, Order as Asked, Place, Side};
-use crate::model::rules::{has_auto_converge, has_post_copy};
 use crate::model::{Order, run_watched};
 
 /// How long a guest that is about to run may be waited for, in real time.
@@ -137,7 +136,7 @@ impl SimulatedMigration {
 
     fn start_post_copy(&self) -> Result<(), HvError> {
         let what = "start post-copy";
-        if !has_post_copy(self.options.product) {
+        if !self.options.product.about().has_post_copy() {
             return Err(self.not_offered(what));
         }
         if !self.post_copy {
@@ -153,7 +152,7 @@ impl SimulatedMigration {
     }
 
     fn start_auto_converge(&self) -> Result<(), HvError> {
-        if !has_auto_converge(self.options.product) {
+        if !self.options.product.about().has_auto_converge() {
             return Err(self.not_offered("throttle the guest"));
         }
         self.desk.order(Order::AutoConverge);

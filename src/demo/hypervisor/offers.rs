@@ -11,8 +11,8 @@ use crate::event::{
     Then,
 };
 use crate::hypervisor::HvError;
-use crate::model::parameters::{Meaning, Own, by_own_names, number, parameters, switch};
-use crate::model::rules::{has_auto_converge, has_post_copy, own_rule};
+use crate::model::about::{Meaning, Own};
+use crate::model::parameters::{by_own_names, number, switch};
 use crate::model::{Link, Product};
 use crate::text::nearest;
 
@@ -34,13 +34,13 @@ pub fn offers(product: Product, link: Link, settings: &MigrationSettings) -> Cap
     let parameter = |p: &Own| Parameter { name: p.name.into(), value: value(p), unit: p.unit.into(), live: p.live };
     Capabilities {
         product: version(product),
-        parameters: parameters(product).iter().map(parameter).collect(),
-        post_copy: has_post_copy(product),
-        auto_converge: has_auto_converge(product),
+        parameters: product.about().parameters().iter().map(parameter).collect(),
+        post_copy: product.about().has_post_copy(),
+        auto_converge: product.about().has_auto_converge(),
         // No product but QEMU has a command for it; the guest can be suspended on each of them.
         stop_and_copy: true,
         cancel: true,
-        own_rule: own_rule(product),
+        own_rule: product.about().own_rule(),
         sees: Some(sees(product)),
         cancels: Some(Cancels::UntilSwitchOver),
         resumer: Some(Resumer::Product),
@@ -89,8 +89,8 @@ pub(super) fn retuned(
 ) -> (MigrationSettings, Vec<HvError>) {
     let errors = refused(product, host, asked, Some(before));
     let mut to = MigrationSettings {
-        post_copy: asked.post_copy && has_post_copy(product),
-        auto_converge: asked.auto_converge && has_auto_converge(product),
+        post_copy: asked.post_copy && product.about().has_post_copy(),
+        auto_converge: asked.auto_converge && product.about().has_auto_converge(),
         ..asked.clone()
     };
     let mut as_before = |name: &str| match before.extra.get(name) {
@@ -102,7 +102,7 @@ pub(super) fn retuned(
             as_before(name);
         }
     }
-    for p in parameters(product).iter().filter(|p| !p.live) {
+    for p in product.about().parameters().iter().filter(|p| !p.live) {
         as_before(p.name);
     }
     if fixed_limit(product).is_some() {
@@ -113,7 +113,7 @@ pub(super) fn retuned(
 
 /// The product's own name of its downtime limit, where it cannot be changed on the way.
 fn fixed_limit(product: Product) -> Option<&'static str> {
-    parameters(product).iter().find(|p| p.meaning == Meaning::DowntimeLimit && !p.live).map(|p| p.name)
+    product.about().parameters().iter().find(|p| p.meaning == Meaning::DowntimeLimit && !p.live).map(|p| p.name)
 }
 
 /// What of the settings cannot be had, each with the reason. `before` when a migration runs: then
@@ -136,7 +136,7 @@ pub fn refused(
         errors.push(fixed(name));
     }
     for (name, value) in &settings.extra {
-        let Some(p) = parameters(product).iter().find(|p| p.name == name) else {
+        let Some(p) = product.about().parameters().iter().find(|p| p.name == name) else {
             errors.push(not_offered(product, host, "migration parameter", name));
             continue;
         };
@@ -153,8 +153,8 @@ pub fn refused(
         }
     }
     for (asked, offered, name) in [
-        (settings.post_copy, has_post_copy(product), "post-copy"),
-        (settings.auto_converge, has_auto_converge(product), "auto-converge"),
+        (settings.post_copy, product.about().has_post_copy(), "post-copy"),
+        (settings.auto_converge, product.about().has_auto_converge(), "auto-converge"),
     ] {
         if asked && !offered {
             errors.push(not_offered(product, host, "migration capability", name));
@@ -162,8 +162,8 @@ pub fn refused(
     }
     let ends = |then| match then {
         Then::StopAndCopy | Then::Cancel => true,
-        Then::PostCopy => has_post_copy(product),
-        Then::AutoConverge => has_auto_converge(product),
+        Then::PostCopy => product.about().has_post_copy(),
+        Then::AutoConverge => product.about().has_auto_converge(),
     };
     if settings.policy.has_rules() && !ends(settings.policy.then) {
         let all = [Then::StopAndCopy, Then::PostCopy, Then::AutoConverge, Then::Cancel];
@@ -179,8 +179,10 @@ pub fn refused(
 }
 
 fn not_offered(product: Product, host: &str, kind: &'static str, name: &str) -> HvError {
-    let mut offered: Vec<String> = parameters(product).iter().map(|p| p.name.to_owned()).collect();
-    for (has, word) in [(has_post_copy(product), "post-copy"), (has_auto_converge(product), "auto-converge")] {
+    let mut offered: Vec<String> = product.about().parameters().iter().map(|p| p.name.to_owned()).collect();
+    for (has, word) in
+        [(product.about().has_post_copy(), "post-copy"), (product.about().has_auto_converge(), "auto-converge")]
+    {
         if has {
             offered.push(word.to_owned());
         }

@@ -47,7 +47,7 @@ pub fn compare(cases: &[Case], missing: Vec<Missing>) -> Comparison {
 fn row(cases: &[Case], i: usize) -> Row {
     let case = &cases[i];
     let m = &case.migration;
-    let before = |rests: Rests| question(&case.before, &rests, m.began)?.answer().ok();
+    let before = |rests: Rests| question(&case.before, &rests, m.began).ok()??.answer().ok();
     let recorded = m.predicted.as_ref().map(|(_, forecast)| forecast.clone());
     let first = recorded.clone().or_else(|| before(rested_on(case)));
     let others: Vec<&Case> = cases.iter().enumerate().filter(|(k, _)| *k != i).map(|(_, case)| case).collect();

@@ -7,6 +7,7 @@ use crate::analysis::prediction::Calibration;
 use crate::event::{Nanos, Span};
 use crate::model::{Product, Why, run};
 use crate::session::outlook::{Rests, carried, question};
+use crate::session::product::product;
 
 /// A share of the limit this close to 1 is 1: a look at a burst too early or too late makes as much.
 const AS_SET: f64 = 0.03;
@@ -30,7 +31,8 @@ pub fn fit(cases: &[Case]) -> Option<Fit> {
 }
 
 pub(super) fn fit_to(cases: &[&Case]) -> Option<Fit> {
-    let usable = |c: &&&Case| c.migration_ms().is_some() && c.changed().is_none();
+    let is_qemu = |c: &Case| matches!(product(&c.before), Ok(None | Some(Product::Qemu)));
+    let usable = |c: &&&Case| c.migration_ms().is_some() && c.changed().is_none() && is_qemu(c);
     let done: Vec<&Case> = cases.iter().filter(usable).copied().collect();
     let ram_bytes = vmsize(&done)?;
     let Content { least, besides, spread, missing } = content(&done, ram_bytes)?;
@@ -129,7 +131,7 @@ fn after_resume(c: &Case, then: Option<Nanos>) -> Option<f64> {
 /// What the first round carried to what the model says the limit lets through, and what it carried.
 fn share(case: &Case, c: &Calibration) -> Option<(f64, f64)> {
     let carried = carried(&case.migration)?;
-    let asked = question(&case.before, &Rests::On(c.clone()), case.migration.began)?;
+    let asked = question(&case.before, &Rests::On(c.clone()), case.migration.began).ok()??;
     Some((carried / asked.likeliest().bandwidth_bytes_per_s(), carried)).filter(|(share, _)| *share > 0.0)
 }
 
@@ -151,7 +153,7 @@ fn resume(case: &Case, c: &Calibration) -> Option<f64> {
     if case.converged() != Some(true) {
         return None;
     }
-    let scenario = question(&case.before, &Rests::On(c.clone()), case.migration.began)?.likeliest();
+    let scenario = question(&case.before, &Rests::On(c.clone()), case.migration.began).ok()??.likeliest();
     let trace = run(&scenario).ok().filter(|t| matches!(t.why, Some(Why::Converged { .. })))?;
     let rest = (scenario.costs.resume + scenario.costs.announce).as_secs_f64();
     Some((measured - (trace.downtime()?.as_secs_f64() - rest) * 1e3).max(0.0))

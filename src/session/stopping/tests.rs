@@ -8,7 +8,7 @@ use crate::analysis::prediction::{Calibration, Situation, forecast};
 use crate::event::{
     AgentEvent, Body, DirtyCycle, Event, HvEvent, LoadSettings, MigrationEvent, Pattern, StopRule, Then,
 };
-use crate::model::{Costs, End, Guest, Link, Order, Scenario, Step, View, Watcher, run_watched};
+use crate::model::{End, Guest, Link, Order, Scenario, Step, View, Watcher, run_watched};
 use crate::session::testing::header;
 use crate::tui::fixture;
 
@@ -176,7 +176,7 @@ fn drawn(rng: &mut StdRng, product: Product) -> (Scenario, Basis, u64) {
         ..LoadSettings::default()
     };
     let link = Link { bytes_per_s: 117.6e6, of_limit: 1.0 };
-    let costs = Costs::of(product);
+    let costs = product.costs();
     let scenario = Scenario {
         product,
         guest: Guest::with_load(ram, used, &load),

@@ -13,6 +13,7 @@ use crate::analysis::prediction::words::{beside, stop_beside, time};
 use crate::analysis::{Bounded, Downtimes, Estimate, Method};
 use crate::event::{MigrationEnd, StopRule};
 use crate::session::outlook::over_limit_pct;
+use crate::session::product::product;
 use crate::session::result::verdict;
 use crate::session::state::Migration;
 use crate::tui::ctx::Ctx;
@@ -226,7 +227,7 @@ fn ran_under(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
         over_limit_pct(m).filter(|_| is_qemu).map(|pct| (format!("sent {pct:.0} % over it, as QEMU does"), muted)),
         m.load.map(|l| (format!("WSET {}", show_bytes(l.wset_bytes)), text)),
         // In short, for where there is no room for the line that has it beside what was measured.
-        m.predicted.as_ref().and_then(|(_, f)| f.migration_s).map(|t| (format!("predicted {}", time(&t)), muted)),
+        m.predicted.as_ref().and_then(|(_, f)| f.migration_s).map(|t| (format!("model: {}", time(&t)), muted)),
         Some(match m.ended_by() {
             Some((_, rule, _)) => (format!("ended by {}", rule_words(rule)), muted),
             None if m.ended.is_some() => ("no rule ended it".to_owned(), muted),
@@ -260,7 +261,10 @@ pub(in crate::tui) fn why(ctx: &Ctx<'_>, m: &Migration) -> Vec<Item> {
     let stopped = outcome::downtime(m, Method::StopResume).map(|v| ms(v.value));
     if let Some((_, forecast)) = &m.predicted {
         let line = beside(forecast, outcome::end_word(m), outcome::took(m).map(ms), stopped);
-        lines.push((format!("predicted: {line}"), ctx.style(Role::Muted)));
+        lines.push((format!("predicted by the model: {line}"), ctx.style(Role::Muted)));
+    }
+    if let Err(none) = product(ctx.state) {
+        lines.push((none.to_string(), ctx.style(Role::Muted)));
     }
     if let Some((_, said)) = &m.stop_predicted {
         let line = stop_beside(&said.whole_s(), stopped.filter(|_| moved).map(|ms| ms / 1e3));

@@ -1,4 +1,4 @@
-//! VMware ESX. The option names and their defaults come from dumps of the advanced options of ESX
+//! What the versions of VMware ESX have in common. The option names and their defaults come from dumps of the advanced options of ESX
 //! later than 4.0, the course from log lines of the VMkernel; the loop itself is inferred.
 //!
 //! Only touched pages are sent. After each round: what is left can be sent within the switch-over
@@ -6,7 +6,9 @@
 //! 4.0 switches over all the same, and ESX from 5.0 on slows the guest's CPUs down in small slices
 //! (Stun During Page Send) until it sends five times what is dirtied.
 
-use super::{Facts, Next, Rule, Throttle, Untouched, Why};
+use crate::model::about::{Constant, Known, Sourced};
+use crate::model::rule::{Facts, Next, Rule, Throttle, Untouched};
+use crate::model::trace::Why;
 
 /// `PreCopySwitchoverTimeGoal`, s.
 pub(super) const SWITCHOVER_GOAL_S: f64 = 0.5;
@@ -15,18 +17,33 @@ pub(super) const MIN_PROGRESS_PCT: f64 = 130.0;
 /// `SdpsTargetRate`: sent to dirtied that the stuns aim at, %.
 pub(super) const SDPS_TARGET_PCT: f64 = 500.0;
 
+/// Where the options are known from.
+pub(super) const OPTIONS: Sourced = (Known::Inferred, "advanced options of a later ESX");
+
+/// The constants all versions have.
+pub(super) fn constants() -> Vec<Constant> {
+    let option = |name, value: String| Constant::new(name, value, OPTIONS.0, OPTIONS.1);
+    vec![
+        option("PreCopySwitchoverTimeGoal", format!("{SWITCHOVER_GOAL_S} s")),
+        option("PreCopyMinProgressPerc", format!("{MIN_PROGRESS_PCT} %")),
+        Constant::new(
+            "untouched pages",
+            "not sent",
+            Known::Inferred,
+            "the paper, section IV.A: time nearly constant in VMSIZE",
+        ),
+    ]
+}
+
 pub(super) struct Vmware {
     sdps: bool,
     throttle_pct: f64,
 }
 
 impl Vmware {
-    pub(super) fn esx_4_0() -> Self {
-        Self { sdps: false, throttle_pct: 0.0 }
-    }
-
-    pub(super) fn with_sdps() -> Self {
-        Self { sdps: true, throttle_pct: 0.0 }
+    /// With or without Stun During Page Send.
+    pub(super) fn new(sdps: bool) -> Self {
+        Self { sdps, throttle_pct: 0.0 }
     }
 }
 
