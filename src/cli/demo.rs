@@ -12,7 +12,7 @@ use super::args::SessionArgs;
 use super::run::{SessionPlan, session};
 use crate::controller::Simulation;
 use crate::controller::tour;
-use crate::demo::hypervisor::{ModelOptions, SimulatedHypervisor, refused, version};
+use crate::demo::hypervisor::{ModelOptions, SimulatedHypervisor, offers, refused, version};
 use crate::demo::{GuestOptions, KERNEL, SimulatedGuest};
 use crate::event::{Body, DirtyCycle, EventSink, LoadSettings, MigrationSettings, SessionEvent, StopPolicy};
 use crate::model::explain::explain;
@@ -194,6 +194,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
             crate::units::show_bytes(guest.ram_bytes),
             crate::units::show_bytes(guest.wset_limit_bytes())
         );
+    }
+    if let Some(why) = offers(model.product, model.link, &migration).unfit(&migration.policy) {
+        bail!(why);
     }
     if let Some(e) = refused(model.product, "a", &migration, None).into_iter().next() {
         return Err(e.into());

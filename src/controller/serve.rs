@@ -314,7 +314,12 @@ impl Controller {
             if let Some(before) = before {
                 let _ = before.await;
             }
-            for text in hypervisor.check(&settings).await {
+            let mut wrong = hypervisor.check(&settings).await;
+            // A policy that would be refused at the start is told off already now.
+            if let Ok(Ok(offers)) = tokio::time::timeout(PROSPECT_WITHIN, hypervisor.capabilities()).await {
+                wrong.extend(offers.unfit(&settings.policy));
+            }
+            for text in wrong {
                 sink.emit(Body::Log(LogEvent { level: Level::Warn, from: "hypervisor".into(), text }));
             }
         }));

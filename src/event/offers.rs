@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Then;
+use super::{StopPolicy, Then};
 
 /// A parameter a migration can be tuned with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +69,32 @@ impl Capabilities {
             Then::AutoConverge => self.auto_converge,
             Then::Cancel => self.cancel,
         }
+    }
+
+    /// Why a policy cannot be followed where this is offered, and what can be had instead; None if it can, or nobody
+    /// knows. A rule that looks at what is not told would never fire.
+    #[must_use]
+    pub fn unfit(&self, policy: &StopPolicy) -> Option<String> {
+        let (name, product) = (&policy.name, &self.product);
+        if policy.has_rules() && !self.takes(policy.then) {
+            let then = policy.then.word();
+            return Some(format!("the stop policy '{name}' ends with {then}, but {}", self.instead()));
+        }
+        let sees = self.sees.as_ref()?;
+        let begins = "what is left when a round begins";
+        let rules = [
+            ("rounds", policy.rounds.is_some(), sees.rounds, "its rounds"),
+            ("ram", policy.ram_factor.is_some(), sees.sent && sees.total, "how much it has sent of how much memory"),
+            ("remaining", policy.remaining_pages_below.is_some(), sees.rounds && sees.remaining, begins),
+        ];
+        let (rule, .., lacks) = rules.iter().find(|(_, asked, seen, _)| *asked && !seen)?;
+        let can: Vec<&str> =
+            rules.iter().filter(|(.., seen, _)| *seen).map(|(rule, ..)| *rule).chain(["after"]).collect();
+        Some(format!(
+            "the stop policy '{name}' cannot be followed: {product} does not tell {lacks}, so its rule '{rule}' would \
+             never fire; rules that can: {}",
+            can.join(", ")
+        ))
     }
 
     /// That something is not offered, and what is: `virsh 11.3 does not offer it; it offers: cancel`.

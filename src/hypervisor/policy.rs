@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::Observation;
-use crate::event::{Capabilities, Phase, StopPolicy, StopRule};
+use crate::event::{Phase, StopPolicy, StopRule};
 use crate::units::{PAGE_BYTES, nanos};
 
 /// The rule that ends pre-copy now, if one does. Only pre-copy can be ended; where the product does not say
@@ -57,35 +57,6 @@ pub fn decide(
 fn time_is_over(policy: &StopPolicy, elapsed: Duration) -> Option<StopRule> {
     let limit_ns = policy.after_ns.filter(|limit| nanos(elapsed) >= *limit)?;
     Some(StopRule::Time { limit_ns })
-}
-
-/// Why a policy cannot be followed with a hypervisor that offers this, and what can be had instead; None if it can,
-/// or nobody knows. A rule that looks at what is not told would never fire.
-#[must_use]
-pub fn unfit(policy: &StopPolicy, offers: &Capabilities) -> Option<String> {
-    let (name, product) = (&policy.name, &offers.product);
-    if policy.has_rules() && !offers.takes(policy.then) {
-        let then = policy.then.word();
-        return Some(format!("the stop policy '{name}' ends with {then}, but {}", offers.instead()));
-    }
-    let sees = offers.sees.as_ref()?;
-    let rules = [
-        ("rounds", policy.rounds.is_some(), sees.rounds, "its rounds"),
-        ("ram", policy.ram_factor.is_some(), sees.sent && sees.total, "how much it has sent of how much memory"),
-        (
-            "remaining",
-            policy.remaining_pages_below.is_some(),
-            sees.rounds && sees.remaining,
-            "what is left when a round begins",
-        ),
-    ];
-    let (rule, .., lacks) = rules.iter().find(|(_, asked, seen, _)| *asked && !seen)?;
-    let can: Vec<&str> = rules.iter().filter(|(.., seen, _)| *seen).map(|(rule, ..)| *rule).chain(["after"]).collect();
-    Some(format!(
-        "the stop policy '{name}' cannot be followed: {product} does not tell {lacks}, so its rule '{rule}' would never \
-         fire; rules that can: {}",
-        can.join(", ")
-    ))
 }
 
 /// A rule in words: `after 29 rounds`.

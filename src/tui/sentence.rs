@@ -309,6 +309,9 @@ fn pre_copy(state: &State, m: &Migration, sample: &Sample, now: Nanos) -> (Tone,
 /// What a policy would do to a migration that does not converge.
 fn would_end(state: &State, settings: &MigrationSettings) -> String {
     let policy = &settings.policy;
+    if let Some(why) = state.hosts.values().find_map(|host| host.offers.as_ref()?.unfit(policy)) {
+        return why;
+    }
     match (limits(policy, None), own_rule(state)) {
         (None, Some(own)) => format!("the hypervisor would end it by its own rule ({own})"),
         (None, None) => format!("policy {} would never end it", policy.name),

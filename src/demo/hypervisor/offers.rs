@@ -160,21 +160,6 @@ pub fn refused(
             errors.push(not_offered(product, host, "migration capability", name));
         }
     }
-    let ends = |then| match then {
-        Then::StopAndCopy | Then::Cancel => true,
-        Then::PostCopy => product.about().has_post_copy(),
-        Then::AutoConverge => product.about().has_auto_converge(),
-    };
-    if settings.policy.has_rules() && !ends(settings.policy.then) {
-        let all = [Then::StopAndCopy, Then::PostCopy, Then::AutoConverge, Then::Cancel];
-        errors.push(HvError::NotOffered {
-            host: host.into(),
-            kind: "stop policy that ends with",
-            name: settings.policy.then.word().to_owned(),
-            nearest: None,
-            offered: all.into_iter().filter(|then| ends(*then)).map(|then| then.word().to_owned()).collect(),
-        });
-    }
     errors
 }
 
@@ -273,12 +258,12 @@ mod tests {
         for then in [Then::PostCopy, Then::AutoConverge] {
             let policy = StopPolicy { rounds: Some(3), then, ..StopPolicy::none() };
             let settings = MigrationSettings { policy, ..MigrationSettings::default() };
-            assert!(refused(Product::Qemu, "a", &settings, None).is_empty());
             assert_eq!(wants_post_copy(&settings), then == Then::PostCopy);
-            let e = refused(Product::HyperV, "a", &settings, None);
-            let said =
-                format!("offers no stop policy that ends with '{}'; it offers: stop-and-copy, cancel", then.word());
-            assert!(e.len() == 1 && e[0].to_string().contains(&said), "{e:?}");
+            let link = Link { bytes_per_s: 1e8, of_limit: 1.0 };
+            let unfit = |product| offers(product, link, &settings).unfit(&settings.policy);
+            assert_eq!(unfit(Product::Qemu), None);
+            let why = unfit(Product::HyperV).unwrap();
+            assert!(why.contains("does not offer it; it offers: stop-and-copy, cancel"), "{why}");
         }
     }
 }

@@ -13,7 +13,6 @@ use crate::event::{
     Phase, StopRule, Then,
 };
 use crate::hypervisor::place::{Condition, Place, Said};
-use crate::hypervisor::policy::unfit;
 use crate::hypervisor::{Observation, Order, Prospect};
 
 /// How often rules of time are looked at when nothing else happens.
@@ -203,7 +202,7 @@ impl Supervisor {
                 self.request(Then::Cancel, by.clone());
                 self.end(MigrationEnd::Cancelled { by: by.words() }, true);
             }
-            (State::Preparing, RunCommand::SetMigration(to)) => self.settings.policy = to.policy,
+            (State::Preparing, RunCommand::SetMigration(to)) => self.settings.policy = self.fitting(to.policy),
             (State::Concluding(_), command) => self.too_late(command),
             (State::Over, _) => {}
             // Done as soon as there is something to do it to.
@@ -222,7 +221,7 @@ impl Supervisor {
             }
             (Awaited::Offers, Input::Offers(offers)) => {
                 self.offers = offers;
-                match self.offers.as_ref().and_then(|offers| unfit(&self.settings.policy, offers)) {
+                match self.offers.as_ref().and_then(|offers| offers.unfit(&self.settings.policy)) {
                     Some(why) => self.call_off(why),
                     None => self.ask(Ask::Apply(Box::new(self.settings.clone())), Awaited::Ready),
                 }
@@ -261,8 +260,9 @@ impl Supervisor {
                 }
             }
             (Awaited::Last(said), Input::Ordered(..)) => self.conclude(said),
-            (Awaited::Settings(to), Input::Ordered(result, seen)) => {
+            (Awaited::Settings(mut to), Input::Ordered(result, seen)) => {
                 self.seen = seen;
+                to.policy = self.fitting(to.policy);
                 self.set_policy(to.policy.clone());
                 match result {
                     Ok(()) => self.settings = *to,

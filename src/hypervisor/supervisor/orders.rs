@@ -39,6 +39,17 @@ impl Supervisor {
         }
     }
 
+    /// A policy as it is followed: one that cannot be is told off, and the one before stays.
+    pub(super) fn fitting(&mut self, to: StopPolicy) -> StopPolicy {
+        match self.offers.as_ref().and_then(|offers| offers.unfit(&to)) {
+            Some(why) => {
+                self.log(Level::Error, why);
+                self.settings.policy.clone()
+            }
+            None => to,
+        }
+    }
+
     /// A new policy gets its own turn.
     pub(super) fn set_policy(&mut self, to: StopPolicy) {
         if self.settings.policy != to {
