@@ -159,7 +159,7 @@ pub(super) fn has_place(words: &[Word], name: &str) -> bool {
     let is = |n: &&str| *n == name || n.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
     let in_word = |word: &String| {
         let parts = parts(word).unwrap_or_default();
-        parts.iter().any(|part| matches!(part, Part::Place(names) if names.iter().any(|n| is(&n))))
+        parts.iter().any(|part| matches!(part, Part::Place(names) if names.iter().any(is)))
     };
     words.iter().flat_map(Word::parts).any(in_word)
 }

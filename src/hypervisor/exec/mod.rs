@@ -43,11 +43,13 @@ const OUTPUT_LIMIT: u64 = 16 << 20;
 /// Between two looks at output that is thrown away.
 const SLOWLY: Duration = Duration::from_millis(10);
 
-/// ssh asks nothing, and notices that its connection is dead within 20 s.
-const SSH: [&str; 9] = [
+/// ssh asks nothing, says nothing of its own but errors, and notices that its connection is dead within 20 s.
+const SSH: [&str; 11] = [
     "ssh",
     "-o",
     "BatchMode=yes",
+    "-o",
+    "LogLevel=ERROR",
     "-o",
     "ConnectTimeout=5",
     "-o",
