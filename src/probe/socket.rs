@@ -8,7 +8,7 @@ use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
-use super::ProbeError;
+use super::error::ProbeError;
 use super::wire::{Family, Mode, Ours};
 use crate::event::ProbeKind;
 

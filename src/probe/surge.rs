@@ -29,12 +29,13 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::clock::Monotonic;
 use super::engine::{ATTENTION, Ending, Engine, Run};
+use super::error::ProbeError;
 use super::hearing::Hearing;
+use super::options::ProbeOptions;
 use super::promptness::be_prompt;
 use super::schedule::{Schedule, Turn};
 use super::socket::{failed, family_of, ident_of, not_permitted, prepare, room_for, take_error};
 use super::wire::{BODY_BYTES, Body, Family, ICMP_HEADER, Mode, Ours, echo_request};
-use super::{ProbeError, ProbeOptions};
 use crate::event::{self, Class, Nanos};
 
 /// Descriptors the runtime (its signals included), the timer and the socket take, and some.

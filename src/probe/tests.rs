@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::analysis::probing::Summary;
-use crate::event::{Hub, SessionClock};
+use crate::event::{Hub, ProbeKind, SessionClock};
 
 /// Starts the probe, lets it end by its count and folds what it said.
 fn measure(options: &ProbeOptions) -> Result<Summary, ProbeError> {

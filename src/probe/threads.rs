@@ -17,12 +17,13 @@ use nix::errno::Errno;
 
 use super::clock::Monotonic;
 use super::engine::{ATTENTION, Ending, Engine, Run, Stop};
+use super::error::ProbeError;
 use super::hearing::{self, Batch, Hearing};
+use super::options::ProbeOptions;
 use super::promptness::be_prompt;
 use super::schedule::{Schedule, Turn};
 use super::socket::{self, Channel, take_error};
 use super::wire::{BODY_BYTES, Body, ICMP_HEADER, Mode, Ours, echo_request};
-use super::{ProbeError, ProbeOptions};
 use crate::event::{self, Class, Level, Nanos};
 
 /// The receiver reads this often while answers keep coming: waking for each would cost more than

@@ -44,10 +44,9 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// Circles and upward arrows that are known, by the beginning of the files' names, and why they still stand.
 const KNOWN: &[(&str, &str)] = &[
-    ("src/analysis/", "downtime and prediction: types stand where they are put together"),
+    ("src/analysis/prediction/", "what a forecast rests on knows the calibration, and that what it makes"),
     ("src/cli/", "exit codes and words stand where the commands are put together"),
     ("src/controller/", "the plan stands where the session is put together"),
-    ("src/probe/", "options and errors stand where the engines are put together"),
 ];
 
 /// Whether `room` may use `other`.

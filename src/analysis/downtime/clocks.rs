@@ -2,7 +2,8 @@
 
 use crate::chunked::Chunked;
 
-use super::{Turn, Turns, bounded, unknown};
+use super::bounds::{bounded, unknown};
+use super::seen::{Turn, Turns};
 use crate::analysis::clock::{LONGEST_WAY, foreign_ns};
 use crate::analysis::{Estimate, Method};
 use crate::event::Nanos;

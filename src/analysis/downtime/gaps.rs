@@ -45,9 +45,10 @@
 
 use std::time::Duration;
 
+use super::bounds::{bounded, joined, unknown};
 use super::path::Path;
+use super::seen::ProbeSeen;
 use super::silence::{self, Silence};
-use super::{ProbeSeen, bounded, joined, unknown};
 use crate::analysis::{Estimate, Method};
 use crate::event::{Class, Nanos};
 

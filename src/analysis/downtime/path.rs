@@ -26,7 +26,7 @@
 //! That is an assumption, and the weaker the fewer probes there were: a path that loses 0.5 % shows no
 //! loss in 100 slots in 60 of 100 sessions. The upper bounds need no assumption of this kind.
 
-use super::Outcome;
+use super::seen::Outcome;
 use crate::chunked::Chunked;
 use crate::event::{Class, Nanos};
 

@@ -1,7 +1,7 @@
 //! A probe that knows nothing: one that was never answered, or whose target had fallen silent long before
 //! the migration began. Neither says anything of the migration.
 
-use super::{Outcome, ProbeSeen};
+use super::seen::{Outcome, ProbeSeen};
 use crate::event::{Class, Nanos};
 use crate::units::{show_count, show_duration};
 use std::time::Duration;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::analysis::clock::HostClock;
-use crate::event::{Engine, ProbeKind};
+use crate::analysis::Estimate;
+use crate::analysis::clock::{HostClock, Offset};
+use crate::event::{Class, Engine, ForeignTime, ProbeKind, ProbeSpec};
 
 const MS: u64 = 1_000_000;
 

@@ -1,6 +1,6 @@
 //! Where a migration ceases to converge, and what would make it converge.
 
-use super::converged;
+use super::horizon::{converged, endless};
 use crate::event::{Converges, DirtyCycle, Ender, Needs, Remedy, StopPolicy, StopRule};
 use crate::model::{Scenario, Trace, Why, run};
 
@@ -52,7 +52,7 @@ fn least(most: f64, mut holds: impl FnMut(f64) -> bool) -> Option<f64> {
 fn alone(s: &Scenario) -> Scenario {
     let mut alone = s.clone();
     alone.settings.policy = StopPolicy::none();
-    alone.horizon = super::endless(s);
+    alone.horizon = endless(s);
     alone
 }
 

@@ -6,6 +6,7 @@
 pub mod basis;
 pub mod calibration;
 mod changes;
+mod horizon;
 mod jump;
 pub mod left;
 pub mod stop;
@@ -18,8 +19,9 @@ pub use calibration::Calibration;
 pub use changes::Change;
 
 use self::changes::run_with;
-use crate::event::{Converges, Forecast, Guess, LoadSettings, MigrationSettings, Needs, Pattern, Span, StopRule};
-use crate::model::{End, Scenario, ScenarioError, Trace, Why};
+use self::horizon::{LONGEST, converged, endless, ruled};
+use crate::event::{Converges, Forecast, Guess, LoadSettings, MigrationSettings, Needs, Pattern, Span};
+use crate::model::{End, Scenario, ScenarioError, Trace};
 use crate::units::PAGE_BYTES;
 
 /// Combinations of the inputs the model is run on, besides the likeliest.
@@ -29,11 +31,6 @@ const SAMPLES: u32 = 15;
 const LARGE_PAGES: u64 = 4 << 20;
 /// The same by the writes that are taken one by one.
 const MANY_WRITES: f64 = 2e7;
-/// A pre-copy is taken for endless when it lasts so many times its first round, and so much more.
-const ENDLESS: (f64, Duration) = (10.0, Duration::from_secs(30));
-/// No pre-copy is watched longer.
-const LONGEST: Duration = Duration::from_secs(3600);
-
 /// What is about to be migrated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Situation {
@@ -116,36 +113,10 @@ fn scenario(s: &Situation, basis: &Basis, at: Point) -> Scenario {
     scenario
 }
 
-/// A pre-copy that has not ended by then will not.
-fn endless(s: &Scenario) -> Duration {
-    let first_round_s = (s.guest.used_pages * PAGE_BYTES) as f64 / s.bandwidth_bytes_per_s().max(1.0);
-    Duration::try_from_secs_f64(ENDLESS.1.as_secs_f64() + ENDLESS.0 * first_round_s).unwrap_or(LONGEST)
-}
-
-/// By then a rule of the stop policy has ended it, if it has any.
-fn ruled(s: &Scenario) -> Duration {
-    let p = &s.settings.policy;
-    let all_s = (s.guest.ram_pages * PAGE_BYTES) as f64 / s.bandwidth_bytes_per_s().max(1.0);
-    let rules = [
-        p.after_ns.map(|ns| ns as f64 / 1e9),
-        // Below the jump the link is idle at times.
-        p.ram_factor.map(|factor| 1.2 * factor * all_s),
-        p.rounds.map(|rounds| rounds as f64 * all_s),
-    ];
-    let first = rules.into_iter().flatten().min_by(f64::total_cmp);
-    first.map_or(Duration::ZERO, |s| Duration::try_from_secs_f64(s + 10.0).unwrap_or(LONGEST))
-}
-
 /// The scenario with the likeliest of all inputs.
 #[must_use]
 pub fn likeliest(s: &Situation, basis: &Basis) -> Scenario {
     scenario(s, basis, Point::MID)
-}
-
-/// Whether pre-copy ended because so little was left that the hypervisor was content.
-fn converged(trace: &Trace) -> bool {
-    trace.end == End::Done
-        && matches!(trace.why, Some(Why::Converged { .. } | Why::Ruled(StopRule::RemainingPages { .. })))
 }
 
 /// What nobody has seen.
