@@ -235,7 +235,7 @@ async fn virsh_migrate_between_real_hosts() {
     let hypervisor = hosts.open(&sink);
     let mut test = Test { hosts, hypervisor, sink, hub, n: 0 };
     assert!(test.is_at("a").await);
-    assert!(test.hypervisor.join().await.unwrap().is_none());
+    assert!(test.hypervisor.join(test.sink.clone()).await.unwrap().is_none());
 
     // What is not offered is refused before anything begins.
     let rounds: StopPolicy = "rounds=3,then=post-copy".parse().unwrap();

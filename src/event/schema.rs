@@ -69,7 +69,7 @@ fn kind(schema: &Value) -> String {
 /// The fields of an object, a row each.
 fn fields(out: &mut String, schema: &Value) {
     let Some(properties) = schema["properties"].as_object() else { return };
-    let _ = writeln!(out, "\n| field | holds | |\n|---|---|---|");
+    let _ = writeln!(out, "\n\n| field | holds | |\n|---|---|---|");
     for (name, field) in properties {
         let _ = writeln!(out, "| `{name}` | {} | {} |", kind(field), words(field));
     }
@@ -80,12 +80,12 @@ fn variants(out: &mut String, schema: &Value, name: &str) {
     for variant in schema["oneOf"].as_array().into_iter().flatten() {
         if let Some(names) = variant["enum"].as_array() {
             for value in names.iter().filter_map(Value::as_str) {
-                let _ = writeln!(out, "\n- `{value}`");
+                let _ = writeln!(out, "\n**`{value}`**");
             }
         } else if let Some(value) = variant["const"].as_str() {
-            let _ = writeln!(out, "\n- `{value}`: {}", words(variant));
+            let _ = writeln!(out, "\n**`{value}`**: {}", words(variant));
         } else if let Some((key, inner)) = variant["properties"].as_object().and_then(|p| p.iter().next()) {
-            let _ = write!(out, "\n- `{key}`: {}", words(variant));
+            let _ = write!(out, "\n**`{key}`**: {}", words(variant));
             match inner["properties"].is_object() {
                 true => fields(out, inner),
                 false => {

@@ -60,6 +60,12 @@ impl EventSink {
         self.clock
     }
 
+    /// What facts of this sink belong to.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        self.of.unwrap_or_default()
+    }
+
     /// A sink for facts that belong to this.
     #[must_use]
     pub fn of(&self, subject: Subject) -> Self {

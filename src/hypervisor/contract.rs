@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{HvError, Observations, Place, Side};
-use crate::event::{Capabilities, Location, MigrationEnd, MigrationSettings};
+use crate::event::{Capabilities, EventSink, Location, MigrationEnd, MigrationSettings};
 
 /// What is known between migrations.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,19 +65,20 @@ pub trait Hypervisor: Send + Sync {
     /// The migration that was made ready for does not begin: puts back what was changed for it.
     async fn withdraw(&self) {}
 
-    /// Gives the command to migrate and begins to watch. Returns as soon as the command is taken.
+    /// Gives the command to migrate and begins to watch. Returns as soon as the command is taken. What is seen of
+    /// this migration goes into `facts`, which says which one it is.
     ///
     /// # Errors
     /// If it was refused. Where the answer does not say that ([`HvError::is_unanswered`]), it may have begun all
     /// the same; [`Hypervisor::join`] then finds it.
-    async fn start(&self) -> Result<Arc<dyn Migration>, HvError>;
+    async fn start(&self, facts: EventSink) -> Result<Arc<dyn Migration>, HvError>;
 
     /// A migration of the guest that is under way already, whoever has begun it; None if there is none, or
     /// where the product does not say.
     ///
     /// # Errors
     /// If that cannot be asked.
-    async fn join(&self) -> Result<Option<Arc<dyn Migration>>, HvError> {
+    async fn join(&self, _facts: EventSink) -> Result<Option<Arc<dyn Migration>>, HvError> {
         Ok(None)
     }
 

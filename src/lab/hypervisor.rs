@@ -156,12 +156,12 @@ impl Hypervisor for LabHypervisor {
         }
     }
 
-    async fn start(&self) -> Result<Arc<dyn Migration>, HvError> {
-        self.pair().await?.start().await
+    async fn start(&self, facts: EventSink) -> Result<Arc<dyn Migration>, HvError> {
+        self.pair().await?.start(facts).await
     }
 
-    async fn join(&self) -> Result<Option<Arc<dyn Migration>>, HvError> {
-        self.pair().await?.join().await
+    async fn join(&self, facts: EventSink) -> Result<Option<Arc<dyn Migration>>, HvError> {
+        self.pair().await?.join(facts).await
     }
 
     async fn after(&self, end: &MigrationEnd) -> Result<(), HvError> {

@@ -52,7 +52,7 @@ impl Subject {
             let at = Location::At { host: prospect.from.clone(), running: true };
             assert_eq!(prospect.location(), at, "known at attach");
         }
-        assert!(self.hypervisor.join().await.unwrap().is_none(), "no migration is under way");
+        assert!(self.hypervisor.join(self.sink.clone()).await.unwrap().is_none(), "no migration is under way");
     }
 
     /// What is not offered is refused before anything begins, with what is offered; and nothing stays changed.
@@ -100,7 +100,7 @@ impl Subject {
     /// and left.
     pub async fn is_started_watched_and_left(&self) {
         self.hypervisor.apply(&self.endless).await.unwrap();
-        let migration = timeout(PATIENCE, self.hypervisor.start()).await.unwrap().unwrap();
+        let migration = timeout(PATIENCE, self.hypervisor.start(self.sink.clone())).await.unwrap().unwrap();
         let mut seen = migration.observe();
         let running = async { while !matches!(seen.next().await.unwrap().phase, Phase::PreCopy | Phase::Moving) {} };
         timeout(PATIENCE, running).await.expect("pre-copy");
@@ -121,8 +121,8 @@ impl Subject {
     /// products that can tell.
     pub async fn can_be_joined(&self) {
         self.hypervisor.apply(&self.endless).await.unwrap();
-        drop(timeout(PATIENCE, self.hypervisor.start()).await.unwrap().unwrap());
-        let found = self.hypervisor.join().await.unwrap().expect("it is under way");
+        drop(timeout(PATIENCE, self.hypervisor.start(self.sink.clone())).await.unwrap().unwrap());
+        let found = self.hypervisor.join(self.sink.clone()).await.unwrap().expect("it is under way");
         let mut seen = found.observe();
         let copying =
             async { while !seen.next().await.unwrap().sample.remaining_bytes.is_some_and(|bytes| bytes > 0) {} };
@@ -131,7 +131,7 @@ impl Subject {
         let over = async { while !seen.next().await.unwrap().phase.is_over() {} };
         timeout(PATIENCE, over).await.expect("an end");
         found.leave().await;
-        assert!(self.hypervisor.join().await.unwrap().is_none(), "it is over");
+        assert!(self.hypervisor.join(self.sink.clone()).await.unwrap().is_none(), "it is over");
         self.hypervisor.close().await;
     }
 

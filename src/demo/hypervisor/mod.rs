@@ -88,10 +88,10 @@ impl Hypervisor for SimulatedHypervisor {
         Ok(())
     }
 
-    async fn start(&self) -> Result<Arc<dyn Migration>, HvError> {
+    async fn start(&self, facts: EventSink) -> Result<Arc<dyn Migration>, HvError> {
         let Now { from, to, settings } = self.now();
         let guest = Arc::clone(&self.guest);
-        let begun = SimulatedMigration::start(self.options.clone(), [from, to], settings, guest, self.sink.clone())?;
+        let begun = SimulatedMigration::start(self.options.clone(), [from, to], settings, guest, facts)?;
         Ok(Arc::new(begun))
     }
 

@@ -397,7 +397,7 @@ impl Hypervisor for Commands {
         Ok(())
     }
 
-    async fn start(&self) -> Result<Arc<dyn Migration>, HvError> {
+    async fn start(&self, facts: EventSink) -> Result<Arc<dyn Migration>, HvError> {
         let lane = self.lane();
         let spec = lane.spec(&self.shared.recipe.migrate, Side::Source, self.shared.recipe.terminal)?;
         let from = lane.host(Side::Source).name.clone();
@@ -405,15 +405,15 @@ impl Hypervisor for Commands {
         let process = spec.spawn().map_err(unreachable)?;
         let log = LogEvent { level: Level::Info, from: from.clone(), text: format!("runs: {}", spec.shown()) };
         self.shared.sink.emit(Body::Log(log));
-        Ok(Arc::new(Blocking::start(Arc::new(lane), process, self.shared.sink.clone())))
+        Ok(Arc::new(Blocking::start(Arc::new(lane), process, facts)))
     }
 
-    async fn join(&self) -> Result<Option<Arc<dyn Migration>>, HvError> {
+    async fn join(&self, facts: EventSink) -> Result<Option<Arc<dyn Migration>>, HvError> {
         let lane = self.lane();
         if !lane.is_located() || !lane.look().await.under_way {
             return Ok(None);
         }
-        Ok(Some(Arc::new(Blocking::join(Arc::new(lane), self.shared.sink.clone()))))
+        Ok(Some(Arc::new(Blocking::join(Arc::new(lane), facts))))
     }
 
     async fn after(&self, end: &MigrationEnd) -> Result<(), HvError> {

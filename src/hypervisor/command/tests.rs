@@ -23,6 +23,7 @@ fn refused(text: &str) -> String {
 /// Two hosts that are folders: what a guest is there stands in the file `guest`.
 struct Fake {
     dir: TempDir,
+    sink: EventSink,
     hub: Hub,
     hypervisor: Arc<dyn Hypervisor>,
 }
@@ -66,8 +67,8 @@ impl Fake {
             if located { locate } else { "" },
         );
         let (sink, hub) = Hub::new(SessionClock::start(), 1 << 16);
-        let hypervisor = open(toml(&text), sink).unwrap();
-        Self { dir, hub, hypervisor }
+        let hypervisor = open(toml(&text), sink.clone()).unwrap();
+        Self { dir, sink, hub, hypervisor }
     }
 
     fn path(&self, host: &str) -> std::path::PathBuf {
@@ -76,7 +77,7 @@ impl Fake {
 
     async fn start(&self) -> Arc<dyn Migration> {
         self.hypervisor.apply(&MigrationSettings::default()).await.unwrap();
-        self.hypervisor.start().await.unwrap()
+        self.hypervisor.start(self.sink.clone()).await.unwrap()
     }
 
     async fn run(&self) -> (Observation, Place) {
@@ -316,8 +317,8 @@ async fn a_command_that_is_missing_is_said_before_anything_begins() {
     let fake = Fake::new("", "");
     let config = "guest = 'g1'\nfrom = { name = 'a' }\nto = { name = 'b' }\nmigrate = ['/no/such/tool', '{guest}']";
     let (sink, _hub) = Hub::new(SessionClock::start(), 64);
-    let missing = open(toml(config), sink).unwrap();
-    let e = missing.start().await.err().unwrap().to_string();
+    let missing = open(toml(config), sink.clone()).unwrap();
+    let e = missing.start(sink.clone()).await.err().unwrap().to_string();
     assert!(e.contains("'a'") && e.contains("cannot run '/no/such/tool': there is no such program"), "{e}");
     drop(fake);
 }
@@ -339,9 +340,9 @@ async fn a_where_that_hangs_or_is_dead_says_unknown_in_time() {
 #[tokio::test]
 async fn a_migration_that_somebody_else_began_is_joined() {
     let fake = Fake::new("", "");
-    assert!(fake.hypervisor.join().await.unwrap().is_none());
+    assert!(fake.hypervisor.join(fake.sink.clone()).await.unwrap().is_none());
     set(&fake.path("b"), "migrating");
-    let migration = fake.hypervisor.join().await.unwrap().expect("it is under way");
+    let migration = fake.hypervisor.join(fake.sink.clone()).await.unwrap().expect("it is under way");
     assert_eq!(migration.observe().next().await.unwrap().phase, Phase::Moving);
     set(&fake.path("a"), "absent");
     set(&fake.path("b"), "running");

@@ -162,10 +162,10 @@ impl QmpHypervisor {
     }
 
     /// Begins to watch a migration with what is ready for it.
-    fn watch(&self, mut ready: Ready, mut prepared: Prepared) -> Arc<dyn Migration> {
+    fn watch(&self, facts: EventSink, mut ready: Ready, mut prepared: Prepared) -> Arc<dyn Migration> {
         prepared.throttle = ready.plan.take().and_then(|plan| plan.throttle);
         let guardian = self.options.guardian.clone();
-        Arc::new(QmpMigration::watch(self.pair.clone(), ready.safeguard, guardian, prepared, self.options.every))
+        Arc::new(QmpMigration::watch(facts, self.pair.clone(), ready.safeguard, guardian, prepared, self.options.every))
     }
 }
 
@@ -248,14 +248,14 @@ impl Hypervisor for QmpHypervisor {
         self.pair.stand_down(safeguard, plan.and_then(|plan| plan.throttle)).await;
     }
 
-    async fn start(&self) -> Result<Arc<dyn Migration>, HvError> {
+    async fn start(&self, facts: EventSink) -> Result<Arc<dyn Migration>, HvError> {
         let mut ready = self.ready.lock().await;
         let prepared = Prepared::begun(&self.pair, ready.plan.as_ref());
         self.pair.source.execute("migrate", json!({"uri": self.options.uri})).await?;
-        Ok(self.watch(std::mem::take(&mut *ready), prepared))
+        Ok(self.watch(facts, std::mem::take(&mut *ready), prepared))
     }
 
-    async fn join(&self) -> Result<Option<Arc<dyn Migration>>, HvError> {
+    async fn join(&self, facts: EventSink) -> Result<Option<Arc<dyn Migration>>, HvError> {
         let mut ready = self.ready.lock().await;
         // Listened to before it is asked, so that nothing is missed in between.
         let mut prepared = Prepared::begun(&self.pair, ready.plan.as_ref());
@@ -266,7 +266,7 @@ impl Hypervisor for QmpHypervisor {
         }
         let offer = self.pair.source.offer().await?;
         prepared.as_set(&offer.capabilities);
-        Ok(Some(self.watch(std::mem::take(&mut *ready), prepared)))
+        Ok(Some(self.watch(facts, std::mem::take(&mut *ready), prepared)))
     }
 
     async fn close(&self) {

@@ -17,7 +17,7 @@ use super::negotiate::Plan;
 use super::pair::{Pair, Safeguard, status};
 use super::status::Whereabouts;
 use super::watch::{WatchState, Watcher};
-use crate::event::{Level, MigrationSettings, Phase, SettingWhy};
+use crate::event::{EventSink, Level, MigrationSettings, Phase, SettingWhy};
 use crate::hypervisor::{HvError, Migration, Observations, Observer, Order, Place, Side};
 use crate::text::{TEXT_LIMIT, capped};
 
@@ -85,13 +85,14 @@ fn not_now(what: &str, why: impl Into<String>) -> HvError {
 impl QmpMigration {
     /// Begins to watch one that has begun.
     pub(super) fn watch(
+        facts: EventSink,
         pair: Pair,
         safeguard: Safeguard,
         guardian: Option<GuardianCommand>,
         prepared: Prepared,
         every: Duration,
     ) -> Self {
-        let observer = Arc::new(Observer::new(pair.sink.clone()));
+        let observer = Arc::new(Observer::new(facts));
         let [at_source, at_destination] = prepared.running;
         // One that stands at the source before anything was handed over was stopped by somebody else.
         let asleep = at_source == Some(false);

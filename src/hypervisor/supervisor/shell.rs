@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::machine::Supervisor;
 use super::state::{Ask, Effect, Input, Moment, RunCommand};
-use crate::event::{EventSink, MigrationEnd, MigrationSettings, Nanos};
+use crate::event::{EventSink, MigrationEnd, MigrationSettings, Nanos, Subject};
 use crate::hypervisor::{HvError, Hypervisor, Migration, Observations, Place, Prospect};
 
 /// How long making both ends ready may take: a lab may have to start a host for it.
@@ -42,6 +42,7 @@ pub async fn run_migration(
     sink: EventSink,
     mut commands: mpsc::Receiver<RunCommand>,
 ) -> MigrationEnd {
+    let sink = sink.of(Subject { migration: Some(n), ..sink.subject() });
     let mut time = Time { began: Instant::now(), looked: 0, sink: sink.clone() };
     let (mut supervisor, mut effects) = Supervisor::begin(n, settings, time.now());
     let mut migration: Option<Arc<dyn Migration>> = None;
@@ -52,7 +53,7 @@ pub async fn run_migration(
         for effect in std::mem::take(&mut effects) {
             match effect {
                 Effect::Tell(t, body) => sink.emit_at(t, body),
-                Effect::Ask(ask) => asked = Some(Box::pin(answer(hypervisor, migration.clone(), ask))),
+                Effect::Ask(ask) => asked = Some(Box::pin(answer(hypervisor, migration.clone(), sink.clone(), ask))),
                 Effect::Over { end, safe } => {
                     drop(asked);
                     // After the end is told, so that migration time has none of it.
@@ -143,7 +144,12 @@ async fn next(observations: Option<&mut Observations>) -> Option<Input> {
 }
 
 /// What is answered, or that there was no answer in time.
-async fn answer(hypervisor: &dyn Hypervisor, migration: Option<Arc<dyn Migration>>, ask: Ask) -> Answer {
+async fn answer(
+    hypervisor: &dyn Hypervisor,
+    migration: Option<Arc<dyn Migration>>,
+    facts: EventSink,
+    ask: Ask,
+) -> Answer {
     let plain = |input| Answer { input, migration: None };
     match ask {
         Ask::Prospect => {
@@ -158,7 +164,7 @@ async fn answer(hypervisor: &dyn Hypervisor, migration: Option<Arc<dyn Migration
         Ask::Apply(settings) => {
             plain(Input::Applied(bounded("to be made ready", APPLY_WITHIN, hypervisor.apply(&settings)).await))
         }
-        Ask::Start => match bounded("'migrate'", ANSWER_WITHIN, hypervisor.start()).await {
+        Ask::Start => match bounded("'migrate'", ANSWER_WITHIN, hypervisor.start(facts)).await {
             Ok(migration) => {
                 let seen = Box::new(migration.observe().now());
                 Answer { input: Input::Started(Ok(seen)), migration: Some(migration) }
@@ -166,7 +172,7 @@ async fn answer(hypervisor: &dyn Hypervisor, migration: Option<Arc<dyn Migration
             Err(e) => plain(Input::Started(Err(e))),
         },
         Ask::Join => {
-            let joined = bounded("whether it migrates", ANSWER_WITHIN, hypervisor.join()).await.ok().flatten();
+            let joined = bounded("whether it migrates", ANSWER_WITHIN, hypervisor.join(facts)).await.ok().flatten();
             Answer { input: Input::Joined(joined.is_some()), migration: joined }
         }
         Ask::Order(order, within) => match migration {
