@@ -182,11 +182,8 @@ impl Supervisor {
     pub(super) fn look(&mut self) {
         let State::Concluding(c) = &self.state else { return };
         match c.figures {
-            Some(until) => {
-                if until <= self.now.real || self.has_figures() {
-                    self.end(MigrationEnd::Done, true);
-                }
-            }
+            Some(until) if until <= self.now.real || self.has_figures() => self.end(MigrationEnd::Done, true),
+            Some(_) => {}
             None if c.look_at <= self.now.real => self.ask(Ask::Locate, Awaited::Place),
             None => {}
         }

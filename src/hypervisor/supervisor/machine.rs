@@ -156,7 +156,7 @@ impl Supervisor {
     }
 
     pub(super) fn tell(&mut self, body: Body) {
-        self.out.push(Effect::Tell(self.now.session, body));
+        self.out.push(Effect::Tell(self.now.session, Box::new(body)));
     }
 
     pub(super) fn log(&mut self, level: Level, text: String) {
@@ -335,7 +335,7 @@ impl Supervisor {
             self.told_own = true;
             let rule = StopRule::Own { words: words.clone() };
             let ruled = MigrationEvent::Ruled { n: self.n, rule, then: Then::StopAndCopy };
-            self.out.push(Effect::Tell(*t, Body::Migration(ruled)));
+            self.out.push(Effect::Tell(*t, Box::new(Body::Migration(ruled))));
         }
     }
 }

@@ -124,7 +124,7 @@ impl Supervisor {
         let taken = result.as_ref().map_or_else(HvError::is_unanswered, |()| true);
         if let Some(rule) = rule.filter(|_| taken) {
             let ruled = MigrationEvent::Ruled { n: self.n, rule, then };
-            self.out.push(Effect::Tell(decided, Body::Migration(ruled)));
+            self.out.push(Effect::Tell(decided, Box::new(Body::Migration(ruled))));
         }
         match (by, result) {
             (By::Rule(rule), Err(e)) => self.instead(rule, then, &e),

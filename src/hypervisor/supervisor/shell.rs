@@ -52,7 +52,7 @@ pub async fn run_migration(
     loop {
         for effect in std::mem::take(&mut effects) {
             match effect {
-                Effect::Tell(t, body) => sink.emit_at(t, body),
+                Effect::Tell(t, body) => sink.emit_at(t, *body),
                 Effect::Ask(ask) => asked = Some(Box::pin(answer(hypervisor, migration.clone(), sink.clone(), ask))),
                 Effect::Over { end, safe } => {
                     drop(asked);

@@ -197,7 +197,7 @@ pub(super) enum Ask {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Effect {
     /// A fact for the event stream, and its time.
-    Tell(Nanos, Body),
+    Tell(Nanos, Box<Body>),
     /// Asks something.
     Ask(Ask),
     /// It ended so. `safe`: the guest is seen to; if not, safeguards are left to try on their own.

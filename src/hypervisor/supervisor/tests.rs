@@ -155,8 +155,10 @@ fn play(turns: &[Turn], offers: Option<&Capabilities>, policy: StopPolicy) -> Co
         let mut asked = None;
         for effect in effects.drain(..) {
             match effect {
-                Effect::Tell(_, Body::Migration(MigrationEvent::Ended { .. })) => course.told_ends += 1,
-                Effect::Tell(..) => {}
+                Effect::Tell(_, body) => {
+                    let is_end = matches!(*body, Body::Migration(MigrationEvent::Ended { .. }));
+                    course.told_ends += usize::from(is_end);
+                }
                 Effect::Ask(ask) => assert!(asked.replace(ask).is_none(), "two questions at once"),
                 Effect::Over { end, safe } => course.end = Some((end, safe)),
             }
@@ -396,6 +398,9 @@ fn a_cancel_while_both_ends_are_made_ready_ends_it_at_once() {
     let (mut supervisor, _) = Supervisor::begin(1, MigrationSettings::default(), Moment::default());
     let effects = supervisor.step(Moment::default(), Input::Wanted(RunCommand::Cancel { by: By::Operator }));
     assert!(matches!(effects.last(), Some(Effect::Over { end: MigrationEnd::Cancelled { .. }, safe: true })));
-    let located = |e: &Effect| matches!(e, Effect::Tell(_, Body::Hypervisor(HvEvent::Located { .. })));
+    let located = |e: &Effect| match e {
+        Effect::Tell(_, body) => matches!(**body, Body::Hypervisor(HvEvent::Located { .. })),
+        _ => false,
+    };
     assert!(!effects.iter().any(located));
 }
