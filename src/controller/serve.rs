@@ -516,7 +516,7 @@ async fn settle(sink: &EventSink, shared: &Shared, n: u32, probe_deadline: Durat
 async fn probed(shared: &Shared, is: impl Fn(&Outcome) -> bool) {
     let mut changes = shared.subscribe();
     while !shared.with_state(|state| {
-        let probe = state.probes.get(&0);
+        let probe = state.primary();
         !state.is_probed()
             || probe.is_none_or(|probe| probe.stopped.is_some() || probe.outcomes.iter().rev().take(64).any(&is))
     }) {

@@ -31,7 +31,7 @@ pub enum EngineChoice {
 /// What to probe, and how.
 #[derive(Debug, Clone)]
 pub struct ProbeOptions {
-    /// Tells several probes of a session apart; probe 0 is the one downtime is measured with.
+    /// Tells several probes of a session apart; the one with the lowest is what downtime is measured with.
     pub id: u16,
     /// The target. The port is that of the UDP echo, and of no account for ICMP. An IPv6 scope is
     /// kept.

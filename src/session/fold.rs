@@ -355,7 +355,7 @@ impl State {
         {
             probe.outcomes.pop_front();
         }
-        if id == 0 && rtt != u64::MAX {
+        if self.primary_id() == Some(id) && rtt != u64::MAX {
             self.answered(outcome.sent.saturating_add(rtt));
         }
     }
@@ -470,7 +470,7 @@ impl State {
                 self.leave_out(t, "further migrations");
             }
             MigrationEvent::Began { n, from, to, settings } => {
-                let heard = self.probes.get(&0).is_none_or(|p| p.deaf(t).is_none());
+                let heard = self.primary().is_none_or(|p| p.deaf(t).is_none());
                 let load = self.load.set.map(|s| s.1).or_else(|| self.load.achieved.as_ref().map(|a| a.1.set));
                 self.migrations.push(Migration {
                     n: *n,
@@ -575,7 +575,7 @@ impl State {
     #[must_use]
     pub fn is_probed(&self) -> bool {
         let heard = self.migrations.last().is_none_or(|m| m.heard || m.answered.is_some());
-        heard && self.probes.get(&0).is_some_and(|p| p.stopped.is_none())
+        heard && self.primary().is_some_and(|p| p.stopped.is_none())
     }
 
     /// The guest answered: what was `recovery` is over.
@@ -613,7 +613,7 @@ impl State {
     /// Whether the estimators may look at what was seen since `since` once more.
     fn may_look(&mut self, since: Nanos) -> bool {
         let beats = self.heartbeats.len() - self.heartbeats.partition_point(|b| b.0 < since);
-        let slots = self.probes.get(&0).map_or(0, |p| {
+        let slots = self.primary().map_or(0, |p| {
             let first = since.saturating_sub(p.spec.t0) / p.spec.interval_ns.max(1);
             p.outcomes.len() - p.outcomes.partition_point(|o| o.k < first)
         });
@@ -645,7 +645,7 @@ impl State {
             calm_since: self.migrations[..at].iter().rev().take(BEFORE).find_map(|before| before.settled).unwrap_or(0),
             began: m.began,
             until,
-            probe: self.probes.get(&0).map(|p| ProbeSeen { spec: &p.spec, outcomes: &p.outcomes, stopped: p.stopped }),
+            probe: self.primary().map(|p| ProbeSeen { spec: &p.spec, outcomes: &p.outcomes, stopped: p.stopped }),
             heartbeats: &self.heartbeats,
             turns,
             claimed: m.claims.iter().find(|c| c.starts_with(claims::DOWNTIME)).map(String::as_str),

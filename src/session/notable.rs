@@ -12,7 +12,7 @@ const ONE_CHANGE: Nanos = 500_000_000;
 /// Kinds of notable instants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// The first lost probe of a hole, of probe 0: when it was due.
+    /// The first lost probe of a hole, of the primary probe: when it was due.
     Loss,
     /// A phase of a migration begins.
     Phase,
@@ -103,7 +103,7 @@ fn load_words(load: &LoadSettings) -> String {
 }
 
 fn loss(state: &State, t: Nanos, way: Way) -> Option<(Nanos, String)> {
-    let probe = state.probes.get(&0)?;
+    let probe = state.primary()?;
     let hole = match way {
         Way::Onward => probe.next_hole(t)?,
         Way::Back => probe.prev_hole(t)?,

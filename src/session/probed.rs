@@ -164,10 +164,10 @@ pub struct Outages {
     pub longest: Option<(Duration, Option<Duration>)>,
 }
 
-/// The outages seen by probe 0; None where nothing is known of its target, as it never answered.
+/// The outages seen by the primary probe; None where nothing is known of its target, as it never answered.
 #[must_use]
 pub fn in_brief(state: &State) -> Option<Outages> {
-    let summary = state.digests.get(&0)?;
+    let summary = state.digests.get(&state.primary_id()?)?;
     if summary.counts.answered() == 0 {
         return None;
     }

@@ -148,7 +148,7 @@ fn probe(state: &State, ev: &ProbeEvent) -> Option<(Level, String)> {
             }
             // The slot of this event is not counted yet.
             let never = state.probes.get(id).filter(|p| !p.counts.keys().any(|c| matches!(c, Class::Ok | Class::Late)));
-            if let Some(probe) = never.filter(|_| *id == 0 && !state.only_watches()) {
+            if let Some(probe) = never.filter(|_| state.primary_id() == Some(*id) && !state.only_watches()) {
                 let words = probe.unheard().unwrap_or_else(|| {
                     format!("no answer yet from {}: lost-pings and reply-gap will be unknown", probe.spec.target)
                 });

@@ -392,6 +392,18 @@ impl State {
 }
 
 impl State {
+    /// The id of the primary probe, which downtime is measured with: of several the one with the lowest id.
+    #[must_use]
+    pub fn primary_id(&self) -> Option<u16> {
+        self.probes.keys().next().copied()
+    }
+
+    /// The primary probe.
+    #[must_use]
+    pub fn primary(&self) -> Option<&ProbeState> {
+        self.probes.values().next()
+    }
+
     /// Whether this session only watches a target: no hypervisor is attached, and none will be.
     #[must_use]
     pub fn only_watches(&self) -> bool {

@@ -84,7 +84,7 @@ pub(crate) fn circumstances(state: &State, m: &Migration) -> Circumstances {
         m.ruled.iter().rev().find(|(t, _, then)| *then == Then::StopAndCopy && t <= stopped)
     });
     Circumstances {
-        interval: state.probes.get(&0).map(|p| Duration::from_nanos(p.spec.interval_ns)),
+        interval: state.primary().map(|p| Duration::from_nanos(p.spec.interval_ns)),
         stopped_by: by_rule.map(|(_, rule, _)| match rule {
             StopRule::Operator => "the operator".to_owned(),
             StopRule::Own { words } => format!("the hypervisor's own rule ({words})"),

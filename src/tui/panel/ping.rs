@@ -19,7 +19,7 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let mut pen = Pen::new(buf, area);
     let g = ctx.gutter;
     pen.text(1, 0, "PING", ctx.style(Role::Title));
-    let Some(probe) = ctx.state.probes.get(&0) else {
+    let Some(probe) = ctx.state.primary() else {
         pen.text(g, 0, "no probe yet", ctx.style(Role::Muted));
         return;
     };

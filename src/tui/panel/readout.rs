@@ -152,7 +152,7 @@ fn phase(state: &State, t: Nanos) -> Item {
 
 /// The pings of the cursor's column; where none is due in it, the one before.
 fn ping(ctx: &Ctx<'_>, t: Nanos) -> Item {
-    let Some(probe) = ctx.state.probes.get(&0).filter(|p| p.spec.interval_ns > 0) else { return item("ping", None) };
+    let Some(probe) = ctx.state.primary().filter(|p| p.spec.interval_ns > 0) else { return item("ping", None) };
     let (t0, interval) = (probe.spec.t0, probe.spec.interval_ns);
     let mut one = ctx.axis.only(t);
     let mut column = ping_columns(probe, &one).first().copied().unwrap_or_default();
@@ -204,7 +204,7 @@ fn between(state: &State, from: Nanos, to: Nanos) -> Vec<Item> {
 
 /// Probes lost of those due in between; `None` without a probe.
 fn lost(state: &State, from: Nanos, to: Nanos) -> Option<u64> {
-    let probe = state.probes.get(&0)?;
+    let probe = state.primary()?;
     let slot = |t: Nanos| t.saturating_sub(probe.spec.t0).div_ceil(probe.spec.interval_ns.max(1));
     let (first, end) = (slot(from), slot(to));
     let begin = probe.outcomes.partition_point(|o| o.k < first).min(probe.outcomes.len());

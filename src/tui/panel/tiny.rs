@@ -55,7 +55,7 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     y += 1;
     let bottom = area.height.saturating_sub(3);
     let chart_end = bottom.saturating_sub(1).max(y);
-    if let Some(probe) = ctx.state.probes.get(&0)
+    if let Some(probe) = ctx.state.primary()
         && chart_end > y
     {
         let mut pen = Pen::new(buf, row(y, chart_end - y));
@@ -128,7 +128,7 @@ fn blackout(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16) {
 /// How long the newest reply has been in, ns, where that is longer than pauses between replies are.
 fn silent_for(state: &State, now: Nanos) -> Option<Nanos> {
     const LEAST: Nanos = 200_000_000;
-    let probe = state.probes.get(&0).filter(|p| p.stopped.is_none())?;
+    let probe = state.primary().filter(|p| p.stopped.is_none())?;
     let answered = probe.outcomes.iter().rev().find(|o| matches!(o.class, Class::Ok | Class::Late))?;
     let silent = now.saturating_sub(answered.sent.saturating_add(answered.rtt));
     (silent > probe.spec.interval_ns.saturating_mul(3).max(LEAST)).then_some(silent)
