@@ -152,8 +152,35 @@ impl Bench {
 
     fn migrate(&self, flags: &str) -> Blackout {
         let uri = format!("unix:{}", self.place.path("m").display());
-        let mut c = self.place.blackout(["migrate", "--headless", "--json", "--warm-up", "100ms", "--uri", &uri]);
+        let mut c = self.place.blackout(["migrate", "--uri", &uri]);
         c.args(["--source", &self.source.monitors(), "--dest", &self.destination.monitors()]);
+        self.start(c, flags)
+    }
+
+    /// The same with a target that is described in a file.
+    fn attach(&self, flags: &str) -> Blackout {
+        let uri = format!("unix:{}", self.place.path("m").display());
+        let (source, dest) = (self.source.monitors(), self.destination.monitors());
+        let file = self.place.file(
+            "b.toml",
+            format!("[target.two]\nproduct = \"qmp\"\nsource = \"{source}\"\ndest = \"{dest}\"\nuri = \"{uri}\"\n"),
+        );
+        let mut look = self.place.blackout(["targets", "two", "--check", "--config"]);
+        let looked = common::run({
+            look.arg(&file);
+            look
+        });
+        let looked = looked.ended_with(0);
+        for words in ["source: reached: ", "offers: cancel, stop-and-copy", "from source to dest"] {
+            assert!(looked.out.contains(words), "'{words}' is missing in\n{looked}");
+        }
+        let mut c = self.place.blackout(["attach", "two", "--config"]);
+        c.arg(file);
+        self.start(c, flags)
+    }
+
+    fn start(&self, mut c: Command, flags: &str) -> Blackout {
+        c.args(["--headless", "--json", "--warm-up", "100ms"]);
         c.arg("--out").arg(self.place.path("out")).args(flags.split_whitespace());
         let mut child = c.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let said = Arc::new(Mutex::new(Vec::new()));
@@ -254,6 +281,19 @@ fn after_a_success_nothing_is_changed() {
         }
         assert!(blackout.said("putting events back from true to false"));
     }
+}
+
+#[test]
+fn a_look_and_a_migration_by_name_change_nothing() {
+    if !qemu_is_here() {
+        return;
+    }
+    let bench = Bench::new();
+    let mut blackout = bench.attach("--bandwidth 90M");
+    let status = blackout.child.wait().unwrap();
+    assert!(status.success(), "{:#?}", blackout.said.lock().unwrap());
+    assert_eq!(bench.destination.guest(), "running");
+    bench.check("success, by name", &blackout, false);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::event::{LoadSettings, MigrationSettings, StopPolicy};
 use crate::load::{LoadArgs, RampSpec};
 use crate::probe::{ProbeError, ProbeOptions};
 use crate::setting_file;
+use crate::target::product::Usual;
 use crate::tui::keys::{Keymap, KeymapError};
 use crate::tui::theme::Depth;
 use crate::tui::{Markers, ThemeChoice, TuiOptions};
@@ -48,41 +49,20 @@ pub(super) struct MigrationArgs {
     pub params: Vec<(String, Value)>,
 }
 
-/// What the lab's hypervisors may send where it is not told, bytes/s.
-const LAB_BANDWIDTH: u64 = 32_000_000;
-/// The downtime limit of the lab and the demo where it is not told.
-const DOWNTIME_LIMIT: Duration = Duration::from_millis(300);
-
 impl MigrationArgs {
-    /// What a migration between hosts that are not ours is asked to be: what was asked for, and nothing
-    /// else. Everything left out stays the hypervisor's own.
-    pub(super) fn as_asked(&self) -> MigrationSettings {
-        let policy = self.policy.clone().unwrap_or_else(StopPolicy::none);
+    /// What a migration is asked to be: what was asked for, and what is usual with its target for what was not.
+    /// Everything else stays the hypervisor's own.
+    pub(super) fn over(&self, usual: &Usual) -> MigrationSettings {
+        let policy = self.policy.clone().unwrap_or_else(|| usual.policy.clone());
+        let limit = self.downtime_limit.map(|d| d.as_millis() as u64);
         MigrationSettings {
-            bandwidth_bytes_per_s: self.bandwidth,
-            downtime_limit_ms: self.downtime_limit.map(|d| d.as_millis() as u64),
+            bandwidth_bytes_per_s: self.bandwidth.or(usual.bandwidth_bytes_per_s),
+            downtime_limit_ms: limit.or(usual.downtime_limit_ms),
             post_copy: self.post_copy || policy.then == crate::event::Then::PostCopy,
             policy,
             auto_converge: self.auto_converge,
             extra: self.params.iter().cloned().collect::<BTreeMap<_, _>>(),
         }
-    }
-
-    /// What a migration of the lab's guest is asked to be.
-    pub(super) fn lab(&self) -> MigrationSettings {
-        self.over(LAB_BANDWIDTH, StopPolicy::xen_3_4())
-    }
-
-    /// What was asked for, with this limit (bytes/s), this policy and a downtime limit of 300 ms for
-    /// what was not.
-    pub(super) fn over(&self, bandwidth: u64, policy: StopPolicy) -> MigrationSettings {
-        let given = Self {
-            bandwidth: Some(self.bandwidth.unwrap_or(bandwidth)),
-            downtime_limit: Some(self.downtime_limit.unwrap_or(DOWNTIME_LIMIT)),
-            policy: Some(self.policy.clone().unwrap_or(policy)),
-            ..self.clone()
-        };
-        given.as_asked()
     }
 
     /// The defaults that `settings` has beyond what was asked for, in words; None if there are none.
@@ -381,16 +361,22 @@ mod tests {
     #[test]
     fn without_flags_nothing_is_asked_of_other_peoples_hosts() {
         let none = MigrationArgs::default();
-        assert_eq!(none.as_asked(), MigrationSettings { policy: StopPolicy::none(), ..MigrationSettings::default() });
-        assert!(!none.as_asked().policy.has_rules());
-        assert_eq!(none.defaults_in(&none.as_asked()).as_deref(), Some("stop policy none"));
-        let lab = none.lab();
-        assert_eq!((lab.bandwidth_bytes_per_s, lab.downtime_limit_ms), (Some(32_000_000), Some(300)));
+        let asked = none.over(&Usual::default());
+        assert_eq!(asked, MigrationSettings { policy: StopPolicy::none(), ..MigrationSettings::default() });
+        assert!(!asked.policy.has_rules());
+        assert_eq!(none.defaults_in(&asked).as_deref(), Some("stop policy none"));
+        let usual = Usual {
+            bandwidth_bytes_per_s: Some(32_000_000),
+            downtime_limit_ms: Some(300),
+            policy: StopPolicy::xen_3_4(),
+            ..Usual::default()
+        };
+        let lab = none.over(&usual);
         let said = none.defaults_in(&lab).unwrap();
         assert_eq!(said, "bandwidth limit 32.0 MB/s, downtime limit 300 ms, stop policy xen-3.4");
         let asked = MigrationArgs { bandwidth: Some(7), ..none };
-        assert_eq!(asked.as_asked().bandwidth_bytes_per_s, Some(7));
-        assert!(!asked.defaults_in(&asked.lab()).unwrap().contains("bandwidth"));
+        assert_eq!(asked.over(&usual).bandwidth_bytes_per_s, Some(7));
+        assert!(!asked.defaults_in(&asked.over(&usual)).unwrap().contains("bandwidth"));
     }
 
     #[test]

@@ -7,6 +7,8 @@ macro_rules! tell {
 
 pub mod agent;
 mod args;
+pub mod attach;
+mod begin;
 pub mod calibrate;
 pub mod campaign;
 pub mod completions;
@@ -14,6 +16,7 @@ pub mod config;
 pub mod demo;
 pub mod doctor;
 mod feed;
+mod fields;
 mod headless;
 mod impatience;
 pub mod internal_guardian;
@@ -31,6 +34,7 @@ mod say;
 mod settings;
 pub mod show;
 mod start;
+pub mod targets;
 pub mod themes;
 pub mod watch;
 mod welcome;
@@ -66,6 +70,8 @@ enum Command {
     Demo(demo::Args),
     Lab(lab::Args),
     Migrate(migrate::Args),
+    Attach(attach::Args),
+    Targets(targets::Args),
     Watch(watch::Args),
     Replay(replay::Args),
     Show(show::Args),
@@ -117,12 +123,24 @@ fn read_arguments() -> anyhow::Result<Option<Command>> {
     // A fault in the settings stops what they would have changed, and nothing else.
     let concerned = matches!(
         command,
-        Some(Command::Demo(_) | Command::Lab(_) | Command::Migrate(_) | Command::Replay(_) | Command::Keys(_))
+        Some(
+            Command::Demo(_)
+                | Command::Lab(_)
+                | Command::Migrate(_)
+                | Command::Attach(_)
+                | Command::Replay(_)
+                | Command::Keys(_)
+        )
     );
     match settings {
         Err(e) if concerned => Err(e.into()),
         _ => Ok(command),
     }
+}
+
+/// The command line as it is, without anybody's settings.
+fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Threads of the async runtime of a session: hypervisors, agents and a front end keep few busy.
@@ -135,7 +153,8 @@ fn needs(command: Option<&Command>) -> (usize, usize) {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match command {
         None if !start::on_a_terminal() => (0, 0),
-        None | Some(Command::Demo(_) | Command::Lab(_) | Command::Migrate(_) | Command::Watch(_)) => {
+        None
+        | Some(Command::Demo(_) | Command::Lab(_) | Command::Migrate(_) | Command::Attach(_) | Command::Watch(_)) => {
             (16 + workers(), 64)
         }
         Some(Command::Replay(_)) => (6, 24),
@@ -173,6 +192,8 @@ fn work(command: Option<Command>) -> anyhow::Result<ExitCode> {
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Lab(args)) => lab::run(args),
         Some(Command::Migrate(args)) => migrate::run(args),
+        Some(Command::Attach(args)) => attach::run(args),
+        Some(Command::Targets(args)) => targets::run(&args),
         Some(Command::Watch(args)) => watch::run(args),
         Some(Command::Replay(args)) => replay::run(&args),
         Some(Command::Show(args)) => show::run(args),

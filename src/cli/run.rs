@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,8 +28,12 @@ use crate::units::show_duration;
 
 /// What a session is started with.
 pub(super) struct SessionPlan {
-    /// The command, and the session's name unless it is given one.
+    /// The command.
     pub command: &'static str,
+    /// The session's name unless it is given one.
+    pub name: String,
+    /// What is to be said of the settings that nobody asked for.
+    pub remark: Option<String>,
     pub args: SessionArgs,
     pub load: LoadSettings,
     /// Settings for the next migration; None where nothing is migrated.
@@ -37,7 +41,7 @@ pub(super) struct SessionPlan {
     /// Whether there is an agent to wait for.
     pub agent: bool,
     /// The command's own settings, for the header.
-    pub own: Value,
+    pub own: Map<String, Value>,
     pub hypervisor: Option<String>,
     pub guest_kernel: Option<String>,
     /// What forecasts rest on; None where nothing is migrated.
@@ -51,19 +55,14 @@ pub(super) struct SessionPlan {
 impl SessionPlan {
     fn plan(&self) -> Plan {
         let (capture, probe) = (&self.args.capture, &self.args.probe);
-        let defaults = self.migration.as_ref().and_then(|m| self.args.migration.defaults_in(m));
-        let remark = defaults.map(|defaults| match self.command {
-            "migrate" => format!("{defaults}; everything else is the hypervisor's own"),
-            command => format!("defaults of '{command}' for what was not asked for: {defaults}"),
-        });
         Plan {
-            name: capture.name.clone().unwrap_or_else(|| self.command.into()),
+            name: capture.name.clone().unwrap_or_else(|| self.name.clone()),
             out: capture.out.clone(),
             command: self.command.into(),
             own: self.own.clone(),
             load: self.load,
             migration: self.migration.clone(),
-            remark,
+            remark: self.remark.clone(),
             ping_interval: probe.ping_interval,
             ping_deadline: probe.ping_deadline,
             hypervisor: self.hypervisor.clone(),
@@ -248,7 +247,7 @@ async fn without_screen(session: &Session, plan: &SessionPlan) -> Result<bool> {
         give_up_after: asked.give_up_after,
     };
     tokio::select! {
-        outcome = session.drive(&script) => outcome,
+        outcome = script::drive(session, &script) => outcome,
         signal = ended_by_signal() => Err(anyhow!("ended by {signal}")),
     }
 }

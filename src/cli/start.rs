@@ -22,6 +22,7 @@ use crate::lab::doctor::{Part, Status, examine};
 use crate::model::Product;
 use crate::session::{Reader, list, place};
 use crate::tui::start::{self, Asks, Choice, Closed, Form, Lab, Lack, News, Recent, Sessions, Told, Wrong};
+use crate::units::parse_bytes;
 
 /// So many recorded sessions are listed.
 const RECENT: usize = 20;
@@ -46,7 +47,7 @@ pub(super) fn run() -> Result<ExitCode> {
     let matches = command.try_get_matches_from(["blackout", "lab"])?;
     let lab = matches.subcommand_matches("lab").context("the command 'lab' is missing")?;
     let options = ScreenArgs::from_arg_matches(lab)?.options()?;
-    let memory = lab.get_one::<u64>("memory").copied().unwrap_or(256 << 20);
+    let memory = lab.get_one::<String>("memory").and_then(|text| parse_bytes(text).ok()).unwrap_or(256 << 20);
     let folder = place::sessions_dir();
     let news = find_out(memory, folder.clone())?;
     match start::run(folder.display().to_string(), products(&demo), &news, &check, &options)? {

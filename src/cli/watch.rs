@@ -2,23 +2,18 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args as ClapArgs;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::args::{CaptureArgs, ProbeArgs, ScreenArgs, SessionArgs, WatchHeadlessArgs};
-use super::migrate::transport;
 use super::run::{SessionPlan, session};
-use crate::agent::client::{Client, ClientOptions};
 use crate::event::LoadSettings;
 use crate::probe;
+use crate::target::guest;
 use crate::target::loader::Loader;
 use crate::target::opened::{Opened, ending};
-
-/// How long the agent may take to answer.
-const AGENT_WITHIN: Duration = Duration::from_secs(20);
 
 /// Pings a target in the screen, and records it; no hypervisor, and no agent unless one is named
 ///
@@ -60,12 +55,18 @@ pub struct Args {
 /// or the output is no terminal.
 pub fn run(args: Args) -> Result<ExitCode> {
     let target = super::resolve::target(&args.target, None)?;
-    let transport = args.agent.as_deref().map(|agent| transport(agent, args.psk_file.as_ref())).transpose()?;
+    let reached = args.agent.as_deref().map(|agent| guest::transport(agent, args.psk_file)).transpose()?;
+    let (transport, warning) = reached.unzip();
+    if let Some(warning) = warning.flatten() {
+        tell!("blackout: {warning}");
+    }
     let plan = SessionPlan {
         command: "watch",
+        name: "watch".into(),
+        remark: None,
         load: LoadSettings::default(),
         agent: transport.is_some(),
-        own: json!({ "target": args.target, "agent": args.agent }),
+        own: Map::from_iter([("watch".into(), json!({ "target": args.target, "agent": args.agent }))]),
         hypervisor: None,
         guest_kernel: None,
         forecasts: None,
@@ -79,11 +80,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     session(plan, move |sink| async move {
         let probe = probe::start(&options, &sink)?;
         let agent = match transport {
-            Some(transport) => {
-                let agent = Client::connect(transport, ClientOptions::default(), sink.clone())?;
-                agent.connected(AGENT_WITHIN).await.context("the agent does not answer")?;
-                Some(Box::new(agent) as Box<dyn Loader>)
-            }
+            Some(transport) => Some(Box::new(guest::connect(transport, &sink).await?) as Box<dyn Loader>),
             None => None,
         };
         Ok(Opened { hypervisor: None, agent, probe: Some(ending(probe)) })

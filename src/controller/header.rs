@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::session::Plan;
+use super::plan::Plan;
 use crate::event::{Header, HostFacts, SCHEMA_MAJOR, SCHEMA_MINOR, Versions};
 
 /// The header of a session that begins now.
@@ -23,17 +23,22 @@ pub(super) fn header(plan: &Plan) -> Header {
             accelerator: None,
         },
         host: host_facts(),
-        settings: json!({
-            "command": plan.command,
-            plan.command.as_str(): plan.own,
-            "load": plan.load,
-            "migration": plan.migration,
-            "ping_interval_ns": plan.ping_interval.as_nanos() as u64,
-            "ping_deadline_ns": plan.ping_deadline.as_nanos() as u64,
-        }),
+        settings: settings(plan),
         seed: plan.simulation.as_ref().map_or_else(rand::random, |s| s.seed),
         simulated: plan.simulation.is_some(),
     }
+}
+
+fn settings(plan: &Plan) -> Value {
+    let mut all = plan.own.clone();
+    all.extend([
+        ("command".to_owned(), json!(plan.command)),
+        ("load".to_owned(), json!(plan.load)),
+        ("migration".to_owned(), json!(plan.migration)),
+        ("ping_interval_ns".to_owned(), json!(plan.ping_interval.as_nanos() as u64)),
+        ("ping_deadline_ns".to_owned(), json!(plan.ping_deadline.as_nanos() as u64)),
+    ]);
+    Value::Object(all)
 }
 
 /// The machine, as far as it can be told.

@@ -7,6 +7,7 @@ mod closing;
 pub(crate) mod forecast;
 mod header;
 mod patience;
+mod plan;
 pub(crate) mod requests;
 pub(crate) mod script;
 mod serve;
@@ -14,4 +15,5 @@ pub(crate) mod session;
 pub(crate) mod tour;
 
 pub(crate) use closing::Closed;
-pub(crate) use session::{Plan, Session, Simulation};
+pub(crate) use plan::{Plan, Simulation};
+pub(crate) use session::Session;

@@ -45,7 +45,15 @@ const FORETOLD_WITHIN: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When the load is refused or never acknowledged.
-pub(super) async fn drive(session: &Session, script: &Script) -> Result<bool> {
+pub(crate) async fn drive(session: &Session, script: &Script) -> Result<bool> {
+    tokio::select! {
+        outcome = take(session, script) => outcome,
+        // Why it ended by itself is told by the controller's own result.
+        () = session.until_over() => Ok(false),
+    }
+}
+
+async fn take(session: &Session, script: &Script) -> Result<bool> {
     let (shared, sink) = (session.shared(), session.sink());
     let send = |intent| session.ask(intent);
     let warn = |text| sink.emit(Body::Log(LogEvent { level: Level::Warn, from: "script".into(), text }));

@@ -1,12 +1,10 @@
 //! One session: begun with a plan, driven by intents or a script, and closed.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,58 +12,15 @@ use tokio::task::JoinHandle;
 use super::closing::{self, Closed, Waiting};
 use super::forecast::{self, Forecaster};
 use super::header::header;
-use super::script::{self, Script};
+use super::plan::Plan;
 use super::serve::{Controller, Terms, announce};
-use crate::event::{
-    Body, EventSink, Intent, Level, LoadSettings, Location, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings,
-    SessionClock,
-};
+use crate::event::{Body, EventSink, Intent, Level, Location, LogEvent, MigrationEnd, MigrationEvent, SessionClock};
 use crate::host;
-use crate::session::outlook::Rests;
 use crate::session::{FinishReport, Live, RecorderOptions, Shared, place};
 use crate::target::opened::Opened;
 
 /// How long the capture may take to be written when the end was cut short.
 pub(crate) const WRITTEN_WITHIN: Duration = Duration::from_millis(300);
-
-/// What is particular to a session with a simulated hypervisor.
-#[derive(Debug, Clone)]
-pub(crate) struct Simulation {
-    /// How many times as fast as real time the session's clock goes.
-    pub(crate) speed: f64,
-    /// Seed of every random choice.
-    pub(crate) seed: u64,
-}
-
-/// What a session is to be.
-#[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    /// Its name.
-    pub(crate) name: String,
-    /// Folder of the capture; None: a new one where sessions are kept.
-    pub(crate) out: Option<PathBuf>,
-    /// What it was begun with, for the header, and the settings particular to that.
-    pub(crate) command: String,
-    pub(crate) own: Value,
-    /// The load it is to have, for the header: it is asked for as any other.
-    pub(crate) load: LoadSettings,
-    /// Settings for the next migration; None where nothing is migrated.
-    pub(crate) migration: Option<MigrationSettings>,
-    /// What is to be said of these settings.
-    pub(crate) remark: Option<String>,
-    /// Distance of the probes downtime is measured with.
-    pub(crate) ping_interval: Duration,
-    /// A probe unanswered for so long is lost.
-    pub(crate) ping_deadline: Duration,
-    /// The hypervisor's version, where it is known already.
-    pub(crate) hypervisor: Option<String>,
-    /// The guest's kernel, where it is known already.
-    pub(crate) guest_kernel: Option<String>,
-    /// What forecasts rest on; None where there are none.
-    pub(crate) forecasts: Option<Rests>,
-    /// The hypervisor is simulated; None for a real one.
-    pub(crate) simulation: Option<Simulation>,
-}
 
 /// A session that is under way. Dropped, it ends at once; what was recorded is kept.
 pub(crate) struct Session {
@@ -156,18 +111,6 @@ impl Session {
     pub(crate) async fn until_over(&self) {
         while !self.over.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Lets a script drive it; whether every migration ended as asked.
-    ///
-    /// # Errors
-    /// When the load is refused or never acknowledged.
-    pub(crate) async fn drive(&self, script: &Script) -> Result<bool> {
-        tokio::select! {
-            outcome = script::drive(self, script) => outcome,
-            // Why it ended by itself is told by the controller's own result.
-            () = self.until_over() => Ok(false),
         }
     }
 

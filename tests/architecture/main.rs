@@ -46,7 +46,6 @@ const ROOMS: &[(&str, &[&str])] = &[
 const KNOWN: &[(&str, &str)] = &[
     ("src/analysis/prediction/", "what a forecast rests on knows the calibration, and that what it makes"),
     ("src/cli/", "exit codes and words stand where the commands are put together"),
-    ("src/controller/", "the plan stands where the session is put together"),
 ];
 
 /// Whether `room` may use `other`.
