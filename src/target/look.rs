@@ -70,11 +70,8 @@ async fn hosts(target: Target, probing: Probing, sink: EventSink) -> Vec<Finding
 fn told(hub: &Hub) -> Vec<Finding> {
     let mut found = Vec::new();
     for event in hub.rx.try_iter() {
-        match event.ev {
-            Body::Hypervisor(HvEvent::HostUp { host, version, .. }) => {
-                found.push((host, Ok(format!("reached: {}", foreign(&version)))));
-            }
-            _ => {}
+        if let Body::Hypervisor(HvEvent::HostUp { host, version, .. }) = event.ev {
+            found.push((host, Ok(format!("reached: {}", foreign(&version)))));
         }
     }
     found

@@ -92,7 +92,7 @@ impl Subject {
         assert_eq!(end, MigrationEnd::Cancelled { by: By::Operator.words() });
         self.hypervisor.after(&end).await.unwrap();
         let prospect = self.hypervisor.prospect().await;
-        assert_eq!(prospect.location(), Location::At { host: prospect.from.clone(), running: true });
+        assert_eq!(prospect.location(), Location::At { host: prospect.from, running: true });
         assert_told_in_order(&self.told());
     }
 
@@ -125,7 +125,7 @@ impl Subject {
         let found = self.hypervisor.join(self.sink.clone()).await.unwrap().expect("it is under way");
         let mut seen = found.observe();
         let copying =
-            async { while !seen.next().await.unwrap().sample.remaining_bytes.is_some_and(|bytes| bytes > 0) {} };
+            async { while seen.next().await.unwrap().sample.remaining_bytes.is_none_or(|bytes| bytes == 0) {} };
         timeout(PATIENCE, copying).await.expect("its figures");
         found.order(Order::Cancel).await.unwrap();
         let over = async { while !seen.next().await.unwrap().phase.is_over() {} };
