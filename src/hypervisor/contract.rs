@@ -5,7 +5,7 @@
 //! one that runs already, and is closed at the end. A [`Migration`] is one that runs: observations come out of
 //! it, orders go in. Nothing above knows a product.
 //!
-//! Facts go to the event stream as they are seen; [`Observation`] is the newest state, for decisions.
+//! Facts go to the event stream as they are seen; [`super::Observation`] is the newest state, for decisions.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! How long the guest was gone, five ways (design: vocabulary). Pure: from what was seen between
-//! the beginning of a migration and its settling to five [`Estimate`]s.
+//! the beginning of a migration and its settling to five estimates.
 //!
 //! The rules that all five share:
 //! - Unknown is `None` with a note that says why; a doubt is a value with a note.

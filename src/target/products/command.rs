@@ -27,7 +27,7 @@ const TO: Field = Field::new("to", "HOST", "The other host", "{ name = \"b\", ur
 const PRESET: Field = Field::new(
     "preset",
     "PRESET",
-    "Whose commands and patterns are used: virsh, xl, xe, govc, qm or move-vm; what stands here takes their place",
+    "Whose commands and patterns are used: virsh, xl, xe, govc, qm, move-vm or openstack; what stands here takes their place",
     "virsh",
 )
 .usual()
@@ -90,7 +90,7 @@ const FIELDS: &[Field] =
 /// The product.
 pub(crate) const KIND: Kind = Kind {
     name: "command",
-    what: "a guest that another program migrates: virsh, xl, xe, govc, qm, Move-VM or your own",
+    what: "a guest that another program migrates: virsh, xl, xe, govc, qm, Move-VM, openstack or your own",
     fields: FIELDS,
     guest: true,
     read: |values| Ok(Box::new(Commands::read(values)?)),
