@@ -16,7 +16,7 @@ pub(super) const OUTCOMES: usize = 1 << 20;
 const SETTLED_WITHIN: u64 = 1 << 16;
 /// So many slots further behind are put in their place all the same. Each costs a search of all there is, so a
 /// capture full of them, which no probe of ours can write, would take minutes to open.
-const FAR_BEHIND: u32 = 200_000;
+const FAR_BEHIND: u32 = 100_000;
 
 /// What an outcome changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
