@@ -2,10 +2,11 @@
 //! each stop beside what came. Not run with the other tests, for it takes half a minute a stop, and wants a
 //! machine that does nothing else:
 //!
-//!     cargo test --test stop_estimate -- --ignored --nocapture
+//!     cargo test --release --test stop_estimate -- --ignored --nocapture
 //!
 //! `STOPS=30` says how many, `SEED=1` which (it is printed), `FROM=0` after how many draws to begin (so that a
 //! long series can be made in parts), `DIR=…` keeps what was found in a file, and sums up all that is in it.
+//! Not in a debug build: the program is in the guest's initramfs, and a larger one is more memory to copy.
 //! Simulated guests are stopped in every run of the tests.
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 

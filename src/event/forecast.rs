@@ -82,7 +82,7 @@ pub struct Needs {
     pub bandwidth_from_bytes_per_s: Option<f64>,
     /// A downtime limit from this on, ms.
     pub downtime_limit_from_ms: Option<f64>,
-    /// A stop policy without the rules that end it before it converges: it then takes so many rounds.
+    /// Without the rules that end pre-copy before it converges, the stop policy lets it converge in this number of rounds.
     /// Since schema 1.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounds_without_policy: Option<u64>,
@@ -91,7 +91,7 @@ pub struct Needs {
     pub nearest: Option<Remedy>,
 }
 
-/// Something nobody has seen yet, and that a prediction therefore has to guess.
+/// What has not been seen yet, so that a prediction has to guess it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -186,7 +186,7 @@ pub struct Forecast {
     /// From the source's stop until the guest runs at the destination (`stop-resume`), s; None if it is not
     /// stopped in that time.
     pub downtime_s: Option<Span>,
-    /// Some courses had not ended when they were followed no longer: after so many s.
+    /// The time at which the simulation of courses that had not ended was given up, s; None if all ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub followed_s: Option<f64>,
     /// While it runs: time to completion, s. Below 0 it should have been over by then.

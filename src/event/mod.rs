@@ -161,7 +161,7 @@ pub enum SessionEvent {
         /// Its value.
         value: String,
     },
-    /// A queue overflowed: so many events were lost on the way.
+    /// A queue overflowed, and events were lost on the way.
     Overflow {
         /// Which queue.
         queue: String,

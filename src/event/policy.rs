@@ -93,11 +93,11 @@ impl Default for StopPolicy {
 pub struct StopPolicy {
     /// Name of the preset, or `custom`.
     pub name: String,
-    /// End when fewer than so many pages remain.
+    /// End when fewer pages than this remain.
     pub remaining_pages_below: Option<u64>,
-    /// End after so many pre-copy rounds.
+    /// End after this number of pre-copy rounds.
     pub rounds: Option<u64>,
-    /// End after so many times the guest's RAM has been sent.
+    /// End when this multiple of the guest's RAM has been sent.
     pub ram_factor: Option<f64>,
     /// End after so long, ns since the migration began.
     pub after_ns: Option<u64>,

@@ -65,7 +65,7 @@ pub enum Aside {
     Unverified,
     /// An ICMP error that quotes a probe we did not send, or one that is no longer open.
     Implausible,
-    /// An ICMP message that is no failure: source quench, redirect.
+    /// An ICMP message that reports no failure: source quench, redirect.
     Informational,
     /// An answer the kernel dropped because the receive buffer was full. Any slot may have been
     /// answered by it.
