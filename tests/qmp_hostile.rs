@@ -8,19 +8,15 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::Place;
+use common::burden::{self, Burden};
+use common::{Place, Running};
 use serde_json::{Value, json};
-
-/// Memory above what a quiet QEMU takes, bytes.
-const MEMORY: u64 = 100_000_000;
-/// Growth of the capture, bytes/s.
-const GROWTH: u64 = 1_000_000;
 
 /// An attack: what is said beside, or in place of, what a QEMU says.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -168,29 +164,7 @@ impl Hostile {
     }
 }
 
-struct Figures {
-    memory: u64,
-    capture: u64,
-    ended: Duration,
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The most memory a process has held, bytes.
-fn peak(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
-}
-
-fn attacked(program: &Path, attack: Attack, time: Duration) -> Figures {
+fn attacked(program: &Path, attack: Attack, time: Duration) -> Burden {
     let place = Place::new();
     let _source = Hostile::open(&place, "a", "running", attack);
     let _destination = Hostile::open(&place, "b", "inmigrate", attack);
@@ -199,59 +173,31 @@ fn attacked(program: &Path, attack: Attack, time: Duration) -> Figures {
     c.args(["migrate", "--headless", "--warm-up", "100ms", "--uri", "tcp:127.0.0.1:9", "--policy", "none"]);
     c.args(["--source", &at("a"), "--dest", &at("b"), "--out"]).arg(place.path("out")).envs(place.environment());
     c.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = Running(c.spawn().unwrap());
-    let stderr = child.0.stderr.take().unwrap();
-    // Read, so that nobody waits for it; bounded, so that the test is not what takes the memory.
+    let mut child = Running::as_it_is(c);
+    let mut stderr = child.child().stderr.take().unwrap();
+    // Read, so that nothing waits for it; bounded, so that the test is not what takes the memory.
     std::thread::spawn(move || {
-        let mut stderr = stderr;
         let mut buf = [0; 1 << 16];
         while stderr.read(&mut buf).is_ok_and(|n| n > 0) {}
     });
-    let capture: PathBuf = place.path("out/capture.jsonl");
-    let begun = Instant::now();
-    let mut memory = 0;
-    while begun.elapsed() < time && child.0.try_wait().unwrap().is_none() {
-        memory = memory.max(peak(child.0.id()));
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let size = std::fs::metadata(&capture).map_or(0, |m| m.len());
-    let took = begun.elapsed();
-    let asked = Instant::now();
-    let pid = nix::unistd::Pid::from_raw(child.0.id() as i32);
-    // The second one is obeyed at once.
-    while child.0.try_wait().unwrap().is_none() && asked.elapsed() < Duration::from_secs(60) {
-        memory = memory.max(peak(child.0.id()));
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    Figures { memory, capture: (size as f64 / took.as_secs_f64()) as u64, ended: asked.elapsed() }
+    Burden::of(child.child(), &place.path("out/capture.jsonl"), time)
 }
 
 #[test]
 fn a_hostile_qemu_takes_neither_memory_nor_disk() {
-    let other = std::env::var_os("BLACKOUT_HOSTILE_PROGRAM").map(PathBuf::from);
-    let program = other.clone().unwrap_or_else(|| common::BLACKOUT.into());
+    let (program, is_ours) = burden::program();
     let seconds = std::env::var("BLACKOUT_HOSTILE_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(4);
     let mut quiet = 0;
     println!("| attack | peak memory | above quiet | capture grows by | ended after SIGTERM |");
     for attack in ATTACKS {
-        let f = attacked(&program, attack, Duration::from_secs(seconds));
+        let burden = attacked(&program, attack, Duration::from_secs(seconds));
         if attack == Attack::Quiet {
-            quiet = f.memory;
+            quiet = burden.memory;
         }
-        let above = f.memory.saturating_sub(quiet);
-        println!(
-            "| {attack:?} | {:.0} MB | {:.0} MB | {:.0} kB/s | {:.1} s |",
-            f.memory as f64 / 1e6,
-            above as f64 / 1e6,
-            f.capture as f64 / 1e3,
-            f.ended.as_secs_f64()
-        );
-        if other.is_none() {
-            assert!(f.memory > 0, "{attack:?}: it was not measured");
-            assert!(above < MEMORY, "{attack:?}: {above} bytes more than with a quiet QEMU");
-            assert!(f.capture < GROWTH, "{attack:?}: the capture grows by {} bytes/s", f.capture);
-            assert!(f.ended < Duration::from_secs(30), "{attack:?}: ended only after {:?}", f.ended);
+        let name = format!("{attack:?}");
+        println!("{}", burden.row(&name, quiet));
+        if is_ours {
+            burden.is_bounded(&name, quiet);
         }
     }
 }

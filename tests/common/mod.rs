@@ -2,6 +2,7 @@
 //! at what it did.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "helpers of tests; not every test needs all")]
 
+pub mod burden;
 pub mod contract;
 pub mod tun;
 
@@ -241,8 +242,13 @@ pub struct Running {
 
 impl Running {
     pub fn start(mut command: Command) -> Self {
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        Self { child: Some(child) }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::as_it_is(command)
+    }
+
+    /// With the command's own stdout and stderr.
+    pub fn as_it_is(mut command: Command) -> Self {
+        Self { child: Some(command.spawn().unwrap()) }
     }
 
     pub fn child(&mut self) -> &mut Child {
