@@ -278,14 +278,9 @@ fn a_simulated_hypervisor_says_so() {
 #[test]
 fn a_tour_has_its_captions_on_every_screen() {
     let mut state = idle(3 * S);
-    let said = |t, text: &str| crate::event::Event {
-        t,
-        of: None,
-        ev: crate::event::Body::Log(crate::event::LogEvent {
-            level: crate::event::Level::Info,
-            from: crate::session::state::CAPTIONS.into(),
-            text: text.into(),
-        }),
+    let said = |t, text: &str| {
+        let (level, from) = (crate::event::Level::Info, crate::session::state::CAPTIONS.into());
+        crate::event::Event::new(t, crate::event::Body::Log(crate::event::LogEvent { level, from, text: text.into() }))
     };
     state.apply(&said(S, "an earlier caption"));
     state.apply(&said(2 * S, "look at the pings, they go unanswered"));
