@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use blackout::event::{
-    AgentEvent, Body, Engine, Event, Header, HostFacts, HvEvent, ProbeEvent, ProbeKind, ProbeSpec, Sample, Versions,
+    AgentEvent, Body, Event, Header, HostFacts, HvEvent, ProbeEvent, ProbeKind, ProbeSpec, Sample, Versions,
 };
 use blackout::session::{Live, Reader, RecorderOptions, State};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -25,15 +25,7 @@ fn header() -> Header {
 
 /// A probe outcome each millisecond, a heartbeat each 10, a sample each 100.
 fn events(n: u64) -> Vec<Event> {
-    let spec = ProbeSpec {
-        target: [10, 0, 0, 2].into(),
-        kind: ProbeKind::Icmp,
-        engine: Engine::Threads,
-        interval_ns: 1_000_000,
-        deadline_ns: 1_000_000_000,
-        t0: 0,
-        cannot_see: Vec::new(),
-    };
+    let spec = ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), 1_000_000);
     let mut events = vec![Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec }))];
     for k in 0..n {
         let t = k * 1_000_000 + 123_456;

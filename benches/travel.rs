@@ -7,9 +7,8 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use blackout::event::{
-    AgentEvent, Body, DirtyCycle, Engine, Event, Header, HostEvent, HostFacts, HvEvent, LoadReport, LoadSettings,
-    MigrationEnd, MigrationEvent, MigrationSettings, OperatorEvent, Phase, ProbeEvent, ProbeKind, ProbeSpec, Sample,
-    Versions,
+    AgentEvent, Body, DirtyCycle, Event, Header, HostEvent, HostFacts, HvEvent, LoadReport, LoadSettings, MigrationEnd,
+    MigrationEvent, MigrationSettings, OperatorEvent, Phase, ProbeEvent, ProbeKind, ProbeSpec, Sample, Versions,
 };
 use blackout::session::{Player, State};
 use blackout::tui::time::Scale;
@@ -125,15 +124,7 @@ fn tell(t: u64, mut tell: impl FnMut(u64, Body)) {
 }
 
 fn started() -> Event {
-    let spec = ProbeSpec {
-        target: [10, 0, 0, 2].into(),
-        kind: ProbeKind::Icmp,
-        engine: Engine::Threads,
-        interval_ns: MS,
-        deadline_ns: S,
-        t0: 0,
-        cannot_see: Vec::new(),
-    };
+    let spec = ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), MS);
     Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec }))
 }
 

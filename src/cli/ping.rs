@@ -343,6 +343,7 @@ fn line(event: &ProbeEvent, spec: &ProbeSpec) -> Option<String> {
         ProbeEvent::NotSent { k, why: None, .. } => format!("slot {k}: not sent, this machine was busy"),
         ProbeEvent::NotSent { k, why: Some(why), .. } => format!("slot {k}: not sent, {}", visible(why)),
         ProbeEvent::Heard { what, n, from, .. } => what.words(*n, *from, spec.target),
+        ProbeEvent::Refused { k, what, .. } => format!("slot {k}: {}", visible(what)),
         ProbeEvent::Error { k, what, .. } => format!("slot {k}: error, {what}"),
         ProbeEvent::Started { .. } | ProbeEvent::Ok { .. } | ProbeEvent::Stopped { .. } => return None,
     })
@@ -397,13 +398,9 @@ mod tests {
     #[test]
     fn the_summary_says_what_is_not_seen_and_what_is_unknown() {
         let spec = ProbeSpec {
-            target: [127, 0, 0, 1].into(),
-            kind: crate::event::ProbeKind::Icmp,
             engine: Engine::SurgePing,
-            interval_ns: 50_000_000,
-            deadline_ns: 1_000_000_000,
-            t0: 0,
             cannot_see: vec![Class::Duplicate],
+            ..ProbeSpec::new(crate::event::ProbeKind::Icmp, [127, 0, 0, 1].into(), 50_000_000)
         };
         let mut screen = Screen::new(&parse("ping a").unwrap(), spec, Printer::start().unwrap());
         let nothing = screen.text("a", Some(Ending { slots: 1, pending: 1, stray: 0 }), &[], 1);

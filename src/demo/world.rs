@@ -8,8 +8,8 @@ use rand::{RngExt, SeedableRng};
 use super::guest::{ADDRESS, GuestOptions, KERNEL};
 use super::queue::Queue;
 use crate::event::{
-    AgentEvent, Body, Class, DirtyCycle, Engine, EventSink, LoadReport, LoadSettings, Nanos, Pattern, ProbeEvent,
-    ProbeKind, ProbeSpec,
+    AgentEvent, Body, Class, DirtyCycle, EventSink, LoadReport, LoadSettings, Nanos, Pattern, ProbeEvent, ProbeKind,
+    ProbeSpec,
 };
 use crate::load::LoadError;
 use crate::load::limits::default_reserve;
@@ -159,13 +159,10 @@ impl World {
         world.counted = world.guest_ns(now);
         world.reported.0 = world.counted;
         let spec = ProbeSpec {
-            target: ADDRESS,
-            kind: ProbeKind::Icmp,
-            engine: Engine::Threads,
-            interval_ns: ns(world.options.ping_interval).max(1),
             deadline_ns: ns(world.options.ping_deadline),
             t0: world.t0,
             cannot_see: vec![Class::Duplicate],
+            ..ProbeSpec::new(ProbeKind::Icmp, ADDRESS, ns(world.options.ping_interval).max(1))
         };
         world.emit(now, Body::Probe(ProbeEvent::Started { id: 0, spec }));
         world.from_guest = now + CONNECTED;

@@ -34,13 +34,13 @@ pub use migration::{ForeignTime, HvEvent, MigrationEnd, MigrationEvent, Migratio
 pub use offers::{Cancels, Capabilities, Counts, Ends, OwnDowntime, Parameter, Resumer, Sees, Stamped};
 pub use operator::{Intent, OperatorEvent};
 pub use policy::{PolicyError, StopPolicy, StopRule, Then};
-pub use probe::{Aside, Class, Engine, ProbeEvent, ProbeKind, ProbeSpec};
+pub use probe::{Aside, Class, Engine, ProbeEvent, ProbeKind, ProbeSpec, Role};
 pub use sink::{EventSink, Events, Hub};
 
 /// Major version of the capture schema: a reader refuses a newer one.
 pub const SCHEMA_MAJOR: u32 = 1;
 /// Minor version of the capture schema: a reader skips what it does not know.
-pub const SCHEMA_MINOR: u32 = 4;
+pub const SCHEMA_MINOR: u32 = 5;
 
 /// Nanoseconds of the session clock.
 pub type Nanos = u64;

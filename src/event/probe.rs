@@ -16,6 +16,23 @@ pub enum ProbeKind {
     Icmp,
     /// UDP echo, answered by the agent.
     Udp,
+    /// A TCP connection, opened and closed for each slot; answered by the guest's kernel. Since schema 1.5.
+    Tcp,
+    /// HTTP GET over a connection of its own for each slot; answered by a server in the guest. Since schema 1.5.
+    Http,
+}
+
+impl ProbeKind {
+    /// Its name, as the operator writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Icmp => "icmp",
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Http => "http",
+        }
+    }
 }
 
 /// What does the sending and receiving.
@@ -46,6 +63,9 @@ pub enum Class {
     NotSent,
     /// An ICMP error came back. Never a reply.
     Error,
+    /// The service was not there though something answered: a connection was refused, or the HTTP status was
+    /// not the one expected. Counts as down. Since schema 1.5.
+    Refused,
 }
 
 /// What a probe hears that decides no slot, or is known to have missed.
@@ -133,6 +153,18 @@ fn ies(n: u64) -> &'static str {
     if n == 1 { "y" } else { "ies" }
 }
 
+/// What a probe is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Downtime is measured with it, where no probe is named.
+    Primary,
+    /// Has a row and estimates of its own.
+    #[default]
+    Further,
+}
+
 /// Everything needed to read the outcomes of one probe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -151,6 +183,44 @@ pub struct ProbeSpec {
     pub t0: Nanos,
     /// Classes this engine cannot see.
     pub cannot_see: Vec<Class>,
+    /// What it was asked to probe, as the operator wrote it: `tcp:web:443`. None for a bare address, and
+    /// before schema 1.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
+    /// The port it asks; None where the kind has none, and before schema 1.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The address or network device it sends from, where one was named. Since schema 1.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What it is for. None before schema 1.5: the probe with the lowest number is the primary one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// A refused connection is as good as an answer: only the guest's kernel is asked for. TCP only; since
+    /// schema 1.5.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused_is_ok: bool,
+}
+
+impl ProbeSpec {
+    /// A probe of that kind that sees every class, whose slot 0 is due at 0; lost after a second.
+    #[must_use]
+    pub fn new(kind: ProbeKind, target: IpAddr, interval_ns: u64) -> Self {
+        Self {
+            target,
+            kind,
+            engine: Engine::Threads,
+            interval_ns,
+            deadline_ns: 1_000_000_000,
+            t0: 0,
+            cannot_see: Vec::new(),
+            asked: None,
+            port: None,
+            from: None,
+            role: None,
+            refused_is_ok: false,
+        }
+    }
 }
 
 /// The fate of a probe. `id` tells several probes of a session apart; `k` is the slot.
@@ -225,6 +295,20 @@ pub enum ProbeEvent {
         /// What was said.
         what: String,
     },
+    /// The service answered that it is not there, before the deadline: down, though something answers. Since
+    /// schema 1.5.
+    Refused {
+        /// Which probe.
+        id: u16,
+        /// The slot.
+        k: u64,
+        /// When it was sent: ns of the session clock.
+        sent: Nanos,
+        /// Time to that answer, ns.
+        rtt: u64,
+        /// What was answered: `refused`, `HTTP 503`.
+        what: String,
+    },
     /// Messages that were heard and decide no slot, counted since the last such record of the same
     /// kind and sender. Since schema 1.3.
     Heard {
@@ -257,6 +341,7 @@ impl ProbeEvent {
             | Self::Duplicate { id, .. }
             | Self::NotSent { id, .. }
             | Self::Error { id, .. }
+            | Self::Refused { id, .. }
             | Self::Heard { id, .. }
             | Self::Stopped { id } => id,
         }

@@ -37,7 +37,10 @@ fn show(ev: &ProbeEvent) -> String {
         ProbeEvent::NotSent { k, why: None, .. } => format!("not-sent {k}"),
         ProbeEvent::NotSent { k, why: Some(why), .. } => format!("not-sent {k} {why}"),
         ProbeEvent::Error { k, what, .. } => format!("error {k} {what}"),
-        ProbeEvent::Started { .. } | ProbeEvent::Stopped { .. } | ProbeEvent::Heard { .. } => {
+        ProbeEvent::Started { .. }
+        | ProbeEvent::Stopped { .. }
+        | ProbeEvent::Heard { .. }
+        | ProbeEvent::Refused { .. } => {
             panic!("not the classifier's to say")
         }
     }
@@ -233,7 +236,7 @@ proptest! {
                 ProbeEvent::Lost { k, .. } => (k, Class::Lost),
                 ProbeEvent::NotSent { k, .. } => { prop_assert!(!was_sent.contains_key(&k)); (k, Class::NotSent) }
                 ProbeEvent::Error { k, .. } => { error_events += 1; (k, Class::Error) }
-                ProbeEvent::Started { .. } | ProbeEvent::Stopped { .. } | ProbeEvent::Heard { .. } => unreachable!(),
+                ProbeEvent::Started { .. } | ProbeEvent::Stopped { .. } | ProbeEvent::Heard { .. } | ProbeEvent::Refused { .. } => unreachable!(),
             };
             prop_assert_eq!(class.insert(k, new), None, "slot {} was classified twice", k);
         }

@@ -63,13 +63,11 @@ pub fn start(options: &ProbeOptions, sink: &EventSink) -> Result<ProbeHandle, Pr
     let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
     let t0 = sink.clock().now() + nanos(LEAD);
     let spec = ProbeSpec {
-        target: options.target.ip(),
-        kind: options.kind,
         engine: engine.kind(),
-        interval_ns: nanos(options.interval),
         deadline_ns: nanos(options.deadline),
         t0,
         cannot_see: engine.cannot_see(),
+        ..ProbeSpec::new(options.kind, options.target.ip(), nanos(options.interval))
     };
     let remarks = asked.into_iter().chain(engine.remarks()).collect();
     let stop = Stop::default();

@@ -46,6 +46,9 @@ pub(crate) fn open(
         ProbeKind::Udp => {
             (Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).map_err(failed("open a UDP socket"))?, Mode::Udp)
         }
+        ProbeKind::Tcp | ProbeKind::Http => {
+            return Err(ProbeError::Options("TCP and HTTP probes open a socket for each slot".into()));
+        }
         ProbeKind::Icmp => match Socket::new(domain, Type::DGRAM, Some(icmp)) {
             Ok(socket) => (socket, Mode::Datagram),
             Err(datagram) => match Socket::new(domain, Type::RAW, Some(icmp)) {

@@ -3,7 +3,7 @@
 use super::state::{REPORTS, State};
 use super::testing::header;
 use crate::event::{
-    AgentEvent, Body, Engine, Event, HostEvent, LoadReport, LoadSettings, Nanos, OperatorEvent, ProbeEvent, ProbeKind,
+    AgentEvent, Body, Event, HostEvent, LoadReport, LoadSettings, Nanos, OperatorEvent, ProbeEvent, ProbeKind,
     ProbeSpec,
 };
 
@@ -44,15 +44,7 @@ fn fold(state: &mut State, t: Nanos) {
 
 #[test]
 fn memory_is_flat_over_a_day() {
-    let spec = ProbeSpec {
-        target: [10, 0, 0, 2].into(),
-        kind: ProbeKind::Icmp,
-        engine: Engine::Threads,
-        interval_ns: 50 * MS,
-        deadline_ns: 1000 * MS,
-        t0: 0,
-        cannot_see: Vec::new(),
-    };
+    let spec = ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), 50 * MS);
     let mut state = State::begin(header());
     state.apply(&Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec })));
     let mut held = Vec::new();

@@ -116,7 +116,7 @@ fn loss(state: &State, t: Nanos, way: Way) -> Option<(Nanos, String)> {
 mod tests {
     use super::*;
     use crate::event::{
-        Body, DirtyCycle, Engine, Event, HvEvent, MigrationEvent, MigrationSettings, OperatorEvent, Phase, ProbeEvent,
+        Body, DirtyCycle, Event, HvEvent, MigrationEvent, MigrationSettings, OperatorEvent, Phase, ProbeEvent,
         ProbeKind, ProbeSpec,
     };
     use crate::session::testing::header;
@@ -125,15 +125,7 @@ mod tests {
 
     /// Probes each 10 ms, lost from 500 to 600 and from 800 to 810 ms; a migration, a mark, a ramp.
     fn state() -> State {
-        let spec = ProbeSpec {
-            target: [10, 0, 0, 2].into(),
-            kind: ProbeKind::Icmp,
-            engine: Engine::Threads,
-            interval_ns: 10 * MS,
-            deadline_ns: 1000 * MS,
-            t0: 0,
-            cannot_see: Vec::new(),
-        };
+        let spec = ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), 10 * MS);
         let mut events = vec![Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec }))];
         let mut tell = |t, ev| events.push(Event::new(t * MS, ev));
         for k in 0..100 {

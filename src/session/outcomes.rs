@@ -213,19 +213,11 @@ mod tests {
 
     use super::super::state::ProbeState;
     use super::*;
-    use crate::event::{Engine, ProbeKind, ProbeSpec};
+    use crate::event::{ProbeKind, ProbeSpec};
     use crate::session::holes::Hole;
 
     fn probe(outcomes: Outcomes) -> ProbeState {
-        let spec = ProbeSpec {
-            target: [10, 0, 0, 2].into(),
-            kind: ProbeKind::Icmp,
-            engine: Engine::Threads,
-            interval_ns: 10,
-            deadline_ns: 1000,
-            t0: 0,
-            cannot_see: Vec::new(),
-        };
+        let spec = ProbeSpec { deadline_ns: 1000, ..ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), 10) };
         ProbeState { spec, outcomes, counts: BTreeMap::new(), stopped: None }
     }
 

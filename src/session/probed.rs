@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::state::State;
 use super::wall;
 use crate::analysis::probing::{Gap, Summary};
-use crate::event::{Nanos, ProbeKind};
+use crate::event::Nanos;
 use crate::units::show_duration;
 
 /// Outages listed one by one for people: the longest ones. JSON has all that are kept.
@@ -66,10 +66,7 @@ pub fn rows(state: &State) -> Vec<ProbeRow> {
 fn row(state: &State, id: u16, summary: &Summary) -> ProbeRow {
     let spec = &summary.spec;
     let span = |ns| show_duration(Duration::from_nanos(ns));
-    let kind = match spec.kind {
-        ProbeKind::Icmp => "ICMP",
-        ProbeKind::Udp => "UDP",
-    };
+    let kind = spec.kind.name().to_uppercase();
     let mut figures = summary.json();
     if let Some(object) = figures.as_object_mut() {
         object.remove("outages");
@@ -182,7 +179,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event::{Body, Engine, Event, MigrationEvent, MigrationSettings, ProbeEvent, ProbeSpec};
+    use crate::event::{Body, Engine, Event, MigrationEvent, MigrationSettings, ProbeEvent, ProbeKind, ProbeSpec};
     use crate::session::testing::header;
 
     const MS: Nanos = 1_000_000;
@@ -193,15 +190,8 @@ mod tests {
         header.wall_origin_unix_ns = 1_795_376_700 * 1_000_000_000;
         header.simulated = false;
         let mut state = State::begin(header);
-        let spec = ProbeSpec {
-            target: [192, 0, 2, 10].into(),
-            kind: ProbeKind::Icmp,
-            engine: Engine::SurgePing,
-            interval_ns: 50 * MS,
-            deadline_ns: 1000 * MS,
-            t0: 0,
-            cannot_see: Vec::new(),
-        };
+        let spec =
+            ProbeSpec { engine: Engine::SurgePing, ..ProbeSpec::new(ProbeKind::Icmp, [192, 0, 2, 10].into(), 50 * MS) };
         state.apply(&Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec })));
         for k in 0..400 {
             let sent = k * 50 * MS;

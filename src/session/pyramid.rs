@@ -28,17 +28,19 @@ fn code(class: Class) -> u64 {
         Class::NotSent => 4,
         Class::Error => 5,
         Class::Duplicate => 6,
+        Class::Refused => 7,
     }
 }
 
 /// By code, less one.
-const ALL: [Class; 6] = [Class::Ok, Class::Late, Class::Lost, Class::NotSent, Class::Error, Class::Duplicate];
+const ALL: [Class; 7] =
+    [Class::Ok, Class::Late, Class::Lost, Class::NotSent, Class::Error, Class::Duplicate, Class::Refused];
 
 /// What became of a stretch of slots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Slots by class, in the order of [`Summary::CLASSES`].
-    counts: [u64; 6],
+    counts: [u64; 7],
     /// Shortest and longest round trip, ns.
     pub rtt: Option<(u64, u64)>,
     /// Bit by class: what there was, also where it could not be counted.

@@ -170,6 +170,13 @@ fn probe(state: &State, ev: &ProbeEvent) -> Option<(Level, String)> {
             }
             (Level::Warn, format!("probe {id}, slot {k}: {what}"))
         }
+        ProbeEvent::Refused { id, k, what, .. } => {
+            let outcomes = &state.probes.get(id)?.outcomes;
+            if outcomes.back().is_some_and(|o| o.class == Class::Refused) {
+                return None;
+            }
+            (Level::Warn, format!("probe {id}, slot {k}: {what}"))
+        }
         // One line for each kind and sender, and each time something of ours was lost.
         ProbeEvent::Heard { id, what, n, from } => {
             let digest = state.digests.get(id)?;

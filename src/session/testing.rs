@@ -153,13 +153,15 @@ fn sample() -> BoxedStrategy<Sample> {
 fn probe() -> BoxedStrategy<ProbeEvent> {
     let spec = (1_u64..100_000_000, 0_u64..5_000_000_000, any::<u32>(), any::<bool>()).prop_map(
         |(interval_ns, deadline_ns, t0, v6)| ProbeSpec {
-            target: if v6 { "fe80::1".parse().unwrap() } else { "10.0.0.2".parse().unwrap() },
-            kind: ProbeKind::Udp,
             engine: Engine::SurgePing,
-            interval_ns,
             deadline_ns,
             t0: u64::from(t0),
             cannot_see: vec![Class::Duplicate, Class::Late],
+            ..ProbeSpec::new(
+                ProbeKind::Udp,
+                if v6 { "fe80::1".parse().unwrap() } else { "10.0.0.2".parse().unwrap() },
+                interval_ns,
+            )
         },
     );
     let slot = || (0_u16..2, 0_u64..60, any::<u32>(), any::<u32>());

@@ -139,13 +139,11 @@ fn probe(now: Nanos) -> ProbeState {
     let (t0, deadline) = (S, S);
     let mut p = ProbeState {
         spec: ProbeSpec {
-            target: [10, 0, 0, 2].into(),
-            kind: ProbeKind::Icmp,
             engine: Engine::SurgePing,
-            interval_ns: interval,
             deadline_ns: deadline,
             t0,
             cannot_see: vec![Class::Duplicate],
+            ..ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), interval)
         },
         outcomes: Default::default(),
         counts: BTreeMap::new(),

@@ -77,8 +77,9 @@ pub(crate) fn ping_columns(probe: &ProbeState, axis: &Axis) -> Vec<PingColumn> {
 }
 
 /// The fate of each class, the worst first.
-const FATES: [(Class, Fate); 6] = [
+const FATES: [(Class, Fate); 7] = [
     (Class::Lost, Fate::Lost),
+    (Class::Refused, Fate::Error),
     (Class::Error, Fate::Error),
     (Class::Late, Fate::Late),
     (Class::NotSent, Fate::NotSent),
@@ -410,13 +411,8 @@ mod tests {
     fn probe(outcomes: &[(u64, Class)]) -> ProbeState {
         ProbeState {
             spec: ProbeSpec {
-                target: [10, 0, 0, 2].into(),
-                kind: ProbeKind::Icmp,
                 engine: Engine::SurgePing,
-                interval_ns: 50 * MS,
-                deadline_ns: 1000 * MS,
-                t0: 0,
-                cannot_see: vec![],
+                ..ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), 50 * MS)
             },
             outcomes: outcomes
                 .iter()

@@ -214,6 +214,7 @@ impl Session {
                 Class::NotSent => 'n',
                 Class::Error => 'e',
                 Class::Duplicate => 'd',
+                Class::Refused => 'r',
             };
             let at = ms(i128::from(o.sent) - i128::from(stopped));
             match o.answered() {

@@ -176,7 +176,7 @@ pub(super) fn measure(
         match (outcome.class, outcome.answered()) {
             (_, Some(got)) => answers.push(Answer { sent: outcome.sent, got }),
             (Class::Lost, None) => gone.lost.push(outcome.sent),
-            (Class::Error, None) => gone.error.push(outcome.sent),
+            (Class::Error | Class::Refused, None) => gone.error.push(outcome.sent),
             _ => {}
         }
     }
@@ -233,7 +233,7 @@ fn lost_pings(
         probe.outcomes.range(..from).rev().take_while(|o| due(o.k).saturating_add(way) >= due(first_slot)).collect();
     for outcome in under_way.into_iter().rev() {
         match outcome.class {
-            Class::Lost | Class::Error => held += 1,
+            Class::Lost | Class::Error | Class::Refused => held += 1,
             Class::NotSent => {}
             Class::Ok | Class::Late | Class::Duplicate if baseline.held(outcome.rtt, interval) => held += 1,
             // One that waited for less than counts as held widens the jitter instead.
@@ -249,7 +249,7 @@ fn lost_pings(
         }
         last = Some(outcome.k);
         match outcome.class {
-            Class::Lost | Class::Error => {
+            Class::Lost | Class::Error | Class::Refused => {
                 if run == 0 {
                     stretches += 1;
                 }

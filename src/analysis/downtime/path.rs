@@ -89,7 +89,7 @@ impl Path {
                     run += 1;
                 }
                 // Says nothing of the path.
-                Class::Lost | Class::NotSent | Class::Error => {}
+                Class::Lost | Class::NotSent | Class::Error | Class::Refused => {}
             }
         }
         end_run(&mut path, &mut run);

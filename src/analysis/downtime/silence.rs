@@ -22,7 +22,7 @@ pub(super) enum Silence {
 /// Whether the guest answered when the migration began.
 pub(super) fn before(probe: &ProbeSeen<'_>, began: Nanos, end: Nanos) -> Silence {
     let to = probe.outcomes.partition_point(|o| o.sent < began);
-    let unanswered = |o: &Outcome| matches!(o.class, Class::Lost | Class::Error);
+    let unanswered = |o: &Outcome| matches!(o.class, Class::Lost | Class::Error | Class::Refused);
     let (mut silent, mut last, mut first_lost) = (0_u64, None, began);
     for outcome in probe.outcomes.range(..to).rev() {
         if let Some(answered) = outcome.answered() {

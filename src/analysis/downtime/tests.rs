@@ -8,20 +8,12 @@ mod two_hosts;
 
 use self::two_hosts::{stop_resume, turn};
 use super::*;
-use crate::event::{Class, Engine, ProbeKind, ProbeSpec};
+use crate::event::{Class, ProbeKind, ProbeSpec};
 
 const MS: u64 = 1_000_000;
 
 fn spec(interval_ns: u64) -> ProbeSpec {
-    ProbeSpec {
-        target: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)),
-        kind: ProbeKind::Icmp,
-        engine: Engine::Threads,
-        interval_ns,
-        deadline_ns: 1_000 * MS,
-        t0: 0,
-        cannot_see: Vec::new(),
-    }
+    ProbeSpec::new(ProbeKind::Icmp, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), interval_ns)
 }
 
 /// One letter a slot: `.` answered after 1 ms, `x` lost, `n` not sent, `e` error, `L` late, two

@@ -35,6 +35,8 @@ pub struct Counts {
     pub duplicate: u64,
     /// Slots that passed unsent, or could not be sent here.
     pub not_sent: u64,
+    /// The service was not there: refused, or an HTTP status that was not expected.
+    pub refused: u64,
     /// An ICMP error came back (in a capture of schema 1.2 or before, also: sending failed).
     pub error: u64,
 }
@@ -49,13 +51,13 @@ impl Counts {
     /// Slots sent whose fate is known; pending ones and those not sent are not among them.
     #[must_use]
     pub fn decided(&self) -> u64 {
-        self.ok + self.late + self.lost + self.error
+        self.ok + self.late + self.lost + self.error + self.refused
     }
 
-    /// Share of the decided slots that were lost or ended in an error, %; None before any.
+    /// Share of the decided slots that were lost, refused or ended in an error, %; None before any.
     #[must_use]
     pub fn loss_pct(&self) -> Option<f64> {
-        (self.decided() > 0).then(|| 100.0 * (self.lost + self.error) as f64 / self.decided() as f64)
+        (self.decided() > 0).then(|| 100.0 * (self.lost + self.error + self.refused) as f64 / self.decided() as f64)
     }
 }
 
@@ -132,6 +134,12 @@ impl Summary {
                 self.counts.error += 1;
                 count(&mut self.errors, what);
             }
+            ProbeEvent::Refused { k, sent, ref what, .. } => {
+                self.counts.refused += 1;
+                self.went_out(k, sent);
+                count(&mut self.errors, what);
+                self.gaps.lost(k, sent);
+            }
             ProbeEvent::Heard { what, n, from, .. } => {
                 if what == Aside::Duplicate {
                     self.counts.duplicate = self.counts.duplicate.saturating_add(n);
@@ -189,7 +197,7 @@ impl Summary {
         json!({
             "spec": self.spec,
             "ok": c.ok, "late": c.late, "lost": c.lost, "duplicate": c.duplicate,
-            "not_sent": c.not_sent, "error": c.error,
+            "not_sent": c.not_sent, "error": c.error, "refused": c.refused,
             "loss_pct": c.loss_pct(),
             "rtt_ns": {
                 "n": self.rtt.len(), "min": self.rtt.min(), "p50": self.rtt.quantile(0.5),
@@ -213,17 +221,13 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Engine, ProbeKind};
+    use crate::event::ProbeKind;
 
     fn summary() -> Summary {
         Summary::new(ProbeSpec {
-            target: [127, 0, 0, 1].into(),
-            kind: ProbeKind::Icmp,
-            engine: Engine::Threads,
-            interval_ns: 10,
             deadline_ns: 50,
             t0: 1_000,
-            cannot_see: Vec::new(),
+            ..ProbeSpec::new(ProbeKind::Icmp, [127, 0, 0, 1].into(), 10)
         })
     }
 
@@ -244,7 +248,7 @@ mod tests {
         ] {
             s.apply(&ev);
         }
-        let c = Counts { ok: 1, late: 1, lost: 1, duplicate: 1, not_sent: 1, error: 1 };
+        let c = Counts { ok: 1, late: 1, lost: 1, duplicate: 1, not_sent: 1, error: 1, refused: 0 };
         assert_eq!((s.counts, c.answered(), c.decided(), c.loss_pct()), (c, 2, 4, Some(50.0)));
         assert_eq!((s.rtt.len(), s.rtt.min(), s.rtt.max()), (2, Some(4), Some(60)));
         assert_eq!((s.spacing.len(), s.spacing.max()), (3, Some(3)));

@@ -58,6 +58,7 @@ impl State {
             ProbeEvent::Duplicate { id, k, rtt } => (id, k, None, rtt, Class::Duplicate),
             ProbeEvent::NotSent { id, k, .. } => (id, k, None, u64::MAX, Class::NotSent),
             ProbeEvent::Error { id, k, .. } => (id, k, None, u64::MAX, Class::Error),
+            ProbeEvent::Refused { id, k, sent, .. } => (id, k, Some(sent), u64::MAX, Class::Refused),
         };
         let Some(probe) = self.probes.get_mut(&id) else {
             self.health.orphan_outcomes += 1;
@@ -110,7 +111,7 @@ impl ProbeState {
     #[must_use]
     pub fn unheard(&self) -> Option<String> {
         let count = |class| self.counts.get(&class).copied().unwrap_or(0);
-        let unanswered = count(Class::Lost).saturating_add(count(Class::Error));
+        let unanswered = count(Class::Lost).saturating_add(count(Class::Error)).saturating_add(count(Class::Refused));
         let never = count(Class::Ok) == 0 && count(Class::Late) == 0 && unanswered >= 3;
         never.then(|| {
             format!(

@@ -1,9 +1,7 @@
 //! Events folded, and what the state is then.
 
 use super::*;
-use crate::event::{
-    Engine, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, ProbeEvent, ProbeKind, ProbeSpec,
-};
+use crate::event::{HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, ProbeEvent, ProbeKind, ProbeSpec};
 use crate::session::testing::header;
 
 const MS: Nanos = 1_000_000;
@@ -17,15 +15,7 @@ fn told(events: impl IntoIterator<Item = (Nanos, Body)>) -> State {
 }
 
 fn probe() -> Body {
-    let spec = ProbeSpec {
-        target: [10, 0, 0, 2].into(),
-        kind: ProbeKind::Icmp,
-        engine: Engine::Threads,
-        interval_ns: 50 * MS,
-        deadline_ns: 1000 * MS,
-        t0: 0,
-        cannot_see: Vec::new(),
-    };
+    let spec = ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), 50 * MS);
     Body::Probe(ProbeEvent::Started { id: 0, spec })
 }
 

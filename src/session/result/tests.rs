@@ -1,8 +1,8 @@
 use super::*;
 use crate::analysis::table;
 use crate::event::{
-    Body, Class, DirtyCycle, Engine, Event, ForeignTime, HvEvent, LoadSettings, MigrationEvent, MigrationSettings,
-    Pattern, ProbeEvent, ProbeKind, ProbeSpec, Sample, StopPolicy,
+    Body, Class, DirtyCycle, Event, ForeignTime, HvEvent, LoadSettings, MigrationEvent, MigrationSettings, Pattern,
+    ProbeEvent, ProbeKind, ProbeSpec, Sample, StopPolicy,
 };
 use crate::session::testing::header;
 
@@ -32,15 +32,7 @@ fn story() -> State {
     let mut state = State::begin(header());
     let mut tell = |ms: u64, ev: Body| state.apply(&Event::new(ms * MS, ev));
     let at = |ms: i64| Some(ForeignTime { secs: 77 + ms / 1_000, micros: ms % 1_000 * 1_000 });
-    let spec = ProbeSpec {
-        target: [10, 0, 0, 2].into(),
-        kind: ProbeKind::Icmp,
-        engine: Engine::Threads,
-        interval_ns: 50 * MS,
-        deadline_ns: 1_000 * MS,
-        t0: 0,
-        cannot_see: Vec::new(),
-    };
+    let spec = ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), 50 * MS);
     let set = LoadSettings {
         wset_bytes: 96 << 20,
         dirty: DirtyCycle { bpc_pages: 90, period_ns: 10 * MS },

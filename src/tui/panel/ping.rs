@@ -203,10 +203,7 @@ fn legend(ctx: &Ctx<'_>, pen: &mut Pen<'_>, probe: &ProbeState) {
     let word = format!("ok {}", show_count(count(Class::Ok)));
     let target = format!(
         "{} {} every {}",
-        match probe.spec.kind {
-            crate::event::ProbeKind::Icmp => "icmp",
-            crate::event::ProbeKind::Udp => "udp",
-        },
+        probe.spec.kind.name(),
         probe.spec.target,
         show_duration(Duration::from_nanos(probe.spec.interval_ns))
     );
