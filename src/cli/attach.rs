@@ -56,12 +56,12 @@ const PRESETS: &[&str] = &[
     "give-up-after",
 ];
 
-/// Runs the command.
+/// Runs the command; `whole` is the command line it is one of, without the settings of a person.
 ///
 /// # Errors
 /// When there is no such target, or it, its load or the migration cannot be, something cannot be reached, or the
 /// output is no terminal.
-pub fn run(args: Args) -> Result<ExitCode> {
+pub fn run(args: Args, whole: &Command) -> Result<ExitCode> {
     let mut all = file::find(args.session.screen.config.as_deref())?;
     let Some(described) = all.remove(&args.target) else {
         let near = crate::setting_file::nearest(&args.target, all.keys().map(String::as_str));
@@ -72,14 +72,14 @@ pub fn run(args: Args) -> Result<ExitCode> {
         );
     };
     let target = described.target()?;
-    let args = if described.defaults.is_empty() { args } else { preset(&described.defaults)? };
+    let args = if described.defaults.is_empty() { args } else { preset(&described.defaults, whole)? };
     begin(Asked { command: "attach", target, calibration: args.calibration, tour: None, args: args.session })
 }
 
 /// The command line, read again with the target's defaults for what it does not say.
-fn preset(defaults: &[Preset]) -> Result<Args> {
+fn preset(defaults: &[Preset], whole: &Command) -> Result<Args> {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let mut command = Settings::find(&arguments)?.as_defaults(super::command());
+    let mut command = Settings::find(&arguments)?.as_defaults(whole.clone());
     for preset in defaults {
         check(preset)?;
         command = command.mut_subcommand("attach", |c| apply(c, preset));

@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::{EXIT_CAPTURE, EXIT_OK, say};
+use super::exit::{EXIT_CAPTURE, EXIT_OK};
+use super::say;
 use crate::analysis::Method;
 use crate::event::{Body, Converges, Event, HvEvent, Span};
 use crate::experiment::calibration::{

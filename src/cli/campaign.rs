@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args as ClapArgs;
 use clap::builder::PossibleValuesParser;
 
-use super::EXIT_OK;
+use super::exit::EXIT_OK;
 use crate::experiment::campaign::{self, Campaign};
 use crate::experiment::paper;
 use crate::experiment::plot;

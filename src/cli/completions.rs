@@ -5,10 +5,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use clap::{Args as ClapArgs, CommandFactory};
+use clap::{Args as ClapArgs, Command};
 use clap_complete::Shell;
 
-use super::{Cli, EXIT_OK};
+use super::exit::EXIT_OK;
 
 /// Prints what a shell needs to complete command lines of blackout.
 #[derive(Debug, Clone, ClapArgs)]
@@ -33,28 +33,27 @@ pub struct ManArgs {
     command: Option<String>,
 }
 
-/// Runs `blackout completions`.
+/// Runs `blackout completions` for the command line `of`.
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args, of: &mut Command) -> anyhow::Result<ExitCode> {
     let mut out = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "blackout", &mut out);
+    clap_complete::generate(args.shell, of, "blackout", &mut out);
     std::io::stdout().write_all(&out)?;
     Ok(ExitCode::from(EXIT_OK))
 }
 
-/// Runs `blackout man`.
+/// Runs `blackout man` for the command line `root`.
 ///
 /// # Errors
 /// When there is no such command, or the output cannot be written.
-pub fn man(args: &ManArgs) -> anyhow::Result<ExitCode> {
-    std::io::stdout().write_all(&page(args.command.as_deref())?)?;
+pub fn man(args: &ManArgs, root: Command) -> anyhow::Result<ExitCode> {
+    std::io::stdout().write_all(&page(root, args.command.as_deref())?)?;
     Ok(ExitCode::from(EXIT_OK))
 }
 
-fn page(of: Option<&str>) -> anyhow::Result<Vec<u8>> {
-    let mut root = Cli::command();
+fn page(mut root: Command, of: Option<&str>) -> anyhow::Result<Vec<u8>> {
     // What holds for all commands is carried over to each.
     root.build();
     let command = match of {
@@ -71,8 +70,9 @@ fn page(of: Option<&str>) -> anyhow::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
+    use clap::{CommandFactory, ValueEnum};
 
+    use super::super::Cli;
     use super::*;
 
     #[test]
@@ -89,10 +89,10 @@ mod tests {
 
     #[test]
     fn pages_are_of_what_was_asked_for() {
-        let text = |of| String::from_utf8(page(of).unwrap()).unwrap();
+        let text = |of| String::from_utf8(page(Cli::command(), of).unwrap()).unwrap();
         assert!(text(None).contains("blackout\\-lab"));
         let lab = text(Some("lab"));
         assert!(lab.contains("blackout\\-lab") && lab.contains("\\-\\-bandwidth"), "{lab}");
-        assert!(page(Some("lob")).is_err());
+        assert!(page(Cli::command(), Some("lob")).is_err());
     }
 }

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args as ClapArgs, Command, FromArgMatches};
 
-use super::EXIT_OK;
 use super::args::ScreenArgs;
+use super::exit::EXIT_OK;
 use super::settings::{Settings, template, usual_path};
 
 /// Prints a file of settings to begin with, tells where it belongs, or checks the one there is.

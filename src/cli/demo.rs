@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 
-use super::EXIT_OK;
 use super::args::SessionArgs;
 use super::begin::{Asked, begin, probing};
+use super::exit::EXIT_OK;
 use super::fields::{self, Flags};
 use crate::controller::tour::{self, Ground};
 use crate::event::LoadSettings;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 
-use super::EXIT_OK;
+use super::exit::EXIT_OK;
 use crate::tui::keys::{markdown, template, text};
 
 /// Lists every key of the screen, or prints a file of keys to begin with.

@@ -1,9 +1,7 @@
 //! Arguments, configuration and wiring: everything a command needs is put together here.
 
-/// Says one line on stderr: see [`say::tell`].
-macro_rules! tell {
-    ($($text:tt)*) => { $crate::cli::say::tell(format_args!($($text)*)) };
-}
+#[macro_use]
+mod say;
 
 pub mod agent;
 mod args;
@@ -15,6 +13,7 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+mod exit;
 mod feed;
 mod fields;
 mod headless;
@@ -30,7 +29,6 @@ mod printer;
 pub mod replay;
 mod resolve;
 mod run;
-mod say;
 mod settings;
 pub mod show;
 mod start;
@@ -43,18 +41,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::exit::{EXIT_OK, EXIT_TROUBLE};
 use crate::text::in_full;
-
-/// Everything worked, and what was asked for happened.
-pub const EXIT_OK: u8 = 0;
-/// Something was measured, but not everything ended as asked.
-pub const EXIT_NOT_AS_ASKED: u8 = 1;
-/// The command could not do its work: bad input, a missing program, a refused permission.
-pub const EXIT_TROUBLE: u8 = 2;
-/// It worked, but the capture is not whole.
-pub const EXIT_CAPTURE: u8 = 3;
-/// A migration was lost sight of, or left running: where the guest is has to be looked for.
-pub const EXIT_UNSETTLED: u8 = 4;
 
 /// A terminal instrument for VM live migration: load a guest, fire a migration, see what it costs.
 #[derive(Debug, Parser)]
@@ -138,16 +126,6 @@ fn read_arguments() -> anyhow::Result<Option<Command>> {
     }
 }
 
-/// The command line as it is, without anybody's settings.
-fn command() -> clap::Command {
-    Cli::command()
-}
-
-/// Threads of the async runtime of a session: hypervisors, agents and a front end keep few busy.
-fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(4)
-}
-
 /// Threads and open files that a command needs at most, roughly; none for one that needs next to nothing.
 fn needs(command: Option<&Command>) -> (usize, usize) {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -155,7 +133,7 @@ fn needs(command: Option<&Command>) -> (usize, usize) {
         None if !start::on_a_terminal() => (0, 0),
         None
         | Some(Command::Demo(_) | Command::Lab(_) | Command::Migrate(_) | Command::Attach(_) | Command::Watch(_)) => {
-            (16 + workers(), 64)
+            (16 + run::workers(), 64)
         }
         Some(Command::Replay(_)) => (6, 24),
         Some(Command::Ping(_)) => (4, 16),
@@ -184,7 +162,7 @@ fn work(command: Option<Command>) -> anyhow::Result<ExitCode> {
     let (threads, files) = needs(command.as_ref());
     crate::allowed::check(threads, files)?;
     match command {
-        None if start::on_a_terminal() => start::run(),
+        None if start::on_a_terminal() => start::run(&Cli::command()),
         None => {
             say::print(&welcome::text(crate::lab::doctor::lab_ready()))?;
             Ok(ExitCode::from(EXIT_OK))
@@ -192,7 +170,7 @@ fn work(command: Option<Command>) -> anyhow::Result<ExitCode> {
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Lab(args)) => lab::run(args),
         Some(Command::Migrate(args)) => migrate::run(args),
-        Some(Command::Attach(args)) => attach::run(args),
+        Some(Command::Attach(args)) => attach::run(args, &Cli::command()),
         Some(Command::Targets(args)) => targets::run(&args),
         Some(Command::Watch(args)) => watch::run(args),
         Some(Command::Replay(args)) => replay::run(&args),
@@ -206,17 +184,10 @@ fn work(command: Option<Command>) -> anyhow::Result<ExitCode> {
         Some(Command::Themes(args)) => themes::run(&args),
         Some(Command::Keys(args)) => keys::run(&args),
         Some(Command::Config(args)) => config::run(&args),
-        Some(Command::Completions(args)) => completions::run(&args),
-        Some(Command::Man(args)) => completions::man(&args),
+        Some(Command::Completions(args)) => completions::run(&args, &mut Cli::command()),
+        Some(Command::Man(args)) => completions::man(&args, Cli::command()),
         Some(Command::InternalGuardian(args)) => internal_guardian::run(args),
     }
-}
-
-/// Columns for tables on standard output: the terminal's, or 120.
-fn width() -> usize {
-    use std::io::IsTerminal;
-    let terminal = std::io::stdout().is_terminal().then(crossterm::terminal::size).and_then(Result::ok);
-    terminal.map(|(columns, _)| usize::from(columns)).filter(|columns| *columns >= 40).unwrap_or(120)
 }
 
 #[cfg(test)]

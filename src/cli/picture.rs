@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
-use super::EXIT_OK;
 use super::args::ScreenArgs;
+use super::exit::EXIT_OK;
 use crate::event::Nanos;
 use crate::files::Output;
 use crate::picture::cast::{self, CastOptions};

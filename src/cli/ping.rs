@@ -13,9 +13,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde_json::json;
 
+use super::exit::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK, EXIT_TROUBLE};
 use super::printer::Printer;
 use super::resolve::IpFamily;
-use super::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK, EXIT_TROUBLE};
 use crate::analysis::probing::{Summary, ms};
 use crate::event::{Body, Engine, Event, Hub, Nanos, ProbeEvent, ProbeSpec, SessionClock};
 use crate::probe::engine::Ending;

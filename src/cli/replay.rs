@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 
+use super::exit::EXIT_OK;
 use super::picture::PictureArgs;
-use super::{EXIT_OK, say};
+use super::say;
 use crate::session::result;
 use crate::tui;
 
@@ -59,7 +60,7 @@ fn leave_result(feed: &dyn tui::Feed, capture: &Path) {
     feed.with_state(&mut |state| {
         let result = result::result(state);
         if !result.migrations.is_empty() {
-            text = result::text(&result, super::width());
+            text = result::text(&result, say::width());
         }
     });
     // That nobody may be there to read it is no reason to fail.

@@ -9,10 +9,11 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::SessionArgs;
+use super::exit::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK, EXIT_UNSETTLED};
 use super::feed::LiveFeed;
 use super::headless;
 use super::impatience::impatience;
-use super::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK, EXIT_UNSETTLED, say};
+use super::say;
 use crate::controller::requests;
 use crate::controller::script::{self, Script};
 use crate::controller::session::WRITTEN_WITHIN;
@@ -220,7 +221,7 @@ fn tell_result(shared: &Shared, json: bool) -> Result<()> {
     if json {
         say::print_json(&result)?;
     } else if !result.migrations.is_empty() || !result.probes.is_empty() {
-        say::print(&result::text(&result, super::width()))?;
+        say::print(&result::text(&result, say::width()))?;
     }
     Ok(())
 }
@@ -298,10 +299,15 @@ fn screen(session: &Session, plan: &SessionPlan) -> Result<bool> {
     }
 }
 
+/// Threads of the async runtime of a session: hypervisors, agents and a front end keep few busy.
+pub(super) fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(4)
+}
+
 /// Workers enough for hypervisors, agents and a front end; a session that only watches needs one.
 fn runtime(plan: &SessionPlan) -> std::io::Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(if plan.migration.is_some() { super::workers() } else { 1 });
+    builder.worker_threads(if plan.migration.is_some() { workers() } else { 1 });
     builder.enable_all().build()
 }
 

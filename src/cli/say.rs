@@ -1,11 +1,16 @@
 //! All that is printed: standard output and standard error, each behind the filter for text from outside.
 
 use std::fmt::Arguments;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
 use crate::text::{json, visible, visible_lines};
+
+/// Says one line on stderr: see [`say::tell`].
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::cli::say::tell(format_args!($($text)*)) };
+}
 
 /// One line on standard error. That it can be read by nobody is no reason to stop, as it would
 /// be for `eprintln!`: a session goes on when its terminal is gone.
@@ -61,4 +66,10 @@ pub(super) fn filter_panics() {
             tell_lines(&trace.to_string());
         }
     }));
+}
+
+/// Columns for tables on standard output: the terminal's, or 120.
+pub(super) fn width() -> usize {
+    let terminal = std::io::stdout().is_terminal().then(crossterm::terminal::size).and_then(Result::ok);
+    terminal.map(|(columns, _)| usize::from(columns)).filter(|columns| *columns >= 40).unwrap_or(120)
 }

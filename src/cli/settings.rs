@@ -5,11 +5,11 @@ use std::error::Error as _;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgAction, Command, CommandFactory};
+use clap::{Arg, ArgAction, Args, Command};
 use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 
-use super::Cli;
+use super::lab;
 use crate::setting_file::{self, FileError, line, nearest};
 
 /// A key of the file, and the option it stands for.
@@ -26,7 +26,7 @@ struct Setting {
 const fn top(key: &'static str) -> Setting {
     Setting { table: "", key, option: key, inverted: false }
 }
-const fn lab(key: &'static str) -> Setting {
+const fn of_lab(key: &'static str) -> Setting {
     Setting { table: "lab", key, option: key, inverted: false }
 }
 
@@ -40,13 +40,15 @@ const SETTINGS: &[Setting] = &[
     top("keymap"),
     top("ping_interval"),
     top("ping_deadline"),
-    lab("memory"),
-    lab("cpus"),
-    lab("kernel"),
-    lab("accel"),
+    of_lab("memory"),
+    of_lab("cpus"),
+    of_lab("kernel"),
+    of_lab("accel"),
 ];
-/// The command that has all these options.
-const LAB: &str = "lab";
+/// The command that has all these options: `blackout lab`.
+fn lab_command() -> Command {
+    lab::Args::augment_args(Command::new("lab"))
+}
 
 /// Why a file of settings cannot be used.
 #[derive(Debug, Error)]
@@ -188,7 +190,7 @@ fn check(setting: &Setting, value: &DeValue<'_>) -> Result<String, String> {
         _ => return Err("write a text in quotes, or a whole number".into()),
     };
     let long = option.get_long().unwrap_or(setting.option);
-    match Cli::command().try_get_matches_from(["blackout", LAB, &format!("--{long}={value}")]) {
+    match lab_command().try_get_matches_from(["lab", &format!("--{long}={value}")]) {
         Ok(_) => Ok(value),
         Err(e) => Err(match e.source() {
             Some(why) => why.to_string(),
@@ -198,9 +200,8 @@ fn check(setting: &Setting, value: &DeValue<'_>) -> Result<String, String> {
 }
 
 fn option_of(setting: &Setting) -> Arg {
-    let command = Cli::command();
-    let lab = command.find_subcommand(LAB);
-    let option = lab.and_then(|c| c.get_arguments().find(|a| a.get_id() == setting.option));
+    let lab = lab_command();
+    let option = lab.get_arguments().find(|a| a.get_id() == setting.option);
     option.cloned().unwrap_or_else(|| Arg::new(setting.option).long(setting.option))
 }
 
@@ -242,14 +243,15 @@ pub(super) fn template() -> String {
 #[cfg(test)]
 pub(crate) fn fuzz(text: &str) {
     if let Ok(values) = parse("fuzz", text) {
-        let _ = Settings { path: None, values }.as_defaults(Cli::command());
+        let _ = Settings { path: None, values }.as_defaults_of(lab_command());
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::FromArgMatches;
+    use clap::{CommandFactory, FromArgMatches};
 
+    use super::super::Cli;
     use super::*;
 
     fn fault(text: &str) -> String {
@@ -259,8 +261,8 @@ mod tests {
     fn lab_matches(text: &str, arguments: &[&str]) -> clap::ArgMatches {
         let settings = Settings { path: None, values: parse("c.toml", text).unwrap() };
         let command = settings.as_defaults(Cli::command());
-        let matches = command.try_get_matches_from(["blackout", LAB].iter().chain(arguments)).unwrap();
-        matches.subcommand_matches(LAB).unwrap().clone()
+        let matches = command.try_get_matches_from(["blackout", "lab"].iter().chain(arguments)).unwrap();
+        matches.subcommand_matches("lab").unwrap().clone()
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args as ClapArgs;
 
-use super::{EXIT_CAPTURE, EXIT_TROUBLE, say};
+use super::exit::{EXIT_CAPTURE, EXIT_TROUBLE};
+use super::say;
 use crate::session::{Reader, result};
 
 /// At most so many corrupt records are named one by one.
@@ -68,7 +69,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         results.header = Some(reader.header().clone());
         say::print_json(&results)?;
     } else {
-        let width = args.width.unwrap_or_else(super::width);
+        let width = args.width.unwrap_or_else(say::width);
         say::print(&format!("{}\n{}", result::head(&state), result::text(&results, width)))?;
     }
     Ok(if corrupt > 0 { ExitCode::from(EXIT_CAPTURE) } else { ExitCode::SUCCESS })

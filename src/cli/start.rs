@@ -11,11 +11,11 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result};
-use clap::{CommandFactory, FromArgMatches};
+use clap::{Command, FromArgMatches};
 
 use super::args::ScreenArgs;
+use super::exit::EXIT_OK;
 use super::settings::Settings;
-use super::{Cli, EXIT_OK};
 use crate::agent::Psk;
 use crate::hypervisor::qmp::{Endpoint, HostSpec};
 use crate::lab::doctor::{Part, Status, examine};
@@ -35,13 +35,13 @@ pub(super) fn on_a_terminal() -> bool {
     std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !plain
 }
 
-/// Shows the start screen and does what is chosen there.
+/// Shows the start screen and does what is chosen there; `whole` is the command line without settings.
 ///
 /// # Errors
 /// When the settings, the keys or the theme are invalid, the terminal cannot be used, or what was
 /// chosen cannot be begun.
-pub(super) fn run() -> Result<ExitCode> {
-    let command = Settings::find(&[])?.as_defaults(Cli::command());
+pub(super) fn run(whole: &Command) -> Result<ExitCode> {
+    let command = Settings::find(&[])?.as_defaults(whole.clone());
     // The settings of a lab: those of the screen are among them.
     let demo = command.clone().try_get_matches_from(["blackout", "demo"])?;
     let matches = command.try_get_matches_from(["blackout", "lab"])?;
@@ -50,7 +50,7 @@ pub(super) fn run() -> Result<ExitCode> {
     let memory = lab.get_one::<String>("memory").and_then(|text| parse_bytes(text).ok()).unwrap_or(256 << 20);
     let folder = place::sessions_dir();
     let news = find_out(memory, folder.clone())?;
-    match start::run(folder.display().to_string(), products(&demo), &news, &check, &options)? {
+    match start::run(folder.display().to_string(), products(&demo), &news, &|choice| check(whole, choice), &options)? {
         Closed::Left(_) => Ok(ExitCode::from(EXIT_OK)),
         Closed::Chosen(choice) => become_command(&arguments(&choice)),
     }
@@ -170,7 +170,7 @@ fn tell_sessions(folder: &Path, tx: &Sender<News>) {
 }
 
 /// Says what is wrong with what a form asked for, as far as that can be seen at once.
-fn check(choice: &Choice) -> Result<(), Wrong> {
+fn check(whole: &Command, choice: &Choice) -> Result<(), Wrong> {
     let Choice::Form(asks, values) = choice else { return Ok(()) };
     let text = |field: usize| values.get(field).map_or("", String::as_str);
     let wrong = |field: usize| move |why: String| Wrong { field, why };
@@ -190,7 +190,7 @@ fn check(choice: &Choice) -> Result<(), Wrong> {
     // Whatever the command line itself would say against it.
     let line = [OsString::from("blackout")].into_iter().chain(arguments(choice));
     let last = values.len().saturating_sub(1);
-    Cli::command().try_get_matches_from(line).map(drop).map_err(|e| {
+    whole.clone().try_get_matches_from(line).map(drop).map_err(|e| {
         let text = e.to_string();
         Wrong { field: last, why: text.lines().next().unwrap_or_default().trim_start_matches("error: ").into() }
     })
@@ -253,7 +253,14 @@ fn agent(agent: &str, key: &str) -> Result<(), (usize, String)> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
+    use super::super::Cli;
     use super::*;
+
+    fn check(choice: &Choice) -> Result<(), Wrong> {
+        super::check(&Cli::command(), choice)
+    }
 
     fn form(asks: Asks, values: &[&str]) -> Choice {
         Choice::Form(asks, values.iter().map(ToString::to_string).collect())

@@ -8,7 +8,8 @@ use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
-use super::{EXIT_NOT_AS_ASKED, EXIT_OK, say};
+use super::exit::{EXIT_NOT_AS_ASKED, EXIT_OK};
+use super::say;
 use crate::probe::ProbeOptions;
 use crate::setting_file::nearest;
 use crate::target::field::Field;

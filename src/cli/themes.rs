@@ -12,7 +12,7 @@ use ratatui::backend::IntoCrossterm;
 use ratatui::style::Style;
 
 use super::args::{Colours, parse_colours};
-use super::{EXIT_NOT_AS_ASKED, EXIT_OK};
+use super::exit::{EXIT_NOT_AS_ASKED, EXIT_OK};
 use crate::text::visible;
 use crate::tui::theme::check::{FAMILIES, Family, findings};
 use crate::tui::theme::{self, Depth, Listed, Role, Source, Theme, ThemeError};
