@@ -1,6 +1,7 @@
 //! What a prediction rests on: the product, the link, and what the guest's memory holds.
 
-use super::{Calibration, Situation};
+use super::calibration::Calibration;
+use super::situation::Situation;
 use crate::event::{Grounds, Span};
 use crate::model::{Background, Costs, Guest, Link, Product};
 use crate::units::PAGE_BYTES;

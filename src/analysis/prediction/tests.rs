@@ -1,5 +1,6 @@
 use super::*;
-use crate::event::{DirtyCycle, Forecast, Guess, Pattern};
+
+use crate::event::{DirtyCycle, Forecast, Guess, LoadSettings, MigrationSettings, Pattern};
 use crate::model::{Link, Product, run};
 
 const MIB: u64 = 1 << 20;
