@@ -33,7 +33,7 @@ fn header() -> Header {
         wall_origin_unix_ns: 0,
         versions: Versions::default(),
         host: HostFacts::default(),
-        settings: serde_json::Value::Null,
+        settings: Default::default(),
         seed: 0,
         simulated: true,
     }

@@ -136,7 +136,7 @@ fn header() -> Header {
         wall_origin_unix_ns: 1,
         versions: Versions::default(),
         host: HostFacts::default(),
-        settings: serde_json::json!({"command": "lab"}),
+        settings: serde_json::json!({"command": "lab"}).into(),
         seed: 1,
         simulated: false,
     }

@@ -273,7 +273,7 @@ fn header(schema_major: u32, schema_minor: u32) -> String {
         wall_origin_unix_ns: 1,
         versions: Versions::default(),
         host: HostFacts::default(),
-        settings: Value::Null,
+        settings: Default::default(),
         seed: 1,
         simulated: false,
     })

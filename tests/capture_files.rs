@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use blackout::event::{Header, HostFacts, SCHEMA_MAJOR, SCHEMA_MINOR, Versions};
 use common::{BLACKOUT, Place, Ran, run};
-use serde_json::Value;
 
 fn header(name: &str) -> String {
     let header = Header {
@@ -23,7 +22,7 @@ fn header(name: &str) -> String {
         wall_origin_unix_ns: 1_795_380_977_354_870_760,
         versions: Versions::default(),
         host: HostFacts::default(),
-        settings: Value::Null,
+        settings: Default::default(),
         seed: 1,
         simulated: false,
     };

@@ -3,7 +3,7 @@
 
 mod common;
 
-use blackout::event::{Body, HvEvent, MigrationEvent, OperatorEvent, StopRule};
+use blackout::event::{Body, HvEvent, MigrationEvent, OperatorEvent, SessionEvent, StopRule};
 use blackout::model::{Guest, Link, Product, Scenario, Trace, run as model};
 use common::{Place, Ran, events, run};
 use serde_json::Value;
@@ -151,7 +151,7 @@ fn a_tour_crosses_the_jump_and_says_what_was_measured() {
     let captions: Vec<&str> = events
         .iter()
         .filter_map(|e| match &e.ev {
-            Body::Log(log) if log.from == "tour" => Some(log.text.as_str()),
+            Body::Session(SessionEvent::Caption { text }) => Some(text.as_str()),
             _ => None,
         })
         .collect();
@@ -189,7 +189,7 @@ fn a_tour_that_does_not_come_to_its_end_claims_nothing() {
     assert_eq!(ran.json()["migrations"].as_array().unwrap().len(), 2);
     let events = events(&place.capture());
     let captions = events.iter().filter_map(|e| match &e.ev {
-        Body::Log(log) if log.from == "tour" => Some(log.text.as_str()),
+        Body::Session(SessionEvent::Caption { text }) => Some(text.as_str()),
         _ => None,
     });
     let captions: Vec<&str> = captions.collect();

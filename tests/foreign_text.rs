@@ -41,7 +41,7 @@ fn header(name: &str) -> Header {
             accelerator: Some(name.into()),
         },
         host: HostFacts { cpu: name.into(), cpus: 1, ram_bytes: 1 << 30, kernel: name.into() },
-        settings: json!({ "command": name, name: [name, { name: name }] }),
+        settings: json!({ "command": name, name: [name, { name: name }] }).into(),
         seed: 1,
         simulated: false,
     }

@@ -32,7 +32,7 @@ fn header() -> String {
         wall_origin_unix_ns: 1_795_380_977_354_870_760,
         versions: Versions::default(),
         host: HostFacts::default(),
-        settings: json!({"command": "lab"}),
+        settings: json!({"command": "lab"}).into(),
         seed: 1,
         simulated: false,
     };

@@ -2,10 +2,8 @@
 
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
-
 use super::plan::Plan;
-use crate::event::{Header, HostFacts, SCHEMA_MAJOR, SCHEMA_MINOR, Versions};
+use crate::event::{Header, HostFacts, SCHEMA_MAJOR, SCHEMA_MINOR, SessionSettings, Versions};
 
 /// The header of a session that begins now.
 pub(super) fn header(plan: &Plan) -> Header {
@@ -29,16 +27,16 @@ pub(super) fn header(plan: &Plan) -> Header {
     }
 }
 
-fn settings(plan: &Plan) -> Value {
-    let mut all = plan.own.clone();
-    all.extend([
-        ("command".to_owned(), json!(plan.command)),
-        ("load".to_owned(), json!(plan.load)),
-        ("migration".to_owned(), json!(plan.migration)),
-        ("ping_interval_ns".to_owned(), json!(plan.ping_interval.as_nanos() as u64)),
-        ("ping_deadline_ns".to_owned(), json!(plan.ping_deadline.as_nanos() as u64)),
-    ]);
-    Value::Object(all)
+fn settings(plan: &Plan) -> SessionSettings {
+    SessionSettings {
+        command: Some(plan.command.clone()),
+        load: Some(plan.load),
+        migration: plan.migration.clone(),
+        ping_interval_ns: Some(plan.ping_interval.as_nanos() as u64),
+        ping_deadline_ns: Some(plan.ping_deadline.as_nanos() as u64),
+        speed: plan.simulation.as_ref().map(|s| s.speed),
+        own: plan.own.clone(),
+    }
 }
 
 /// The machine, as far as it can be told.

@@ -10,11 +10,11 @@ use super::patience::within;
 use super::script::{asked, wait};
 use crate::analysis::table::Row;
 use crate::event::{
-    Body, EventSink, Intent, Level, LoadSettings, LogEvent, MigrationEnd, MigrationSettings, Nanos, Pattern, Phase,
+    Body, EventSink, Intent, LoadSettings, MigrationEnd, MigrationSettings, Nanos, Pattern, Phase, SessionEvent,
     StopRule, Then,
 };
 use crate::model::Product;
-use crate::session::state::{CAPTIONS, Migration};
+use crate::session::state::Migration;
 use crate::session::{Shared, State, result};
 use crate::units::{show_bytes, show_count, show_duration};
 
@@ -158,7 +158,7 @@ impl Tour {
 
     /// A caption: on the screen, in the log, in the capture.
     fn say(&self, text: &str) {
-        self.sink.emit(Body::Log(LogEvent { level: Level::Info, from: CAPTIONS.into(), text: text.into() }));
+        self.sink.emit(Body::Session(SessionEvent::Caption { text: text.into() }));
     }
 
     fn mark(&self, note: &str) {

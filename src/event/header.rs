@@ -1,7 +1,8 @@
 //! The first line of a capture: what was measured, where, with what.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+use super::SessionSettings;
 
 /// Versions of everything that took part. Unknown is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -48,7 +49,7 @@ pub struct Header {
     /// The machine.
     pub host: HostFacts,
     /// All settings the session was started with.
-    pub settings: Value,
+    pub settings: SessionSettings,
     /// Seed of every random choice of the session.
     pub seed: u64,
     /// True if the hypervisor is simulated.

@@ -20,6 +20,7 @@ pub mod policy;
 mod probe;
 #[cfg(test)]
 mod schema;
+mod settings;
 mod sink;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,7 @@ pub use offers::{Cancels, Capabilities, Counts, Ends, OwnDowntime, Parameter, Re
 pub use operator::{Intent, OperatorEvent};
 pub use policy::{PolicyError, StopPolicy, StopRule, Then};
 pub use probe::{Aside, Class, Engine, ProbeEvent, ProbeKind, ProbeSpec, Role};
+pub use settings::SessionSettings;
 pub use sink::{EventSink, Events, Hub};
 
 /// Major version of the capture schema: a reader refuses a newer one.
@@ -149,12 +151,53 @@ pub enum LabEvent {
     },
 }
 
+/// A fact about the surroundings that was not known when the session began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// Version of the hypervisor.
+    Hypervisor(String),
+    /// Release of the guest's kernel.
+    GuestKernel(String),
+    /// `kvm`, `tcg`, or that nothing runs.
+    Accelerator(String),
+}
+
+impl Fact {
+    /// Its name in results.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Hypervisor(_) => "hypervisor",
+            Self::GuestKernel(_) => "guest_kernel",
+            Self::Accelerator(_) => "accelerator",
+        }
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        match self {
+            Self::Hypervisor(value) | Self::GuestKernel(value) | Self::Accelerator(value) => value,
+        }
+    }
+}
+
 /// The session itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SessionEvent {
-    /// A fact learned after the header was written (guest kernel, accelerator, …).
+    /// A fact learned after the header was written. Since schema 1.5.
+    Learned(Fact),
+    /// What a guided tour says at this point, until it says the next thing; empty when it is over. Since schema
+    /// 1.5; before, a log line from `tour`.
+    Caption {
+        /// For people.
+        text: String,
+    },
+    /// Up to schema 1.4, a fact learned after the header was written. Not written any more.
     Environment {
         /// What it is, e.g. `guest_kernel`.
         key: String,

@@ -150,6 +150,7 @@ fn unknown(root: &Value, schema: &Value, value: &Value, at: &str) -> Option<Stri
         Value::Object(fields) if schema["properties"].is_object() => {
             fields.iter().find_map(|(name, field)| match schema["properties"].get(name) {
                 Some(inner) => unknown(root, inner, field, &format!("{at}.{name}")),
+                None if schema["additionalProperties"] == true => None,
                 None => Some(format!("{at}.{name}")),
             })
         }

@@ -21,7 +21,7 @@ use super::netns::Network;
 use super::qemu::{self, Machine};
 use super::rundir::{self, RunDir};
 use crate::agent::Psk;
-use crate::event::{Body, EventSink, LabEvent, Level, SessionEvent};
+use crate::event::{Body, EventSink, Fact, LabEvent, Level, SessionEvent};
 use crate::units::show_bytes;
 
 /// What a lab is started with.
@@ -188,12 +188,14 @@ impl Lab {
     }
 
     fn tell_ready(&self) {
-        let fact = |key: &str, value: String| {
-            self.works.sink.emit(Body::Session(SessionEvent::Environment { key: key.into(), value }));
-        };
-        fact("hypervisor", self.qemu_version.clone());
-        fact("guest_kernel", self.kernel.release.clone());
-        fact("accelerator", self.accelerator().name().into());
+        let facts = [
+            Fact::Hypervisor(self.qemu_version.clone()),
+            Fact::GuestKernel(self.kernel.release.clone()),
+            Fact::Accelerator(self.accelerator().name().into()),
+        ];
+        for fact in facts {
+            self.works.sink.emit(Body::Session(SessionEvent::Learned(fact)));
+        }
         self.works.sink.emit(Body::Lab(LabEvent::Ready {
             guest: self.guest_addr().to_string(),
             enter: self.network.enter.clone(),

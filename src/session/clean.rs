@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::event::{
-    AgentEvent, Body, By, Capabilities, Ender, Event, Forecast, Header, HvEvent, LabEvent, Location, MigrationEnd,
-    MigrationEvent, MigrationSettings, OperatorEvent, ProbeEvent, SessionEvent, StopRule,
+    AgentEvent, Body, By, Capabilities, Ender, Event, Fact, Forecast, Header, HvEvent, LabEvent, Location,
+    MigrationEnd, MigrationEvent, MigrationSettings, OperatorEvent, ProbeEvent, SessionEvent, StopRule,
 };
 use crate::text::{TEXT_LIMIT, capped, foreign, is_hidden};
 
@@ -46,7 +46,14 @@ pub(super) fn header(mut header: Header) -> Header {
     for known in [&mut versions.hypervisor, &mut versions.guest_kernel, &mut versions.accelerator] {
         known.iter_mut().for_each(text);
     }
-    value(&mut header.settings, &mut { SETTINGS });
+    let asked = &mut header.settings;
+    asked.command.iter_mut().for_each(text);
+    asked.migration.iter_mut().for_each(|migration| settings(migration, &mut text));
+    let mut own = Value::Object(std::mem::take(&mut asked.own));
+    value(&mut own, &mut { SETTINGS });
+    if let Value::Object(own) = own {
+        asked.own = own;
+    }
     header
 }
 
@@ -263,6 +270,10 @@ fn body(body: &mut Body, text: Hand<'_>) {
             LabEvent::Ready { guest, enter } => [guest, enter].into_iter().for_each(&mut *text),
         },
         Body::Session(ev) => match ev {
+            SessionEvent::Learned(Fact::Hypervisor(value) | Fact::GuestKernel(value) | Fact::Accelerator(value)) => {
+                text(value);
+            }
+            SessionEvent::Caption { text: words } => text(words),
             SessionEvent::Environment { key, value } => [key, value].into_iter().for_each(&mut *text),
             SessionEvent::Overflow { queue, .. } => text(queue),
             SessionEvent::RecorderTrouble { why } | SessionEvent::Ended { why } => text(why),

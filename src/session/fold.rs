@@ -130,6 +130,10 @@ impl State {
             {
                 self.leave_out(t, "further facts of the environment");
             }
+            SessionEvent::Learned(fact) => {
+                self.environment.insert(fact.key().to_owned(), fact.value().to_owned());
+            }
+            SessionEvent::Caption { text } => self.caption = Some((t, text.clone())),
             SessionEvent::Environment { key, value } => {
                 self.environment.insert(key.clone(), value.clone());
             }

@@ -6,7 +6,6 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::Value;
 use thiserror::Error;
 
 use flate2::read::MultiGzDecoder;
@@ -288,7 +287,7 @@ impl<R: BufRead> Reader<R> {
             wall_origin_unix_ns: 0,
             versions: crate::event::Versions::default(),
             host: crate::event::HostFacts::default(),
-            settings: Value::Null,
+            settings: Default::default(),
             seed: 0,
             simulated: false,
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::claims;
-use super::state::{LogLine, State};
+use super::state::{CAPTIONS, LogLine, State};
 use crate::event::{
     AgentEvent, Aside, Body, Class, Event, HvEvent, LabEvent, Level, LoadSettings, Location, MigrationEnd,
     MigrationEvent, Nanos, OperatorEvent, ProbeEvent, SessionEvent, SettingWhy, StopRule, Then,
@@ -39,11 +39,12 @@ pub(super) fn line(state: &State, event: &Event) -> Option<LogLine> {
         Body::Host(_) => return None,
         Body::Lab(ev) => (Level::Info, "lab".to_owned(), lab(ev)),
         Body::Session(ev) => {
-            let (level, text) = session(ev);
-            (level, "session".to_owned(), text)
+            let from = if matches!(ev, SessionEvent::Caption { .. }) { CAPTIONS } else { "session" };
+            let (level, text) = session(ev)?;
+            (level, from.to_owned(), text)
         }
-        // The tour takes its caption away.
-        Body::Log(ev) if ev.from == super::state::CAPTIONS && ev.text.is_empty() => return None,
+        // The same, as older captures have it.
+        Body::Log(ev) if ev.from == CAPTIONS && ev.text.is_empty() => return None,
         Body::Log(ev) => (ev.level, ev.from.clone(), ev.text.clone()),
     };
     Some(LogLine { t: event.t, level, from, text })
@@ -321,8 +322,12 @@ fn lab(ev: &LabEvent) -> String {
     }
 }
 
-fn session(ev: &SessionEvent) -> (Level, String) {
-    match ev {
+fn session(ev: &SessionEvent) -> Option<(Level, String)> {
+    Some(match ev {
+        SessionEvent::Learned(fact) => (Level::Info, format!("{}: {}", fact.key(), fact.value())),
+        // The tour takes its caption away.
+        SessionEvent::Caption { text } if text.is_empty() => return None,
+        SessionEvent::Caption { text } => (Level::Info, text.clone()),
         SessionEvent::Environment { key, value } => (Level::Info, format!("{key}: {value}")),
         SessionEvent::Overflow { queue, lost } => {
             (Level::Error, format!("the queue '{queue}' overflowed: {} events are lost", show_count(*lost)))
@@ -332,7 +337,7 @@ fn session(ev: &SessionEvent) -> (Level, String) {
             (Level::Warn, format!("the capture is written again, {} events were held back", show_count(*kept)))
         }
         SessionEvent::Ended { why } => (Level::Info, format!("the session ends: {why}")),
-    }
+    })
 }
 
 #[cfg(test)]

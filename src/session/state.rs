@@ -21,7 +21,7 @@ pub const REPORTS: usize = 36_000;
 /// Changes of the settings of a running migration kept, the newest among them.
 const RETUNED: usize = 255;
 
-/// Who the captions of a guided tour come from, in the event log.
+/// Who the captions of a guided tour come from, in the log; up to schema 1.4 they were log lines.
 pub const CAPTIONS: &str = "tour";
 
 /// The state of a session. A copy is cheap: it shares what is long with the original, and neither
@@ -407,7 +407,7 @@ impl State {
     /// Whether this session only watches a target: no hypervisor is attached, and none will be.
     #[must_use]
     pub fn only_watches(&self) -> bool {
-        self.header.as_ref().and_then(|h| h.settings.get("command")).and_then(|c| c.as_str()) == Some("watch")
+        self.header.as_ref().and_then(|h| h.settings.command.as_deref()) == Some("watch")
     }
 }
 

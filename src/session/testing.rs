@@ -4,11 +4,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::event::{
-    AgentEvent, Body, By, Capabilities, Class, Converges, DirtyCycle, Ender, Engine, Event, Forecast, ForeignTime,
-    Grounds, Guess, Header, HostEvent, HostFacts, HvEvent, Incident, LabEvent, Level, LoadReport, LoadSettings,
-    Location, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, Needs, OperatorEvent, Parameter,
-    Pattern, Phase, ProbeEvent, ProbeKind, ProbeSpec, Remedy, Sample, SessionEvent, SettingWhy, Span, StopForecast,
-    StopPolicy, StopRule, Substate, Then, Versions,
+    AgentEvent, Body, By, Capabilities, Class, Converges, DirtyCycle, Ender, Engine, Event, Fact, Forecast,
+    ForeignTime, Grounds, Guess, Header, HostEvent, HostFacts, HvEvent, Incident, LabEvent, Level, LoadReport,
+    LoadSettings, Location, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, Needs, OperatorEvent,
+    Parameter, Pattern, Phase, ProbeEvent, ProbeKind, ProbeSpec, Remedy, Sample, SessionEvent, SettingWhy, Span,
+    StopForecast, StopPolicy, StopRule, Substate, Then, Versions,
 };
 
 pub(crate) fn header() -> Header {
@@ -19,7 +19,7 @@ pub(crate) fn header() -> Header {
         wall_origin_unix_ns: 1_795_376_700_000_000_000,
         versions: Versions { blackout: "0.0".to_owned(), ..Versions::default() },
         host: HostFacts { cpu: "a CPU".to_owned(), cpus: 2, ram_bytes: 8 << 30, kernel: "6.1".to_owned() },
-        settings: json!({"bandwidth": 32_000_000, "ratio": 0.1}),
+        settings: json!({"bandwidth": 32_000_000, "ratio": 0.1}).into(),
         seed: u64::MAX,
         simulated: false,
     }
@@ -377,6 +377,8 @@ fn body() -> BoxedStrategy<Body> {
     ];
     let session = prop_oneof![
         (text(), text()).prop_map(|(key, value)| SessionEvent::Environment { key, value }),
+        text().prop_map(|release| SessionEvent::Learned(Fact::GuestKernel(release))),
+        text().prop_map(|text| SessionEvent::Caption { text }),
         (text(), any::<u32>()).prop_map(|(queue, lost)| SessionEvent::Overflow { queue, lost: lost.into() }),
         text().prop_map(|why| SessionEvent::RecorderTrouble { why }),
         any::<u64>().prop_map(|kept| SessionEvent::RecorderRecovered { kept }),

@@ -62,7 +62,7 @@ pub(crate) fn idle(now: Nanos) -> State {
             accelerator: Some("tcg".into()),
         },
         host: HostFacts { cpu: "cpu".into(), cpus: 2, ram_bytes: 8 << 30, kernel: "6.12".into() },
-        settings: serde_json::Value::Null,
+        settings: Default::default(),
         seed: 1,
         simulated: false,
     });

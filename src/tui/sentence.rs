@@ -451,7 +451,7 @@ mod tests {
         let mut watching = fixture::idle(0);
         watching.hosts.clear();
         if let Some(header) = &mut watching.header {
-            header.settings = serde_json::json!({"command": "watch"});
+            header.settings.command = Some("watch".into());
         }
         assert!(say(&watching).contains("no hypervisor is attached"));
     }

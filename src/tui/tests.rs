@@ -279,10 +279,14 @@ fn a_simulated_hypervisor_says_so() {
 fn a_tour_has_its_captions_on_every_screen() {
     let mut state = idle(3 * S);
     let said = |t, text: &str| {
-        let (level, from) = (crate::event::Level::Info, crate::session::state::CAPTIONS.into());
-        crate::event::Event::new(t, crate::event::Body::Log(crate::event::LogEvent { level, from, text: text.into() }))
+        let ev = crate::event::SessionEvent::Caption { text: text.into() };
+        crate::event::Event::new(t, crate::event::Body::Session(ev))
     };
-    state.apply(&said(S, "an earlier caption"));
+    // As captures had it up to schema 1.4.
+    let (level, from) = (crate::event::Level::Info, crate::session::state::CAPTIONS.into());
+    let ev = crate::event::LogEvent { level, from, text: "an earlier caption".into() };
+    state.apply(&crate::event::Event::new(S, crate::event::Body::Log(ev)));
+    assert_eq!(state.caption.as_ref().map(|c| c.1.as_str()), Some("an earlier caption"));
     state.apply(&said(2 * S, "look at the pings, they go unanswered"));
     for (width, height) in [(200, 50), (120, 40), (80, 24), (40, 12)] {
         let shown = screen(&fresh(), &state, &live(3 * S), width, height).to_string();

@@ -122,7 +122,7 @@ impl Session {
             wall_origin_unix_ns: 0,
             versions: Versions::default(),
             host: HostFacts::default(),
-            settings: serde_json::Value::Null,
+            settings: Default::default(),
             seed: lane.seed,
             simulated: false,
         };

@@ -128,8 +128,8 @@ pub fn rested_on(case: &Case) -> Rests {
     let settings = case.before.header.as_ref().map(|h| &h.settings);
     let lab = settings.and_then(|s| {
         // Captures of schema 1.0 have the settings of the lab among all others.
-        let early = (s["command"] == "lab").then(|| s["memory_bytes"].as_u64()).flatten();
-        s["lab"]["memory_bytes"].as_u64().or(early)
+        let early = (s.command.as_deref() == Some("lab")).then(|| s.own.get("memory_bytes")?.as_u64()).flatten();
+        s.own.get("lab").and_then(|lab| lab["memory_bytes"].as_u64()).or(early)
     });
     lab.map_or(Rests::Unknown, |memory_bytes| Rests::On(Calibration::lab(memory_bytes)))
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::lab::parse_cpus;
 use crate::demo::hypervisor::{ModelOptions, SimulatedHypervisor, offers, refused, version};
 use crate::demo::{GuestOptions, KERNEL, SimulatedGuest};
-use crate::event::{Body, DirtyCycle, EventSink, LoadSettings, MigrationSettings, SessionEvent, StopPolicy};
+use crate::event::{Body, DirtyCycle, EventSink, Fact, LoadSettings, MigrationSettings, SessionEvent, StopPolicy};
 use crate::model::{Link, Product as Simulated};
 use crate::target::field::Field;
 use crate::target::opened::Opened;
@@ -230,8 +230,8 @@ impl Product for Demo {
     }
 
     async fn open(self: Box<Self>, probing: &Probing, sink: &EventSink) -> Result<Opened> {
-        let value = "no accelerator".to_owned();
-        sink.emit(Body::Session(SessionEvent::Environment { key: "accelerator".into(), value }));
+        let fact = Fact::Accelerator("no accelerator".to_owned());
+        sink.emit(Body::Session(SessionEvent::Learned(fact)));
         let guest = SimulatedGuest::start(self.guest(probing), sink.clone())
             .context("the simulated guest cannot be started")?;
         let hypervisor = SimulatedHypervisor::new(self.model(), Arc::new(guest.clone()), sink.clone());

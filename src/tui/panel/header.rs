@@ -175,7 +175,7 @@ pub(crate) fn is_simulated(ctx: &Ctx<'_>) -> bool {
 /// How many times as fast as real time a simulated session goes, if not just as fast.
 fn clock_speed(ctx: &Ctx<'_>) -> Option<f64> {
     let settings = &ctx.state.header.as_ref()?.settings;
-    settings["demo"]["speed"].as_f64().filter(|speed| *speed != 1.0)
+    settings.speed.filter(|speed| *speed != 1.0)
 }
 
 /// Where a migration goes, or would go.
