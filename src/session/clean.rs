@@ -94,7 +94,10 @@ fn plain(body: &Body) -> bool {
     match body {
         Body::Probe(ev) => !matches!(
             ev,
-            ProbeEvent::Error { .. } | ProbeEvent::Started { .. } | ProbeEvent::NotSent { why: Some(_), .. }
+            ProbeEvent::Error { .. }
+                | ProbeEvent::Refused { .. }
+                | ProbeEvent::Started { .. }
+                | ProbeEvent::NotSent { why: Some(_), .. }
         ),
         Body::Agent(ev) => matches!(ev, AgentEvent::Heartbeat { .. } | AgentEvent::Report(_) | AgentEvent::Ack { .. }),
         Body::Hypervisor(ev) => matches!(ev, HvEvent::Sample { .. } | HvEvent::Raw { .. }),
@@ -219,9 +222,12 @@ fn body(body: &mut Body, text: Hand<'_>) {
             AgentEvent::Ack { .. } | AgentEvent::Report(_) | AgentEvent::Heartbeat { .. } => {}
         },
         Body::Probe(ev) => match ev {
-            ProbeEvent::Error { what, .. } => text(what),
+            ProbeEvent::Error { what, .. } | ProbeEvent::Refused { what, .. } => text(what),
             ProbeEvent::NotSent { why, .. } => why.iter_mut().for_each(&mut *text),
-            ProbeEvent::Started { spec, .. } => spec.cannot_see.truncate(KINDS),
+            ProbeEvent::Started { spec, .. } => {
+                spec.cannot_see.truncate(KINDS);
+                [&mut spec.asked, &mut spec.from].into_iter().flatten().for_each(&mut *text);
+            }
             _ => {}
         },
         Body::Hypervisor(ev) => match ev {
