@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use blackout::event::{
-    AgentEvent, Body, Event, Header, HostFacts, HvEvent, ProbeEvent, ProbeKind, ProbeSpec, Sample, Versions,
+    AgentEvent, Body, Event, Header, HostFacts, HvEvent, ProbeEvent, ProbeId, ProbeKind, ProbeSpec, Sample, Versions,
 };
 use blackout::session::{Live, Reader, RecorderOptions, State};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -26,11 +26,11 @@ fn header() -> Header {
 /// A probe outcome each millisecond, a heartbeat each 10, a sample each 100.
 fn events(n: u64) -> Vec<Event> {
     let spec = ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), 1_000_000);
-    let mut events = vec![Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec }))];
+    let mut events = vec![Event::new(0, Body::Probe(ProbeEvent::Started { id: ProbeId(0), spec }))];
     for k in 0..n {
         let t = k * 1_000_000 + 123_456;
         let mut tell = |ev| events.push(Event::new(t, ev));
-        tell(Body::Probe(ProbeEvent::Ok { id: 0, k, sent: t, rtt: 234_567 }));
+        tell(Body::Probe(ProbeEvent::Ok { id: ProbeId(0), k, sent: t, rtt: 234_567 }));
         if k % 10 == 0 {
             tell(Body::Agent(AgentEvent::Heartbeat { seq: k / 10, guest_ns: t }));
         }

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use blackout::event::{
     AgentEvent, Body, DirtyCycle, Event, Header, HostEvent, HostFacts, HvEvent, LoadReport, LoadSettings, MigrationEnd,
-    MigrationEvent, MigrationSettings, OperatorEvent, Phase, ProbeEvent, ProbeKind, ProbeSpec, Sample, Versions,
+    MigrationEvent, MigrationSettings, OperatorEvent, Phase, ProbeEvent, ProbeId, ProbeKind, ProbeSpec, Sample,
+    Versions,
 };
 use blackout::session::{Player, State};
 use blackout::tui::time::Scale;
@@ -55,8 +56,8 @@ fn tell(t: u64, mut tell: impl FnMut(u64, Body)) {
     tell(
         sent + 300_000,
         match lost {
-            true => Body::Probe(ProbeEvent::Lost { id: 0, k, sent }),
-            false => Body::Probe(ProbeEvent::Ok { id: 0, k, sent, rtt: 200_000 + k * 7_919 % 90_000 }),
+            true => Body::Probe(ProbeEvent::Lost { id: ProbeId(0), k, sent }),
+            false => Body::Probe(ProbeEvent::Ok { id: ProbeId(0), k, sent, rtt: 200_000 + k * 7_919 % 90_000 }),
         },
     );
     if k.is_multiple_of(10) && !gone {
@@ -125,7 +126,7 @@ fn tell(t: u64, mut tell: impl FnMut(u64, Body)) {
 
 fn started() -> Event {
     let spec = ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), MS);
-    Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec }))
+    Event::new(0, Body::Probe(ProbeEvent::Started { id: ProbeId(0), spec }))
 }
 
 fn write(path: &Path) -> std::io::Result<()> {

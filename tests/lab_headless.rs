@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use blackout::event::{Body, Event, HvEvent, LabEvent, MigrationEvent, ProbeEvent, SessionEvent};
+use blackout::event::{Body, Event, HvEvent, LabEvent, MigrationEvent, ProbeEvent, ProbeId, SessionEvent};
 use blackout::lab::rundir::start_time;
 use common::{
     Place, Ran, Running, await_event, events, eventually, lab_is_possible, network_of, one_lab_at_a_time, pids, run,
@@ -103,7 +103,7 @@ fn above_the_jump_the_methods_agree_and_the_hypervisor_does_not() {
 /// Times of the probes answered, by when they were sent.
 fn answered(events: &[Event]) -> Vec<u64> {
     let sent = |e: &Event| match e.ev {
-        Body::Probe(ProbeEvent::Ok { id: 0, sent, .. }) => Some(sent),
+        Body::Probe(ProbeEvent::Ok { id: ProbeId(0), sent, .. }) => Some(sent),
         _ => None,
     };
     events.iter().filter_map(sent).collect()

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::event::policy::PolicyError;
-use crate::event::{LoadSettings, MigrationSettings, StopPolicy};
+use crate::event::{LoadSettings, MigrationSettings, ProbeId, StopPolicy};
 use crate::load::{LoadArgs, RampSpec};
 use crate::probe::{ProbeError, ProbeOptions};
 use crate::setting_file;
@@ -107,7 +107,11 @@ pub(super) struct ProbeArgs {
 impl ProbeArgs {
     /// The probe that downtime is measured with.
     pub(super) fn options(&self, target: SocketAddr) -> ProbeOptions {
-        ProbeOptions { interval: self.ping_interval, deadline: self.ping_deadline, ..ProbeOptions::icmp(0, target) }
+        ProbeOptions {
+            interval: self.ping_interval,
+            deadline: self.ping_deadline,
+            ..ProbeOptions::icmp(ProbeId(0), target)
+        }
     }
 
     /// Whether they can be measured with, before there is a target.

@@ -17,7 +17,7 @@ use super::exit::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK, EXIT_TROUBLE};
 use super::printer::Printer;
 use super::resolve::IpFamily;
 use crate::analysis::probing::{Summary, ms};
-use crate::event::{Body, Engine, Event, Hub, Nanos, ProbeEvent, ProbeSpec, SessionClock};
+use crate::event::{Body, Engine, Event, Hub, Nanos, ProbeEvent, ProbeId, ProbeSpec, SessionClock};
 use crate::probe::engine::Ending;
 use crate::probe::schedule::Schedule;
 use crate::probe::{self, EngineChoice, ProbeOptions};
@@ -130,7 +130,7 @@ fn ping(args: &Args) -> anyhow::Result<Verdict> {
         deadline: args.deadline,
         device: args.device.clone(),
         count: args.count.or_else(|| args.duration.map(|d| slots_in(d, args.interval))),
-        ..ProbeOptions::icmp(0, resolve(args)?)
+        ..ProbeOptions::icmp(ProbeId(0), resolve(args)?)
     };
     // Blocked before any thread is there, so that none of them takes the signals away.
     let mut signals = SigSet::empty();
@@ -405,7 +405,7 @@ mod tests {
         let mut screen = Screen::new(&parse("ping a").unwrap(), spec, Printer::start().unwrap());
         let nothing = screen.text("a", Some(Ending { slots: 1, pending: 1, stray: 0 }), &[], 1);
         assert!(nothing.contains("pending 1") && nothing.contains("loss unknown"), "{nothing}");
-        screen.summary.apply(&ProbeEvent::Ok { id: 0, k: 0, sent: 0, rtt: 40_000 });
+        screen.summary.apply(&ProbeEvent::Ok { id: ProbeId(0), k: 0, sent: 0, rtt: 40_000 });
         let text = screen.text("a", Some(Ending { slots: 1, pending: 0, stray: 0 }), &["a remark".into()], 1);
         assert!(text.contains("duplicates not seen") && text.contains("loss 0.00 %"), "{text}");
         assert!(text.contains("0.040/0.040/0.040/0.040/0.040 ms") && text.contains("a remark"), "{text}");

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::exit::{EXIT_NOT_AS_ASKED, EXIT_OK};
 use super::say;
+use crate::event::ProbeId;
 use crate::probe::ProbeOptions;
 use crate::setting_file::nearest;
 use crate::target::field::Field;
@@ -89,7 +90,7 @@ fn see(described: &Described, check: bool) -> Result<Seen<'_>> {
     let found = match target {
         Ok(target) if check => {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-            let probe = ProbeOptions::icmp(0, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+            let probe = ProbeOptions::icmp(ProbeId(0), SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
             let found = runtime.block_on(look(target, Probing { primary: probe }));
             runtime.shutdown_background();
             found

@@ -16,11 +16,10 @@ use super::patience::{ns, until, within};
 use super::requests::Requests;
 use crate::event::{
     Body, By, EventSink, HvEvent, Intent, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent,
-    MigrationSettings, Nanos, OperatorEvent, SessionClock,
+    MigrationSettings, Nanos, OperatorEvent, Outcome, SessionClock,
 };
 use crate::hypervisor::{HvError, Hypervisor, RunCommand, run_migration};
 use crate::session::Shared;
-use crate::session::state::Outcome;
 use crate::target::loader::Loader;
 use crate::target::opened::{EndProbing, Opened};
 use crate::text::in_full;
@@ -492,7 +491,7 @@ async fn settle(sink: &EventSink, shared: &Shared, n: u32, probe_deadline: Durat
     let clock = sink.clock();
     let ended = clock.now();
     let least = if clock.is_simulated() { AT_LEAST } else { Duration::ZERO };
-    let answered = probed(shared, move |o| o.rtt != u64::MAX && o.sent > ended);
+    let answered = probed(shared, move |o| o.fate.rtt().is_some() && o.sent > ended);
     if wait && within(clock, ANSWER_WITHIN, least, answered).await.is_none() {
         sink.emit(Body::Log(LogEvent {
             level: Level::Error,

@@ -8,8 +8,8 @@ use rand::{RngExt, SeedableRng};
 use super::guest::{ADDRESS, GuestOptions, KERNEL};
 use super::queue::Queue;
 use crate::event::{
-    AgentEvent, Body, Class, DirtyCycle, EventSink, LoadReport, LoadSettings, Nanos, Pattern, ProbeEvent, ProbeKind,
-    ProbeSpec,
+    AgentEvent, Body, Class, DirtyCycle, EventSink, LoadReport, LoadSettings, Nanos, Pattern, ProbeEvent, ProbeId,
+    ProbeKind, ProbeSpec,
 };
 use crate::load::LoadError;
 use crate::load::limits::default_reserve;
@@ -164,7 +164,7 @@ impl World {
             cannot_see: vec![Class::Duplicate],
             ..ProbeSpec::new(ProbeKind::Icmp, ADDRESS, ns(world.options.ping_interval).max(1))
         };
-        world.emit(now, Body::Probe(ProbeEvent::Started { id: 0, spec }));
+        world.emit(now, Body::Probe(ProbeEvent::Started { id: ProbeId(0), spec }));
         world.from_guest = now + CONNECTED;
         world.queue.push(world.from_guest, Happening::Said(world.hello()));
         world.queue.push(world.t0, Happening::ProbeDue { k: 0 });
@@ -283,9 +283,9 @@ impl World {
                 }
             }
             Happening::ProbeAnswered { k, sent, rtt } => {
-                self.emit(t, Body::Probe(ProbeEvent::Ok { id: 0, k, sent, rtt }));
+                self.emit(t, Body::Probe(ProbeEvent::Ok { id: ProbeId(0), k, sent, rtt }));
             }
-            Happening::ProbeLost { k, sent } => self.emit(t, Body::Probe(ProbeEvent::Lost { id: 0, k, sent })),
+            Happening::ProbeLost { k, sent } => self.emit(t, Body::Probe(ProbeEvent::Lost { id: ProbeId(0), k, sent })),
             Happening::HeartbeatArrives { seq, guest_ns } => {
                 self.emit(t, Body::Agent(AgentEvent::Heartbeat { seq, guest_ns }));
             }
@@ -465,7 +465,7 @@ impl World {
     /// Nothing happens any more.
     pub(super) fn end(&mut self) {
         self.over = true;
-        self.emit(self.now, Body::Probe(ProbeEvent::Stopped { id: 0 }));
+        self.emit(self.now, Body::Probe(ProbeEvent::Stopped { id: ProbeId(0) }));
     }
 }
 

@@ -16,6 +16,7 @@ mod load;
 mod migration;
 mod offers;
 mod operator;
+mod outcome;
 pub mod policy;
 mod probe;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use load::{DirtyCycle, LoadSettings, Pattern};
 pub use migration::{ForeignTime, HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, Sample, SettingWhy};
 pub use offers::{Cancels, Capabilities, Counts, Ends, OwnDowntime, Parameter, Resumer, Sees, Stamped};
 pub use operator::{Intent, OperatorEvent};
+pub use outcome::{Fate, Outcome};
 pub use policy::{PolicyError, StopPolicy, StopRule, Then};
 pub use probe::{Aside, Class, Engine, ProbeEvent, ProbeKind, ProbeSpec, Role};
 pub use settings::SessionSettings;
@@ -52,6 +54,18 @@ pub type Nanos = u64;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct GuestId(pub u16);
+
+/// A probe of a session. The numbers tell probes apart and say nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(transparent)]
+pub struct ProbeId(pub u16);
+
+impl std::fmt::Display for ProbeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// What a fact belongs to: one of several guests, one of several migrations that may run at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Nanos;
+use super::{Nanos, ProbeId};
 
 /// What a probe sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,20 @@ pub enum ProbeKind {
     Tcp,
     /// HTTP GET over a connection of its own for each slot; answered by a server in the guest. Since schema 1.5.
     Http,
+}
+
+impl Class {
+    /// Whether the slot was answered, in time or late.
+    #[must_use]
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::Ok | Self::Late)
+    }
+
+    /// Whether what is asked did not answer the slot as it should: it was down, or the way to it was.
+    #[must_use]
+    pub fn is_down(self) -> bool {
+        matches!(self, Self::Lost | Self::Error | Self::Refused)
+    }
 }
 
 impl ProbeKind {
@@ -221,6 +235,12 @@ impl ProbeSpec {
             refused_is_ok: false,
         }
     }
+
+    /// When slot `k` is due, ns of the session clock.
+    #[must_use]
+    pub fn due(&self, k: u64) -> Nanos {
+        self.t0.saturating_add(k.saturating_mul(self.interval_ns))
+    }
 }
 
 /// The fate of a probe. `id` tells several probes of a session apart; `k` is the slot.
@@ -231,14 +251,14 @@ pub enum ProbeEvent {
     /// The probe begins.
     Started {
         /// Which probe.
-        id: u16,
+        id: ProbeId,
         /// Its schedule and limits.
         spec: ProbeSpec,
     },
     /// Answered in time.
     Ok {
         /// Which probe.
-        id: u16,
+        id: ProbeId,
         /// The slot.
         k: u64,
         /// When it was sent: ns of the session clock.
@@ -249,7 +269,7 @@ pub enum ProbeEvent {
     /// Answered after the deadline; an earlier `Lost` for the same slot is thereby revised.
     Late {
         /// Which probe.
-        id: u16,
+        id: ProbeId,
         /// The slot.
         k: u64,
         /// When it was sent: ns of the session clock.
@@ -260,7 +280,7 @@ pub enum ProbeEvent {
     /// Not answered by the deadline.
     Lost {
         /// Which probe.
-        id: u16,
+        id: ProbeId,
         /// The slot.
         k: u64,
         /// When it was sent: ns of the session clock.
@@ -269,7 +289,7 @@ pub enum ProbeEvent {
     /// Answered once more.
     Duplicate {
         /// Which probe.
-        id: u16,
+        id: ProbeId,
         /// The slot.
         k: u64,
         /// Round-trip time of this further answer, ns.
@@ -278,7 +298,7 @@ pub enum ProbeEvent {
     /// The slot passed unsent, or could not be sent: this machine's fault, never the target's.
     NotSent {
         /// Which probe.
-        id: u16,
+        id: ProbeId,
         /// The slot.
         k: u64,
         /// Why it could not be sent, in the operating system's words; None where the slot passed
@@ -289,9 +309,12 @@ pub enum ProbeEvent {
     /// An ICMP error about the slot came back from the network. Up to schema 1.2 also a failed sending.
     Error {
         /// Which probe.
-        id: u16,
+        id: ProbeId,
         /// The slot.
         k: u64,
+        /// When it was sent: ns of the session clock. None before schema 1.5.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sent: Option<Nanos>,
         /// What was said.
         what: String,
     },
@@ -299,7 +322,7 @@ pub enum ProbeEvent {
     /// schema 1.5.
     Refused {
         /// Which probe.
-        id: u16,
+        id: ProbeId,
         /// The slot.
         k: u64,
         /// When it was sent: ns of the session clock.
@@ -313,7 +336,7 @@ pub enum ProbeEvent {
     /// kind and sender. Since schema 1.3.
     Heard {
         /// Which probe.
-        id: u16,
+        id: ProbeId,
         /// What kind of message.
         what: Aside,
         /// How many.
@@ -325,14 +348,14 @@ pub enum ProbeEvent {
     /// The probe ends; slots without an outcome stay open for ever.
     Stopped {
         /// Which probe.
-        id: u16,
+        id: ProbeId,
     },
 }
 
 impl ProbeEvent {
     /// Which probe it is about.
     #[must_use]
-    pub fn id(&self) -> u16 {
+    pub fn id(&self) -> ProbeId {
         match *self {
             Self::Started { id, .. }
             | Self::Ok { id, .. }

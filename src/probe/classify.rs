@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use super::schedule::slot_of;
-use crate::event::{Nanos, ProbeEvent};
+use crate::event::{Nanos, ProbeEvent, ProbeId};
 
 /// Slots remembered. Fewer than 65,536, so that 16 bits name an open slot unambiguously.
 pub const WINDOW: usize = 65_000;
@@ -36,7 +36,7 @@ struct Slot {
 /// Classifies the slots of one probe. All times are ns of the session clock.
 #[derive(Debug, Clone)]
 pub struct Classifier {
-    id: u16,
+    id: ProbeId,
     deadline: u64,
     window: usize,
     /// Slot number of `slots[0]`.
@@ -51,11 +51,11 @@ pub struct Classifier {
 impl Classifier {
     /// A classifier for probe `id`: a slot unanswered `deadline_ns` after its sending is lost.
     #[must_use]
-    pub fn new(id: u16, deadline_ns: u64) -> Self {
+    pub fn new(id: ProbeId, deadline_ns: u64) -> Self {
         Self::with_window(id, deadline_ns, WINDOW)
     }
 
-    fn with_window(id: u16, deadline_ns: u64, window: usize) -> Self {
+    fn with_window(id: ProbeId, deadline_ns: u64, window: usize) -> Self {
         Self {
             id,
             deadline: deadline_ns,
@@ -70,7 +70,7 @@ impl Classifier {
 
     /// Which probe.
     #[must_use]
-    pub fn id(&self) -> u16 {
+    pub fn id(&self) -> ProbeId {
         self.id
     }
 
@@ -162,8 +162,9 @@ impl Classifier {
         match self.slot_mut(k) {
             Some(slot) if slot.fate == Fate::Pending => {
                 slot.fate = Fate::Error;
+                let sent = Some(slot.sent);
                 self.pending -= 1;
-                out.push(ProbeEvent::Error { id: self.id, k, what: what.into() });
+                out.push(ProbeEvent::Error { id: self.id, k, sent, what: what.into() });
             }
             _ => self.stray += 1,
         }

@@ -10,7 +10,7 @@ use crate::event::Class;
 /// Runs a script of `sent K @T`, `reply K @T`, `unreachable K`, `not-sent ..K`, `time T` lines
 /// with a deadline of 100 and returns what was emitted, a line each.
 fn play(script: &str) -> Vec<String> {
-    let mut c = Classifier::new(7, 100);
+    let mut c = Classifier::new(ProbeId(7), 100);
     let mut out = Vec::new();
     for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -133,7 +133,7 @@ fn a_saw_tooth_after_a_pause_is_all_answers() {
 
 #[test]
 fn the_sixteen_bits_wrap() {
-    let mut c = Classifier::new(0, 100);
+    let mut c = Classifier::new(ProbeId(0), 100);
     let mut out = Vec::new();
     for k in 0..70_000u64 {
         c.sent(k, k, &mut out);
@@ -149,7 +149,7 @@ fn the_sixteen_bits_wrap() {
 
 #[test]
 fn memory_is_bounded_even_if_time_stands_still() {
-    let mut c = Classifier::with_window(0, u64::MAX, 10);
+    let mut c = Classifier::with_window(ProbeId(0), u64::MAX, 10);
     let mut out = Vec::new();
     for k in 0..100 {
         c.sent(k, k, &mut out);
@@ -183,7 +183,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 proptest! {
     #[test]
     fn every_slot_ends_in_exactly_one_class(acts in acts(), window in 20usize..200) {
-        let mut c = Classifier::with_window(0, 100, window);
+        let mut c = Classifier::with_window(ProbeId(0), 100, window);
         let (mut out, mut now) = (Vec::new(), 0u64);
         let (mut was_sent, mut replies, mut errors) = (BTreeMap::new(), 0u64, 0u64);
         for act in acts {

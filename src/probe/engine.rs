@@ -227,14 +227,14 @@ impl Fates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Hub, SessionClock};
+    use crate::event::{Hub, ProbeId, SessionClock};
     use crate::probe::wire::Family;
 
     const S: Nanos = 1_000_000_000;
 
     fn fates() -> (Fates, Hub) {
         let (sink, hub) = Hub::new(SessionClock::start(), 100_000);
-        (Fates::new(Classifier::new(3, S), sink), hub)
+        (Fates::new(Classifier::new(ProbeId(3), S), sink), hub)
     }
 
     fn told(hub: &Hub) -> Vec<ProbeEvent> {
@@ -273,8 +273,8 @@ mod tests {
         fates.heard(Heard::Reply { k: 0, sent: 8 }, None, 10);
         fates.heard(Heard::Reply { k: 1 << 40, sent: 7 }, None, 10);
         fates.settle(2 * S);
-        let corrupt = ProbeEvent::Heard { id: 3, what: Aside::Corrupt, n: 2, from: None };
-        assert_eq!(told(&hub), [ProbeEvent::Lost { id: 3, k: 0, sent: 7 }, corrupt]);
+        let corrupt = ProbeEvent::Heard { id: ProbeId(3), what: Aside::Corrupt, n: 2, from: None };
+        assert_eq!(told(&hub), [ProbeEvent::Lost { id: ProbeId(3), k: 0, sent: 7 }, corrupt]);
     }
 
     #[test]
@@ -294,10 +294,10 @@ mod tests {
         assert_eq!(
             told(&hub),
             [
-                ProbeEvent::Error { id: 3, k: 0, what },
-                ProbeEvent::Lost { id: 3, k: 1, sent: 1 },
-                ProbeEvent::Heard { id: 3, what: Aside::Unverified, n: 1, from },
-                ProbeEvent::Heard { id: 3, what: Aside::Implausible, n: 3, from },
+                ProbeEvent::Error { id: ProbeId(3), k: 0, sent: Some(0), what },
+                ProbeEvent::Lost { id: ProbeId(3), k: 1, sent: 1 },
+                ProbeEvent::Heard { id: ProbeId(3), what: Aside::Unverified, n: 1, from },
+                ProbeEvent::Heard { id: ProbeId(3), what: Aside::Implausible, n: 3, from },
             ]
         );
     }

@@ -38,7 +38,7 @@ pub use self::options::{EngineChoice, MAX_DEADLINE, MAX_INTERVAL, MIN_INTERVAL, 
 use self::classify::Classifier;
 use self::engine::{Ending, Engine, Fates, Run, Stop};
 use self::schedule::Schedule;
-use crate::event::{self, Body, EventSink, ProbeEvent, ProbeSpec};
+use crate::event::{self, Body, EventSink, ProbeEvent, ProbeId, ProbeSpec};
 
 /// Time from [`start`] to slot 0: the kernel switches its receive stamps on a moment after it is
 /// asked to.
@@ -107,7 +107,7 @@ fn asked(options: &ProbeOptions) -> (ProbeOptions, Option<String>) {
 
 /// Emits `Stopped` when the measuring thread ends, however it ends.
 struct SayStopped {
-    id: u16,
+    id: ProbeId,
     sink: EventSink,
 }
 

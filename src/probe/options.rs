@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::classify::WINDOW;
 use super::error::ProbeError;
-use crate::event::{self, ProbeKind};
+use crate::event::{self, ProbeId, ProbeKind};
 use crate::units::show_duration;
 
 /// Shortest interval `surge-ping` is used for: below it a timer of its kind does not keep time.
@@ -32,7 +32,7 @@ pub enum EngineChoice {
 #[derive(Debug, Clone)]
 pub struct ProbeOptions {
     /// Tells several probes of a session apart; the one with the lowest is what downtime is measured with.
-    pub id: u16,
+    pub id: ProbeId,
     /// The target. The port is that of the UDP echo, and of no account for ICMP. An IPv6 scope is
     /// kept.
     pub target: SocketAddr,
@@ -55,7 +55,7 @@ pub struct ProbeOptions {
 impl ProbeOptions {
     /// ICMP every 50 ms without end, lost after 1 s, engine chosen by interval.
     #[must_use]
-    pub fn icmp(id: u16, target: SocketAddr) -> Self {
+    pub fn icmp(id: ProbeId, target: SocketAddr) -> Self {
         Self {
             id,
             target,
@@ -71,7 +71,7 @@ impl ProbeOptions {
 
     /// As [`icmp`](Self::icmp), to the agent's UDP echo, with the bytes it asks for in front.
     #[must_use]
-    pub fn udp(id: u16, target: SocketAddr, prefix: Vec<u8>) -> Self {
+    pub fn udp(id: ProbeId, target: SocketAddr, prefix: Vec<u8>) -> Self {
         Self { kind: ProbeKind::Udp, prefix, ..Self::icmp(id, target) }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::analysis::probing::Summary;
-use crate::event::{Hub, ProbeKind, SessionClock};
+use crate::event::{Hub, ProbeId, ProbeKind, SessionClock};
 
 /// Starts the probe, lets it end by its count and folds what it said.
 fn measure(options: &ProbeOptions) -> Result<Summary, ProbeError> {
@@ -64,7 +64,7 @@ impl Echo {
 
     fn options(&self, count: u64) -> ProbeOptions {
         let interval = Duration::from_millis(2);
-        ProbeOptions { count: Some(count), interval, ..ProbeOptions::udp(3, self.at, b"prefix".to_vec()) }
+        ProbeOptions { count: Some(count), interval, ..ProbeOptions::udp(ProbeId(3), self.at, b"prefix".to_vec()) }
     }
 }
 
@@ -102,7 +102,8 @@ fn silence_is_loss_and_a_second_answer_a_duplicate() {
 fn a_closed_port_is_an_error_not_a_loss_and_not_a_reply() {
     let at = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let interval = Duration::from_millis(5);
-    let s = measure(&ProbeOptions { interval, count: Some(10), ..ProbeOptions::udp(0, at, Vec::new()) }).unwrap();
+    let s =
+        measure(&ProbeOptions { interval, count: Some(10), ..ProbeOptions::udp(ProbeId(0), at, Vec::new()) }).unwrap();
     let c = s.counts;
     assert_eq!((c.answered(), c.lost, c.error + c.not_sent), (0, 0, 10), "{c:?} {:?}", s.errors);
     assert!(s.errors.keys().all(|text| text.contains("port unreachable")), "{:?}", s.errors);
@@ -113,7 +114,12 @@ fn both_engines_ping_loopback_where_icmp_is_allowed() {
     for (engine, interval) in [(EngineChoice::SurgePing, 5), (EngineChoice::Threads, 1)] {
         for target in [IpAddr::V4(Ipv4Addr::LOCALHOST), "::1".parse().unwrap()] {
             let interval = Duration::from_millis(interval);
-            let o = ProbeOptions { engine, interval, count: Some(40), ..ProbeOptions::icmp(0, (target, 0).into()) };
+            let o = ProbeOptions {
+                engine,
+                interval,
+                count: Some(40),
+                ..ProbeOptions::icmp(ProbeId(0), (target, 0).into())
+            };
             match measure(&o) {
                 Ok(s) => {
                     let c = s.counts;
@@ -137,21 +143,25 @@ fn a_probe_without_end_stops_when_told_or_dropped() {
     let endless = ProbeOptions { count: None, interval: Duration::from_secs(3600), ..echo.options(0) };
     start(&endless, &sink).unwrap().stop();
     drop(start(&endless, &sink).unwrap());
-    let stops = hub.rx.try_iter().filter(|e| matches!(e.ev, Body::Probe(ProbeEvent::Stopped { id: 3 }))).count();
+    let stops =
+        hub.rx.try_iter().filter(|e| matches!(e.ev, Body::Probe(ProbeEvent::Stopped { id: ProbeId(3) }))).count();
     assert_eq!(stops, 2);
 }
 
 #[test]
 fn the_engine_follows_from_the_interval() {
     let target = SocketAddr::from(([127, 0, 0, 1], 9));
-    let with =
-        |ms: u64, engine| ProbeOptions { interval: Duration::from_millis(ms), engine, ..ProbeOptions::icmp(0, target) };
+    let with = |ms: u64, engine| ProbeOptions {
+        interval: Duration::from_millis(ms),
+        engine,
+        ..ProbeOptions::icmp(ProbeId(0), target)
+    };
     let kind = |o: ProbeOptions| o.engine_kind().unwrap();
     assert_eq!(kind(with(50, EngineChoice::Auto)), event::Engine::SurgePing);
     assert_eq!(kind(with(5, EngineChoice::Auto)), event::Engine::SurgePing);
     assert_eq!(kind(with(4, EngineChoice::Auto)), event::Engine::Threads);
     assert_eq!(kind(with(50, EngineChoice::Threads)), event::Engine::Threads);
-    assert_eq!(kind(ProbeOptions::udp(0, target, Vec::new())), event::Engine::Threads);
+    assert_eq!(kind(ProbeOptions::udp(ProbeId(0), target, Vec::new())), event::Engine::Threads);
     let e = with(4, EngineChoice::SurgePing).engine_kind().unwrap_err().to_string();
     assert!(e.contains("4.0 ms") && e.contains("5.0 ms") && e.contains("threads"), "{e}");
 }
@@ -159,7 +169,7 @@ fn the_engine_follows_from_the_interval() {
 #[test]
 fn options_out_of_range_are_refused_with_the_range() {
     let (sink, _hub) = Hub::new(SessionClock::start(), 10);
-    let good = ProbeOptions::icmp(0, SocketAddr::from(([127, 0, 0, 1], 0)));
+    let good = ProbeOptions::icmp(ProbeId(0), SocketAddr::from(([127, 0, 0, 1], 0)));
     let refused = |o: ProbeOptions| match start(&o, &sink) {
         Err(ProbeError::Options(text)) => text,
         other => panic!("{other:?}"),
@@ -177,7 +187,7 @@ fn options_out_of_range_are_refused_with_the_range() {
 fn the_address_asked_is_the_one_answers_come_from() {
     let of = |ip: &str| {
         let ip: IpAddr = ip.parse().unwrap();
-        let (options, remark) = asked(&ProbeOptions::icmp(0, SocketAddr::new(ip, 0)));
+        let (options, remark) = asked(&ProbeOptions::icmp(ProbeId(0), SocketAddr::new(ip, 0)));
         (options.target.ip().to_string(), remark.is_some())
     };
     assert_eq!(of("0.0.0.0"), ("127.0.0.1".into(), true));
@@ -190,7 +200,7 @@ fn the_address_asked_is_the_one_answers_come_from() {
 fn addresses_that_no_one_host_has_are_refused() {
     let refused = |ip: &str| {
         let ip: IpAddr = ip.parse().unwrap();
-        ProbeOptions::icmp(0, SocketAddr::new(ip, 0)).check().map_err(|e| e.to_string())
+        ProbeOptions::icmp(ProbeId(0), SocketAddr::new(ip, 0)).check().map_err(|e| e.to_string())
     };
     for many in ["255.255.255.255", "224.0.0.1", "ff02::1"] {
         assert!(refused(many).unwrap_err().contains("many hosts"), "{many}");

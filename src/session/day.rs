@@ -3,7 +3,7 @@
 use super::state::{REPORTS, State};
 use super::testing::header;
 use crate::event::{
-    AgentEvent, Body, Event, HostEvent, LoadReport, LoadSettings, Nanos, OperatorEvent, ProbeEvent, ProbeKind,
+    AgentEvent, Body, Event, HostEvent, LoadReport, LoadSettings, Nanos, OperatorEvent, ProbeEvent, ProbeId, ProbeKind,
     ProbeSpec,
 };
 
@@ -15,9 +15,9 @@ fn fold(state: &mut State, t: Nanos) {
     let k = t / (50 * MS);
     let mut tell = |ev| state.apply(&Event::new(t, ev));
     tell(Body::Probe(if k.is_multiple_of(1000) {
-        ProbeEvent::Lost { id: 0, k, sent: t }
+        ProbeEvent::Lost { id: ProbeId(0), k, sent: t }
     } else {
-        ProbeEvent::Ok { id: 0, k, sent: t, rtt: MS }
+        ProbeEvent::Ok { id: ProbeId(0), k, sent: t, rtt: MS }
     }));
     tell(Body::Agent(AgentEvent::Heartbeat { seq: k, guest_ns: t }));
     if k.is_multiple_of(2) {
@@ -46,7 +46,7 @@ fn fold(state: &mut State, t: Nanos) {
 fn memory_is_flat_over_a_day() {
     let spec = ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), 50 * MS);
     let mut state = State::begin(header());
-    state.apply(&Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec })));
+    state.apply(&Event::new(0, Body::Probe(ProbeEvent::Started { id: ProbeId(0), spec })));
     let mut held = Vec::new();
     for t in (0..24 * HOUR).step_by(50 * MS as usize) {
         fold(&mut state, t);
@@ -56,7 +56,7 @@ fn memory_is_flat_over_a_day() {
     }
     assert!(state.reports.len() <= REPORTS && state.requests.len() <= REPORTS && state.host_cpu.len() <= REPORTS);
     assert!(state.heartbeats.len() <= 1 << 17 && state.log.len() <= 4000);
-    let probe = &state.probes[&0];
+    let probe = &state.probes[&ProbeId(0)];
     assert!(probe.outcomes.len() <= 1 << 20);
     assert!(held[23] < 64 << 20, "{held:?}");
     // By the 16th hour all rings are full; what still grows are the summaries.

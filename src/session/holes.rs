@@ -1,11 +1,11 @@
-//! Holes: lost probes with no reply between them. Found in a time that does not grow with the
+//! Holes: probes that were down (lost, refused, in error) with no reply between them. Found in a time that does not grow with the
 //! number of probes.
 
 use super::outcomes::Outcomes;
 use super::state::ProbeState;
-use crate::event::{Class, Nanos};
+use crate::event::Nanos;
 
-/// Lost probes with no reply between them. Counted in probes, wherever the view begins and
+/// Probes that were lost, refused or in error, with no reply between them. Counted in probes, wherever the view begins and
 /// however far it spans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hole {
@@ -26,33 +26,27 @@ struct Span {
 }
 
 impl Span {
-    /// The hole a lost slot lies in.
+    /// The hole a slot that was down lies in.
     fn around(outcomes: &Outcomes, k: u64) -> Self {
         let before = k.checked_sub(1).and_then(|to| outcomes.prev_reply(0, to));
-        let first = outcomes.next_lost(before.map_or(0, |b| b + 1), k).unwrap_or(k);
+        let first = outcomes.next_down(before.map_or(0, |b| b + 1), k).unwrap_or(k);
         let after = k.checked_add(1).and_then(|from| outcomes.next_reply(from, u64::MAX));
-        let last = outcomes.prev_lost(k, after.map_or(u64::MAX, |a| a - 1)).unwrap_or(k);
-        Self { first, last, lost: outcomes.summary(first, last).count(Class::Lost).max(1) }
+        let last = outcomes.prev_down(k, after.map_or(u64::MAX, |a| a - 1)).unwrap_or(k);
+        Self { first, last, lost: outcomes.summary(first, last).down().max(1) }
     }
 
     /// The first hole that begins at slot `from` or later.
     fn next(outcomes: &Outcomes, from: u64) -> Option<Self> {
-        let hole = Self::around(outcomes, outcomes.next_lost(from, u64::MAX)?);
+        let hole = Self::around(outcomes, outcomes.next_down(from, u64::MAX)?);
         if hole.first >= from {
             return Some(hole);
         }
         let after = outcomes.next_reply(hole.last.checked_add(1)?, u64::MAX)?;
-        Some(Self::around(outcomes, outcomes.next_lost(after, u64::MAX)?))
+        Some(Self::around(outcomes, outcomes.next_down(after, u64::MAX)?))
     }
 }
 
 impl ProbeState {
-    /// When a slot is due, ns of the session clock.
-    #[must_use]
-    pub fn due(&self, k: u64) -> Nanos {
-        self.spec.t0.saturating_add(k.saturating_mul(self.spec.interval_ns))
-    }
-
     /// The first slot due at `t` or later.
     #[must_use]
     pub fn slot_from(&self, t: Nanos) -> u64 {
@@ -69,7 +63,7 @@ impl ProbeState {
     /// The last hole that begins before `t`.
     #[must_use]
     pub fn prev_hole(&self, t: Nanos) -> Option<Hole> {
-        let k = self.outcomes.prev_lost(0, self.slot_from(t).checked_sub(1)?)?;
+        let k = self.outcomes.prev_down(0, self.slot_from(t).checked_sub(1)?)?;
         Some(self.hole(Span::around(&self.outcomes, k)))
     }
 
@@ -83,7 +77,7 @@ impl ProbeState {
         }
         let Some(last) = self.slot_from(to).checked_sub(1) else { return holes };
         let mut at = self.slot_from(from);
-        while let Some(k) = self.outcomes.next_lost(at, last) {
+        while let Some(k) = self.outcomes.next_down(at, last) {
             let hole = self.hole(Span::around(&self.outcomes, k));
             holes.push(hole);
             let Some(after) = self.outcomes.next_reply(k, last) else { break };
@@ -97,6 +91,6 @@ impl ProbeState {
     }
 
     fn hole(&self, span: Span) -> Hole {
-        Hole { from: self.due(span.first), to: self.due(span.last), lost: span.lost }
+        Hole { from: self.spec.due(span.first), to: self.spec.due(span.last), lost: span.lost }
     }
 }

@@ -116,7 +116,7 @@ fn loss(state: &State, t: Nanos, way: Way) -> Option<(Nanos, String)> {
 mod tests {
     use super::*;
     use crate::event::{
-        Body, DirtyCycle, Event, HvEvent, MigrationEvent, MigrationSettings, OperatorEvent, Phase, ProbeEvent,
+        Body, DirtyCycle, Event, HvEvent, MigrationEvent, MigrationSettings, OperatorEvent, Phase, ProbeEvent, ProbeId,
         ProbeKind, ProbeSpec,
     };
     use crate::session::testing::header;
@@ -126,13 +126,16 @@ mod tests {
     /// Probes each 10 ms, lost from 500 to 600 and from 800 to 810 ms; a migration, a mark, a ramp.
     fn state() -> State {
         let spec = ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), 10 * MS);
-        let mut events = vec![Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec }))];
+        let mut events = vec![Event::new(0, Body::Probe(ProbeEvent::Started { id: ProbeId(0), spec }))];
         let mut tell = |t, ev| events.push(Event::new(t * MS, ev));
         for k in 0..100 {
             let (sent, t) = (k * 10 * MS, k * 10);
             let lost = (50..=60).contains(&k) || (80..=81).contains(&k);
-            let ev =
-                if lost { ProbeEvent::Lost { id: 0, k, sent } } else { ProbeEvent::Ok { id: 0, k, sent, rtt: MS } };
+            let ev = if lost {
+                ProbeEvent::Lost { id: ProbeId(0), k, sent }
+            } else {
+                ProbeEvent::Ok { id: ProbeId(0), k, sent, rtt: MS }
+            };
             tell(t, Body::Probe(ev));
         }
         let settings = MigrationSettings::default();

@@ -3,9 +3,8 @@
 use std::ops::Deref;
 
 use super::pyramid::{Pyramid, Summary, Want};
-use crate::analysis::downtime::Outcome;
 use crate::chunked::Chunked;
-use crate::event::{Class, Nanos};
+use crate::event::{Class, Nanos, Outcome};
 
 /// Outcomes kept one by one: 17 minutes at 1 kHz, 14 hours at 50 ms, 32 MiB. Beyond, the pyramid
 /// tells the class of each slot and the round trips of sixteen together.
@@ -60,11 +59,7 @@ impl Outcomes {
     /// Puts an outcome in its slot. An answer revises a slot written off before; nothing revises
     /// an answer: a second one is a duplicate.
     pub fn put(&mut self, new: Outcome) -> Placed {
-        if new.class == Class::Duplicate {
-            self.duplicate(new.k);
-            return Placed::Again;
-        }
-        let answers = |class: Class| matches!(class, Class::Ok | Class::Late);
+        let class = new.fate.class();
         let far_behind = new.k.saturating_add(SETTLED_WITHIN) < self.newest;
         if far_behind && self.far_behind >= FAR_BEHIND {
             return Placed::TooFarBehind;
@@ -72,7 +67,7 @@ impl Outcomes {
         let too_old = self.evicted && self.ring.front().is_some_and(|front| new.k < front.k);
         let at = if too_old { Err(0) } else { self.ring.find(new.k, |o| o.k) };
         let old = match at {
-            Ok(i) => Some(self.ring[i].class),
+            Ok(i) => Some(self.ring[i].fate.class()),
             Err(_) if too_old && new.k < self.pyramid.reach() => return Placed::Nothing,
             Err(_) if too_old => self.pyramid.class(new.k),
             Err(_) => None,
@@ -83,8 +78,8 @@ impl Outcomes {
                 self.far_behind += u32::from(far_behind);
                 Placed::New
             }
-            Some(old) if answers(new.class) && !answers(old) => Placed::Revised(old),
-            Some(_) if answers(new.class) => {
+            Some(old) if class.is_answer() && !old.is_answer() => Placed::Revised(old),
+            Some(_) if class.is_answer() => {
                 self.duplicate(new.k);
                 return Placed::Again;
             }
@@ -95,8 +90,7 @@ impl Outcomes {
             Ok(i) => self.ring[i] = new,
             Err(i) => self.ring.insert(i, new),
         }
-        let rtt = Some(new.rtt).filter(|rtt| answers(new.class) && *rtt != u64::MAX);
-        self.pyramid.put(new.k, old, new.class, rtt);
+        self.pyramid.put(new.k, old, class, new.fate.rtt());
         self.first = Some(self.first.map_or(new.k, |first| first.min(new.k)));
         placed
     }
@@ -140,21 +134,21 @@ impl Outcomes {
             }
             let begin = self.ring.find(a, |o| o.k).unwrap_or_else(|i| i);
             let some = self.ring.range(begin..).take_while(|o| o.k <= b);
-            let rtts = some.filter(|o| o.answered().is_some()).map(|o| o.rtt);
+            let rtts = some.filter_map(|o| o.fate.rtt());
             Some(rtts.fold((u64::MAX, 0), |(min, max), rtt| (min.min(rtt), max.max(rtt))))
         })
     }
 
-    /// The first lost slot of `from..=to`.
+    /// The first slot of `from..=to` that was down: lost, refused, or in error.
     #[must_use]
-    pub fn next_lost(&self, from: u64, to: u64) -> Option<u64> {
-        self.pyramid.next(Want::Lost, from, to)
+    pub fn next_down(&self, from: u64, to: u64) -> Option<u64> {
+        self.pyramid.next(Want::Down, from, to)
     }
 
-    /// The last lost slot of `from..=to`.
+    /// The last slot of `from..=to` that was down.
     #[must_use]
-    pub fn prev_lost(&self, from: u64, to: u64) -> Option<u64> {
-        self.pyramid.prev(Want::Lost, from, to)
+    pub fn prev_down(&self, from: u64, to: u64) -> Option<u64> {
+        self.pyramid.prev(Want::Down, from, to)
     }
 
     /// The first answered slot of `from..=to`.
@@ -213,7 +207,7 @@ mod tests {
 
     use super::super::state::ProbeState;
     use super::*;
-    use crate::event::{ProbeKind, ProbeSpec};
+    use crate::event::{Fate, ProbeKind, ProbeSpec};
     use crate::session::holes::Hole;
 
     fn probe(outcomes: Outcomes) -> ProbeState {
@@ -221,37 +215,50 @@ mod tests {
         ProbeState { spec, outcomes, counts: BTreeMap::new(), stopped: None }
     }
 
-    fn outcome(k: u64, class: Class) -> Outcome {
-        let answered = matches!(class, Class::Ok | Class::Late);
-        Outcome { k, sent: k * 10, rtt: if answered { 100 + k * 7919 % 1000 } else { u64::MAX }, class }
+    fn outcome(k: u64, fate: Fate) -> Outcome {
+        let rtt = 100 + k * 7919 % 1000;
+        let fate = match fate {
+            Fate::Ok { .. } => Fate::Ok { rtt },
+            Fate::Late { .. } => Fate::Late { rtt },
+            other => other,
+        };
+        Outcome { k, sent: k * 10, fate }
     }
 
-    /// Stretches of one class, near slot 0 or where the coarse buckets begin.
-    fn stretches() -> impl Strategy<Value = Vec<(u64, u64, Class)>> {
-        let class = prop_oneof![
-            4 => Just(Class::Ok),
-            3 => Just(Class::Lost),
-            1 => Just(Class::Late),
-            1 => Just(Class::NotSent),
-            1 => Just(Class::Error),
-            1 => Just(Class::Duplicate),
+    const OK: Fate = Fate::Ok { rtt: 0 };
+    const LATE: Fate = Fate::Late { rtt: 0 };
+
+    /// Stretches of one fate, or of further answers, near slot 0 or where the coarse buckets begin.
+    fn stretches() -> impl Strategy<Value = Vec<(u64, u64, Option<Fate>)>> {
+        let fate = prop_oneof![
+            4 => Just(Some(OK)),
+            3 => Just(Some(Fate::Lost)),
+            1 => Just(Some(LATE)),
+            1 => Just(Some(Fate::NotSent)),
+            1 => Just(Some(Fate::Error)),
+            1 => Just(Some(Fate::Refused)),
+            1 => Just(None),
         ];
         let begin = prop_oneof![0_u64..300, 3900_u64..4300, 65_400_u64..65_700];
-        proptest::collection::vec((begin, 1_u64..80, class), 1..30)
+        proptest::collection::vec((begin, 1_u64..80, fate), 1..30)
     }
 
     /// What each slot ends in, told the long way.
-    fn slots(stretches: &[(u64, u64, Class)]) -> (Outcomes, BTreeMap<u64, Outcome>, BTreeMap<u64, u64>) {
+    fn slots(stretches: &[(u64, u64, Option<Fate>)]) -> (Outcomes, BTreeMap<u64, Outcome>, BTreeMap<u64, u64>) {
         let (mut ours, mut slots, mut twice) = (Outcomes::default(), BTreeMap::new(), BTreeMap::new());
-        let answered = |c: Class| matches!(c, Class::Ok | Class::Late);
-        for (begin, n, class) in stretches {
+        let answered = |o: &Outcome| o.answered().is_some();
+        for (begin, n, fate) in stretches {
             for k in *begin..begin + n {
-                let new = outcome(k, *class);
-                ours.put(new);
-                let old = slots.get(&k).map(|o: &Outcome| o.class);
-                if *class == Class::Duplicate || (answered(*class) && old.is_some_and(answered)) {
+                let Some(new) = fate.map(|fate| outcome(k, fate)) else {
+                    ours.duplicate(k);
                     *twice.entry(k).or_default() += 1;
-                } else if old.is_none() || answered(*class) {
+                    continue;
+                };
+                ours.put(new);
+                let old = slots.get(&k);
+                if answered(&new) && old.is_some_and(answered) {
+                    *twice.entry(k).or_default() += 1;
+                } else if old.is_none() || answered(&new) {
                     slots.insert(k, new);
                 }
             }
@@ -262,16 +269,16 @@ mod tests {
     fn holes(slots: &BTreeMap<u64, Outcome>) -> Vec<Hole> {
         let (mut holes, mut open) = (Vec::<Hole>::new(), false);
         for (k, o) in slots {
-            match o.class {
-                Class::Ok | Class::Late => open = false,
-                Class::Lost => {
+            match o.fate {
+                Fate::Ok { .. } | Fate::Late { .. } => open = false,
+                Fate::Lost | Fate::Error | Fate::Refused => {
                     match holes.last_mut().filter(|_| open) {
                         Some(hole) => (hole.to, hole.lost) = (k * 10, hole.lost + 1),
                         None => holes.push(Hole { from: k * 10, to: k * 10, lost: 1 }),
                     }
                     open = true;
                 }
-                _ => {}
+                Fate::NotSent => {}
             }
         }
         holes
@@ -294,8 +301,8 @@ mod tests {
                 let (from, to) = (a.min(b), a.max(b));
                 let sum = ours.summary(from, to);
                 let within: Vec<&Outcome> = slots.range(from..=to).map(|(_, o)| o).collect();
-                for class in [Class::Ok, Class::Late, Class::Lost, Class::NotSent, Class::Error] {
-                    let n = within.iter().filter(|o| o.class == class).count() as u64;
+                for class in [Class::Ok, Class::Late, Class::Lost, Class::NotSent, Class::Error, Class::Refused] {
+                    let n = within.iter().filter(|o| o.fate.class() == class).count() as u64;
                     prop_assert_eq!((sum.count(class), sum.any(class)), (n, n > 0));
                 }
                 let (mut again, mut flagged) = (0, 0);
@@ -303,7 +310,7 @@ mod tests {
                     (again, flagged) = (again + n, flagged + 1);
                 }
                 prop_assert!((flagged..=again).contains(&sum.count(Class::Duplicate)));
-                let rtts = || within.iter().filter(|o| o.answered().is_some()).map(|o| o.rtt);
+                let rtts = || within.iter().filter_map(|o| o.fate.rtt());
                 let rtt = rtts().min().zip(rtts().max());
                 if from >= held || evicted == 0 {
                     prop_assert_eq!(sum.rtt, rtt);
@@ -312,10 +319,10 @@ mod tests {
                 } else {
                     prop_assert_eq!(sum.rtt, rtt);
                 }
-                let lost = |o: &&&Outcome| o.class == Class::Lost;
+                let down = |o: &&&Outcome| o.fate.class().is_down();
                 let replied = |o: &&&Outcome| o.answered().is_some();
-                prop_assert_eq!(ours.next_lost(from, to), within.iter().find(lost).map(|o| o.k));
-                prop_assert_eq!(ours.prev_lost(from, to), within.iter().rev().find(lost).map(|o| o.k));
+                prop_assert_eq!(ours.next_down(from, to), within.iter().find(down).map(|o| o.k));
+                prop_assert_eq!(ours.prev_down(from, to), within.iter().rev().find(down).map(|o| o.k));
                 prop_assert_eq!(ours.next_reply(from, to), within.iter().find(replied).map(|o| o.k));
                 prop_assert_eq!(ours.prev_reply(from, to), within.iter().rev().find(replied).map(|o| o.k));
             }
@@ -333,7 +340,7 @@ mod tests {
                 prop_assert_eq!(probe.prev_hole(a), all.iter().rfind(|h| h.from < a).copied());
                 let (from, to) = (a.min(b), a.max(b));
                 let lost = |h: &Hole| slots.range(from.div_ceil(10)..to.div_ceil(10).max(from.div_ceil(10)))
-                    .any(|(k, o)| o.class == Class::Lost && (h.from..=h.to).contains(&(k * 10)));
+                    .any(|(k, o)| o.fate.class().is_down() && (h.from..=h.to).contains(&(k * 10)));
                 let seen: Vec<Hole> = all.iter().filter(|h| lost(h)).copied().collect();
                 prop_assert_eq!(probe.holes(from, to, 1), seen);
             }
@@ -343,7 +350,7 @@ mod tests {
     #[test]
     fn short_holes_are_told_once_a_column_and_long_ones_always() {
         let lost = |k: u64| k.is_multiple_of(2) || (5000..6000).contains(&k);
-        let outcomes = (0..10_000).map(|k| outcome(k, if lost(k) { Class::Lost } else { Class::Ok }));
+        let outcomes = (0..10_000).map(|k| outcome(k, if lost(k) { Fate::Lost } else { OK }));
         let probe = probe(outcomes.collect());
         let holes = probe.holes(0, 100_000, 1000);
         assert!(holes.len() <= 101, "{}", holes.len());
@@ -354,23 +361,23 @@ mod tests {
     fn what_comes_far_behind_in_masses_is_left_out_and_the_rest_goes_on() {
         let mut outcomes = Outcomes::default();
         let newest = 1 << 40;
-        outcomes.put(outcome(newest, Class::Lost));
+        outcomes.put(outcome(newest, Fate::Lost));
         for k in 0..u64::from(FAR_BEHIND) {
-            assert_eq!(outcomes.put(outcome(newest - SETTLED_WITHIN - 1 - k * 4099, Class::Lost)), Placed::New);
+            assert_eq!(outcomes.put(outcome(newest - SETTLED_WITHIN - 1 - k * 4099, Fate::Lost)), Placed::New);
         }
-        assert_eq!(outcomes.put(outcome(7, Class::Lost)), Placed::TooFarBehind);
+        assert_eq!(outcomes.put(outcome(7, Fate::Lost)), Placed::TooFarBehind);
         // What our own probes can tell has its place whatever came before.
-        assert_eq!(outcomes.put(outcome(newest - SETTLED_WITHIN, Class::Lost)), Placed::New);
-        assert_eq!(outcomes.put(outcome(newest + 1, Class::Ok)), Placed::New);
+        assert_eq!(outcomes.put(outcome(newest - SETTLED_WITHIN, Fate::Lost)), Placed::New);
+        assert_eq!(outcomes.put(outcome(newest + 1, OK)), Placed::New);
     }
 
     #[test]
     fn a_late_answer_revises_what_is_no_longer_held() {
-        let mut outcomes: Outcomes = (0..100).map(|k| outcome(k, Class::Lost)).collect();
+        let mut outcomes: Outcomes = (0..100).map(|k| outcome(k, Fate::Lost)).collect();
         (0..50).for_each(|_| outcomes.pop_front());
-        assert_eq!(outcomes.put(outcome(10, Class::Late)), Placed::Revised(Class::Lost));
-        assert_eq!(outcomes.put(outcome(10, Class::Late)), Placed::Again);
-        assert_eq!(outcomes.put(outcome(10, Class::Lost)), Placed::Nothing);
+        assert_eq!(outcomes.put(outcome(10, LATE)), Placed::Revised(Class::Lost));
+        assert_eq!(outcomes.put(outcome(10, LATE)), Placed::Again);
+        assert_eq!(outcomes.put(outcome(10, Fate::Lost)), Placed::Nothing);
         let sum = outcomes.summary(0, 99);
         assert_eq!((sum.count(Class::Lost), sum.count(Class::Late), sum.count(Class::Duplicate)), (99, 1, 1));
         assert_eq!(outcomes.front().map(|o| o.k), Some(50));

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::state::State;
 use super::wall;
 use crate::analysis::probing::{Gap, Summary};
-use crate::event::Nanos;
+use crate::event::{Nanos, ProbeId};
 use crate::units::show_duration;
 
 /// Outages listed one by one for people: the longest ones. JSON has all that are kept.
@@ -18,8 +18,8 @@ const LISTED: usize = 100;
 /// What one probe saw, for programs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ProbeRow {
-    /// Which probe; 0 is the one downtime is measured with.
-    pub id: u16,
+    /// Which probe.
+    pub id: ProbeId,
     /// The address that is asked.
     pub target: String,
     /// Its counts, round trips and silences, ns.
@@ -63,7 +63,7 @@ pub fn rows(state: &State) -> Vec<ProbeRow> {
     state.digests.iter().map(|(id, summary)| row(state, *id, summary)).collect()
 }
 
-fn row(state: &State, id: u16, summary: &Summary) -> ProbeRow {
+fn row(state: &State, id: ProbeId, summary: &Summary) -> ProbeRow {
     let spec = &summary.spec;
     let span = |ns| show_duration(Duration::from_nanos(ns));
     let kind = spec.kind.name().to_uppercase();
@@ -179,7 +179,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event::{Body, Engine, Event, MigrationEvent, MigrationSettings, ProbeEvent, ProbeKind, ProbeSpec};
+    use crate::event::{
+        Body, Engine, Event, MigrationEvent, MigrationSettings, ProbeEvent, ProbeId, ProbeKind, ProbeSpec,
+    };
     use crate::session::testing::header;
 
     const MS: Nanos = 1_000_000;
@@ -192,13 +194,13 @@ mod tests {
         let mut state = State::begin(header);
         let spec =
             ProbeSpec { engine: Engine::SurgePing, ..ProbeSpec::new(ProbeKind::Icmp, [192, 0, 2, 10].into(), 50 * MS) };
-        state.apply(&Event::new(0, Body::Probe(ProbeEvent::Started { id: 0, spec })));
+        state.apply(&Event::new(0, Body::Probe(ProbeEvent::Started { id: ProbeId(0), spec })));
         for k in 0..400 {
             let sent = k * 50 * MS;
             let ev = if silent(k) {
-                ProbeEvent::Lost { id: 0, k, sent }
+                ProbeEvent::Lost { id: ProbeId(0), k, sent }
             } else {
-                ProbeEvent::Ok { id: 0, k, sent, rtt: MS }
+                ProbeEvent::Ok { id: ProbeId(0), k, sent, rtt: MS }
             };
             state.apply(&Event::new(sent + MS, Body::Probe(ev)));
         }

@@ -27,20 +27,22 @@ fn code(class: Class) -> u64 {
         Class::Lost => 3,
         Class::NotSent => 4,
         Class::Error => 5,
-        Class::Duplicate => 6,
-        Class::Refused => 7,
+        Class::Refused => 6,
+        Class::Duplicate => 7,
     }
 }
 
-/// By code, less one.
+/// By code, less one: those a slot ends in, and further answers.
 const ALL: [Class; 7] =
-    [Class::Ok, Class::Late, Class::Lost, Class::NotSent, Class::Error, Class::Duplicate, Class::Refused];
+    [Class::Ok, Class::Late, Class::Lost, Class::NotSent, Class::Error, Class::Refused, Class::Duplicate];
+/// Classes a slot ends in.
+const ENDS: usize = 6;
 
 /// What became of a stretch of slots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Slots by class, in the order of [`Summary::CLASSES`].
-    counts: [u64; 7],
+    /// Slots by class, in the order of [`ALL`].
+    counts: [u64; ALL.len()],
     /// Shortest and longest round trip, ns.
     pub rtt: Option<(u64, u64)>,
     /// Bit by class: what there was, also where it could not be counted.
@@ -61,10 +63,16 @@ impl Summary {
         self.seen & (1 << code(class)) != 0
     }
 
+    /// Slots that were down: lost, refused, or ended in an error.
+    #[must_use]
+    pub fn down(&self) -> u64 {
+        ALL.into_iter().filter(|class| class.is_down()).map(|class| self.count(class)).sum()
+    }
+
     /// Slots that have an outcome.
     #[must_use]
     pub fn settled(&self) -> u64 {
-        self.counts[..5].iter().sum()
+        self.counts[..ENDS].iter().sum()
     }
 
     fn add(&mut self, class: usize, n: u64) {
@@ -95,7 +103,7 @@ struct Leaf {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Node {
     at: u64,
-    counts: [u32; 6],
+    counts: [u32; ALL.len()],
     rtt_min: u64,
     rtt_max: u64,
 }
@@ -123,23 +131,25 @@ impl Leaf {
 pub(super) enum Want {
     /// An answer, in time or late.
     Reply,
-    /// A lost probe.
-    Lost,
+    /// One that was down: lost, refused, or in error.
+    Down,
 }
 
 impl Want {
+    fn codes(self) -> impl Iterator<Item = u64> {
+        let wanted = move |class: &Class| match self {
+            Self::Reply => class.is_answer(),
+            Self::Down => class.is_down(),
+        };
+        ALL.into_iter().filter(wanted).map(code)
+    }
+
     fn bits(self, leaf: &Leaf, mask: u64) -> u64 {
-        match self {
-            Self::Reply => leaf.of(1, mask) | leaf.of(2, mask),
-            Self::Lost => leaf.of(3, mask),
-        }
+        self.codes().fold(0, |bits, code| bits | leaf.of(code, mask))
     }
 
     fn is_in(self, node: &Node) -> bool {
-        match self {
-            Self::Reply => node.counts[0] > 0 || node.counts[1] > 0,
-            Self::Lost => node.counts[2] > 0,
-        }
+        self.codes().any(|code| node.counts[code as usize - 1] > 0)
     }
 }
 
@@ -192,7 +202,7 @@ impl Pyramid {
             leaf.classes |= 8 << (4 * (k & 15));
             leaf.duplicates = leaf.duplicates.saturating_add(1);
         }
-        self.each_node(k, |node| node.counts[5] = node.counts[5].saturating_add(1));
+        self.each_node(k, |node| node.counts[ENDS] = node.counts[ENDS].saturating_add(1));
     }
 
     fn leaf(&mut self, k: u64) -> Option<&mut Leaf> {
@@ -201,7 +211,7 @@ impl Pyramid {
     }
 
     fn each_node(&mut self, k: u64, mut change: impl FnMut(&mut Node)) {
-        let empty = |at| Node { at, counts: [0; 6], rtt_min: u64::MAX, rtt_max: 0 };
+        let empty = |at| Node { at, counts: [0; ALL.len()], rtt_min: u64::MAX, rtt_max: 0 };
         for (i, (nodes, gone)) in self.nodes.iter_mut().zip(&mut self.gone[1..]).enumerate() {
             if let Some(node) = bucket(nodes, gone, i + 1, k, |n| n.at, empty) {
                 change(node);
@@ -224,12 +234,12 @@ impl Pyramid {
         for node in self.overlapping(level, from, to) {
             let (lo, hi) = bounds(level, node.at);
             if from <= lo && hi <= to {
-                (0..6).for_each(|class| sum.add(class, u64::from(node.counts[class])));
+                (0..ALL.len()).for_each(|class| sum.add(class, u64::from(node.counts[class])));
                 sum.took(node.rtt_min, node.rtt_max);
             } else if lo.max(from) >= self.gone[below] {
                 self.gather(below, lo.max(from), hi.min(to), rtt, sum);
             } else {
-                for class in 0..6 {
+                for class in 0..ALL.len() {
                     if node.counts[class] > 0 {
                         sum.seen |= 2 << class;
                         sum.counts[class] += if from <= lo { u64::from(node.counts[class]) } else { 0 };
@@ -246,12 +256,12 @@ impl Pyramid {
             let (lo, hi) = bounds(0, leaf.at);
             let (a, b) = (lo.max(from), hi.min(to));
             let mask = Leaf::mask(a - lo, b - lo);
-            for class in 0..5 {
+            for class in 0..ENDS {
                 sum.add(class, u64::from(leaf.of(class as u64 + 1, mask).count_ones()));
             }
             if leaf.duplicates > 0 {
                 let here = u64::from((leaf.classes >> 3 & ONES & mask).count_ones());
-                sum.add(5, if mask == u64::MAX { u64::from(leaf.duplicates) } else { here });
+                sum.add(ENDS, if mask == u64::MAX { u64::from(leaf.duplicates) } else { here });
             }
             let whole = (leaf.rtt_min, leaf.rtt_max);
             if mask == u64::MAX {
@@ -270,7 +280,7 @@ impl Pyramid {
         nodes.range(first..end)
     }
 
-    /// The first such slot of `from..=to`. Of slots that are known only summed up, the lost ones
+    /// The first such slot of `from..=to`. Of slots that are known only summed up, those down
     /// are taken to come first and the answered ones last.
     pub(super) fn next(&self, want: Want, from: u64, to: u64) -> Option<u64> {
         if from > to { None } else { self.next_in(TOP, want, from, to) }
@@ -290,7 +300,7 @@ impl Pyramid {
             if lo.max(from) >= self.gone[below] {
                 return self.next_in(below, want, lo.max(from), hi.min(to));
             }
-            Some(if want == Want::Lost { lo } else { hi }).filter(|k| (from..=to).contains(k))
+            Some(if want == Want::Down { lo } else { hi }).filter(|k| (from..=to).contains(k))
         })
     }
 
@@ -314,7 +324,7 @@ impl Pyramid {
             if lo.max(from) >= self.gone[below] {
                 return self.prev_in(below, want, lo.max(from), hi.min(to));
             }
-            Some(if want == Want::Lost { lo } else { hi }).filter(|k| (from..=to).contains(k))
+            Some(if want == Want::Down { lo } else { hi }).filter(|k| (from..=to).contains(k))
         })
     }
 

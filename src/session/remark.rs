@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::claims;
 use super::state::{CAPTIONS, LogLine, State};
 use crate::event::{
-    AgentEvent, Aside, Body, Class, Event, HvEvent, LabEvent, Level, LoadSettings, Location, MigrationEnd,
+    AgentEvent, Aside, Body, Event, Fate, HvEvent, LabEvent, Level, LoadSettings, Location, MigrationEnd,
     MigrationEvent, Nanos, OperatorEvent, ProbeEvent, SessionEvent, SettingWhy, StopRule, Then,
 };
 use crate::text::capped;
@@ -141,14 +141,14 @@ fn probe(state: &State, ev: &ProbeEvent) -> Option<(Level, String)> {
                 .take_while(|back| {
                     end.checked_sub(*back)
                         .and_then(|i| outcomes.get(i))
-                        .is_some_and(|o| o.class == Class::Lost && o.k + *back as u64 == *k)
+                        .is_some_and(|o| o.fate == Fate::Lost && o.k + *back as u64 == *k)
                 })
                 .count();
             if run + 1 != NOTABLE_LOSS {
                 return None;
             }
             // The slot of this event is not counted yet.
-            let never = state.probes.get(id).filter(|p| !p.counts.keys().any(|c| matches!(c, Class::Ok | Class::Late)));
+            let never = state.probes.get(id).filter(|p| !p.counts.keys().any(|c| c.is_answer()));
             if let Some(probe) = never.filter(|_| state.primary_id() == Some(*id) && !state.only_watches()) {
                 let words = probe.unheard().unwrap_or_else(|| {
                     format!("no answer yet from {}: lost-pings and reply-gap will be unknown", probe.spec.target)
@@ -164,16 +164,16 @@ fn probe(state: &State, ev: &ProbeEvent) -> Option<(Level, String)> {
             };
             (Level::Warn, format!("probe {id}: {silent}"))
         }
-        ProbeEvent::Error { id, k, what } => {
+        ProbeEvent::Error { id, k, what, .. } => {
             let outcomes = &state.probes.get(id)?.outcomes;
-            if outcomes.back().is_some_and(|o| o.class == Class::Error) {
+            if outcomes.back().is_some_and(|o| o.fate == Fate::Error) {
                 return None;
             }
             (Level::Warn, format!("probe {id}, slot {k}: {what}"))
         }
         ProbeEvent::Refused { id, k, what, .. } => {
             let outcomes = &state.probes.get(id)?.outcomes;
-            if outcomes.back().is_some_and(|o| o.class == Class::Refused) {
+            if outcomes.back().is_some_and(|o| o.fate == Fate::Refused) {
                 return None;
             }
             (Level::Warn, format!("probe {id}, slot {k}: {what}"))

@@ -4,13 +4,12 @@
 use super::outcomes::Outcomes;
 use super::trail::Trail;
 use crate::analysis::clock::HostClock;
-pub use crate::analysis::downtime::Outcome;
 use crate::analysis::probing;
 use crate::chunked::Chunked;
 use crate::event::{
     By, Capabilities, Class, Forecast, ForeignTime, GuestId, Header, HostEvent, Incident, Level, LoadReport,
-    LoadSettings, Location, MigrationEnd, MigrationSettings, Nanos, Phase, ProbeSpec, Sample, StopForecast, StopRule,
-    Substate, Then,
+    LoadSettings, Location, MigrationEnd, MigrationSettings, Nanos, Phase, ProbeId, ProbeSpec, Sample, StopForecast,
+    StopRule, Substate, Then,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,10 +40,10 @@ pub struct State {
     /// The guest agent.
     pub agent: AgentState,
     /// Probes by id. Probe 0 is the one downtime is measured with.
-    pub probes: BTreeMap<u16, ProbeState>,
+    pub probes: BTreeMap<ProbeId, ProbeState>,
     /// What each probe's outcomes say by themselves, by its id: counts, round trips, outages. Shared
     /// between copies of the state until it changes.
-    pub digests: BTreeMap<u16, Arc<probing::Summary>>,
+    pub digests: BTreeMap<ProbeId, Arc<probing::Summary>>,
     /// Heartbeats: (received ns of the session clock, sequence, guest ns).
     pub heartbeats: Chunked<(Nanos, u64, u64)>,
     /// Hypervisor hosts by name.
@@ -394,7 +393,7 @@ impl State {
 impl State {
     /// The id of the primary probe, which downtime is measured with: of several the one with the lowest id.
     #[must_use]
-    pub fn primary_id(&self) -> Option<u16> {
+    pub fn primary_id(&self) -> Option<ProbeId> {
         self.probes.keys().next().copied()
     }
 

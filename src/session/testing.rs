@@ -7,8 +7,8 @@ use crate::event::{
     AgentEvent, Body, By, Capabilities, Class, Converges, DirtyCycle, Ender, Engine, Event, Fact, Forecast,
     ForeignTime, Grounds, Guess, Header, HostEvent, HostFacts, HvEvent, Incident, LabEvent, Level, LoadReport,
     LoadSettings, Location, LogEvent, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, Needs, OperatorEvent,
-    Parameter, Pattern, Phase, ProbeEvent, ProbeKind, ProbeSpec, Remedy, Sample, SessionEvent, SettingWhy, Span,
-    StopForecast, StopPolicy, StopRule, Substate, Then, Versions,
+    Parameter, Pattern, Phase, ProbeEvent, ProbeId, ProbeKind, ProbeSpec, Remedy, Sample, SessionEvent, SettingWhy,
+    Span, StopForecast, StopPolicy, StopRule, Substate, Then, Versions,
 };
 
 pub(crate) fn header() -> Header {
@@ -164,16 +164,20 @@ fn probe() -> BoxedStrategy<ProbeEvent> {
             )
         },
     );
-    let slot = || (0_u16..2, 0_u64..60, any::<u32>(), any::<u32>());
+    let slot = || ((0_u16..2).prop_map(ProbeId), 0_u64..60, any::<u32>(), any::<u32>());
     prop_oneof![
-        2 => (0_u16..2, spec).prop_map(|(id, spec)| ProbeEvent::Started { id, spec }),
+        2 => ((0_u16..2).prop_map(ProbeId), spec).prop_map(|(id, spec)| ProbeEvent::Started { id, spec }),
         9 => slot().prop_map(|(id, k, s, r)| ProbeEvent::Ok { id, k, sent: s.into(), rtt: r.into() }),
         3 => slot().prop_map(|(id, k, s, r)| ProbeEvent::Late { id, k, sent: s.into(), rtt: r.into() }),
         5 => slot().prop_map(|(id, k, s, _)| ProbeEvent::Lost { id, k, sent: s.into() }),
         1 => slot().prop_map(|(id, k, _, r)| ProbeEvent::Duplicate { id, k, rtt: r.into() }),
         1 => slot().prop_map(|(id, k, ..)| ProbeEvent::NotSent { id, k, why: None }),
-        1 => (slot(), text()).prop_map(|((id, k, ..), what)| ProbeEvent::Error { id, k, what }),
-        1 => (0_u16..2).prop_map(|id| ProbeEvent::Stopped { id }),
+        1 => (slot(), proptest::option::of(any::<u64>()), text())
+            .prop_map(|((id, k, ..), sent, what)| ProbeEvent::Error { id, k, sent, what }),
+        1 => (slot(), text()).prop_map(|((id, k, s, r), what)| {
+            ProbeEvent::Refused { id, k, sent: s.into(), rtt: r.into(), what }
+        }),
+        1 => (0_u16..2).prop_map(|id| ProbeEvent::Stopped { id: ProbeId(id) }),
     ]
     .boxed()
 }

@@ -96,7 +96,7 @@ pub(crate) fn idle(now: Nanos) -> State {
     reports(&mut s, S, now.min(STOPPED));
     reports(&mut s, RESUMED, now);
     s.load.achieved = s.reports.back().cloned();
-    s.probes.insert(0, probe(now));
+    s.probes.insert(ProbeId(0), probe(now));
     s.log = [
         (0, Level::Info, "lab", "booting host a"),
         (900 * MS, Level::Info, "agent", "connected: blackout 0.1.0, Linux 6.12.48, 1 CPU, 230.0 MiB"),
@@ -155,22 +155,22 @@ fn probe(now: Nanos) -> ProbeState {
             break;
         }
         let rtt = 420_000 + (k * 7919 % 97) * 3_000;
-        let (class, rtt, known) = if (STOPPED..ANSWERS).contains(&sent) {
-            (Class::Lost, u64::MAX, sent + deadline)
+        let (fate, known) = if (STOPPED..ANSWERS).contains(&sent) {
+            (Fate::Lost, sent + deadline)
         } else if k == 104 {
-            (Class::NotSent, u64::MAX, sent)
+            (Fate::NotSent, sent)
         } else if k == 60 {
-            (Class::Lost, u64::MAX, sent + deadline)
+            (Fate::Lost, sent + deadline)
         } else if k == 85 {
-            (Class::Late, 1_150 * MS, sent + 1_150 * MS)
+            (Fate::Late { rtt: 1_150 * MS }, sent + 1_150 * MS)
         } else if sent > BEGAN && k % 9 == 0 {
-            (Class::Ok, rtt * 12, sent + rtt)
+            (Fate::Ok { rtt: rtt * 12 }, sent + rtt)
         } else {
-            (Class::Ok, rtt, sent + rtt)
+            (Fate::Ok { rtt }, sent + rtt)
         };
         if known <= now {
-            p.outcomes.push_back(Outcome { k, sent, rtt, class });
-            *p.counts.entry(class).or_insert(0) += 1;
+            p.outcomes.push_back(Outcome { k, sent, fate });
+            *p.counts.entry(fate.class()).or_insert(0) += 1;
         }
     }
     p

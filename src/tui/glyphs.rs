@@ -88,6 +88,8 @@ pub(crate) struct Glyphs {
     pub(crate) lost: &'static str,
     pub(crate) late: &'static str,
     pub(crate) error: &'static str,
+    /// Something answered that the service is not there.
+    pub(crate) refused: &'static str,
     pub(crate) not_sent: &'static str,
     pub(crate) pending: &'static str,
     pub(crate) duplicate: &'static str,
@@ -133,6 +135,7 @@ const BLOCK: Glyphs = Glyphs {
     lost: "×",
     late: "~",
     error: "!",
+    refused: "r",
     not_sent: "-",
     pending: "·",
     duplicate: "=",
@@ -190,6 +193,7 @@ const ASCII: Glyphs = Glyphs {
     lost: "X",
     late: "~",
     error: "!",
+    refused: "r",
     not_sent: "-",
     pending: ".",
     duplicate: "=",
@@ -253,6 +257,7 @@ mod tests {
             g.lost,
             g.late,
             g.error,
+            g.refused,
             g.not_sent,
             g.pending,
             g.duplicate,
@@ -306,7 +311,7 @@ mod tests {
         for (name, markers) in Markers::NAMES {
             let g = Glyphs::of(*markers);
             let phases = [g.setup, g.pre_copy, g.stop_and_copy, g.post_copy, g.recovery, g.idle, g.unknown];
-            let fates = [g.lost, g.late, g.error, g.not_sent, g.pending, g.duplicate];
+            let fates = [g.lost, g.late, g.error, g.refused, g.not_sent, g.pending, g.duplicate];
             for family in [&phases[..], &fates[..]] {
                 for (i, a) in family.iter().enumerate() {
                     assert!(!family[..i].contains(a), "{name}: {a}");

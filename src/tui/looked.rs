@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::ctx::Ctx;
 use super::series::{RateColumn, link_at, rate_columns, seen_by_hypervisor};
-use crate::event::{Class, Nanos, Sample};
+use crate::event::{Class, Fate, Nanos, Sample};
 use crate::session::state::ProbeState;
 use crate::units::show_duration;
 
@@ -90,20 +90,23 @@ pub(crate) struct Pings {
 impl Pings {
     pub(crate) fn of(ctx: &Ctx<'_>, probe: &ProbeState) -> Self {
         let shown = |rtt: u64| show_duration(Duration::from_nanos(rtt));
-        let well = |class: Class, rtt: u64| class == Class::Ok && rtt != u64::MAX;
+        let well = |fate: Fate| match fate {
+            Fate::Ok { rtt } => Some(rtt),
+            _ => None,
+        };
         match Looked::of(ctx) {
             Looked::At(t) if probe.spec.interval_ns > 0 => {
                 let last = t.saturating_sub(probe.spec.t0) / probe.spec.interval_ns;
                 let sum = if t < probe.spec.t0 { None } else { Some(probe.outcomes.summary(0, last)) };
                 let until = probe.outcomes.partition_point(|o| o.k <= last).min(probe.outcomes.len());
-                let newest = probe.outcomes.range(..until).rev().take(64).find(|o| well(o.class, o.rtt));
-                let rtt = newest.filter(|_| sum.is_some()).map(|o| shown(o.rtt));
+                let newest = probe.outcomes.range(..until).rev().take(64).find_map(|o| well(o.fate));
+                let rtt = newest.filter(|_| sum.is_some()).map(shown);
                 Self { counts: Box::new(move |class| sum.as_ref().map_or(0, |s| s.count(class))), rtt }
             }
             _ => {
                 let counts = probe.counts.clone();
-                let newest = probe.outcomes.iter().rev().take(64).find(|o| well(o.class, o.rtt));
-                let rtt = newest.map(|o| shown(o.rtt));
+                let newest = probe.outcomes.iter().rev().take(64).find_map(|o| well(o.fate));
+                let rtt = newest.map(shown);
                 Self { counts: Box::new(move |class| counts.get(&class).copied().unwrap_or(0)), rtt }
             }
         }

@@ -17,27 +17,38 @@ const HOLD: Nanos = 400_000_000;
 /// So many reports or samples in view are looked at one by one; where there are more the trail tells.
 const FEW: usize = 2_048;
 
-/// The fate of the worst probe of a column, from good to bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fate {
-    Ok,
-    Duplicate,
+/// What became of the worst probe of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worst {
+    /// Nothing yet.
     Pending,
-    NotSent,
-    Late,
-    Error,
-    Lost,
+    /// It is settled, in this class.
+    Of(Class),
+}
+
+impl Worst {
+    /// All of them, the worst first.
+    pub(crate) const RANKED: [Self; 8] = [
+        Self::Of(Class::Lost),
+        Self::Of(Class::Refused),
+        Self::Of(Class::Error),
+        Self::Of(Class::Late),
+        Self::Of(Class::NotSent),
+        Self::Pending,
+        Self::Of(Class::Duplicate),
+        Self::Of(Class::Ok),
+    ];
 }
 
 /// The probes due in one column.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct PingColumn {
-    /// The worst fate; `None` where no probe was due.
-    pub(crate) worst: Option<Fate>,
+    /// The worst of them; `None` where no probe was due.
+    pub(crate) worst: Option<Worst>,
     /// The longest round trip, ns.
     pub(crate) rtt_max: Option<u64>,
-    /// Probes lost.
-    pub(crate) lost: u32,
+    /// Probes that were down: lost, refused, or in error.
+    pub(crate) down: u32,
     /// The shortest round trip, ns.
     pub(crate) rtt_min: Option<u64>,
     /// What became of how many.
@@ -67,27 +78,19 @@ pub(crate) fn ping_columns(probe: &ProbeState, axis: &Axis) -> Vec<PingColumn> {
         let sum = probe.outcomes.summary(from, to - 1);
         let due = to.min(slot(horizon)).saturating_sub(from.max(oldest));
         column.pending = due.saturating_sub(sum.settled());
-        let pending = Some(Fate::Pending).filter(|_| column.pending > 0);
-        column.worst = FATES.into_iter().find(|(class, _)| sum.any(*class)).map(|(_, fate)| fate).max(pending);
-        column.lost = u32::try_from(sum.count(Class::Lost)).unwrap_or(u32::MAX);
+        let there = |worst: &Worst| match worst {
+            Worst::Pending => column.pending > 0,
+            Worst::Of(class) => sum.any(*class),
+        };
+        column.worst = Worst::RANKED.into_iter().find(there);
+        column.down = u32::try_from(sum.down()).unwrap_or(u32::MAX);
         (column.rtt_min, column.rtt_max) = (sum.rtt.map(|r| r.0), sum.rtt.map(|r| r.1));
         column.sum = sum;
     }
     columns
 }
 
-/// The fate of each class, the worst first.
-const FATES: [(Class, Fate); 7] = [
-    (Class::Lost, Fate::Lost),
-    (Class::Refused, Fate::Error),
-    (Class::Error, Fate::Error),
-    (Class::Late, Fate::Late),
-    (Class::NotSent, Fate::NotSent),
-    (Class::Duplicate, Fate::Duplicate),
-    (Class::Ok, Fate::Ok),
-];
-
-/// Lost probes with no reply between them.
+/// Probes that were down, with no reply between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hole {
     /// When the first was due, ns.
@@ -403,24 +406,19 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::event::{Engine, ProbeKind, ProbeSpec};
-    use crate::session::state::Outcome;
+    use crate::event::{Engine, Fate, Outcome, ProbeKind, ProbeSpec};
 
     const MS: u64 = 1_000_000;
 
-    fn probe(outcomes: &[(u64, Class)]) -> ProbeState {
+    const OK: Fate = Fate::Ok { rtt: MS };
+
+    fn probe(outcomes: &[(u64, Fate)]) -> ProbeState {
         ProbeState {
             spec: ProbeSpec {
                 engine: Engine::SurgePing,
                 ..ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), 50 * MS)
             },
-            outcomes: outcomes
-                .iter()
-                .map(|(k, class)| {
-                    let rtt = if matches!(class, Class::Ok | Class::Late) { MS } else { u64::MAX };
-                    Outcome { k: *k, sent: k * 50 * MS, rtt, class: *class }
-                })
-                .collect(),
+            outcomes: outcomes.iter().map(|(k, fate)| Outcome { k: *k, sent: k * 50 * MS, fate: *fate }).collect(),
             counts: BTreeMap::new(),
             stopped: None,
         }
@@ -432,40 +430,40 @@ mod tests {
 
     #[test]
     fn one_lost_probe_shows_among_two_hundred() {
-        let mut script: Vec<(u64, Class)> = (0..200).map(|k| (k, Class::Ok)).collect();
-        script[77].1 = Class::Lost;
+        let mut script: Vec<(u64, Fate)> = (0..200).map(|k| (k, OK)).collect();
+        script[77].1 = Fate::Lost;
         let columns = ping_columns(&probe(&script), &axis(2, 5000, 9_949));
-        assert_eq!(columns[0].worst, Some(Fate::Lost));
-        assert_eq!((columns[0].lost, columns[0].rtt_max), (1, Some(MS)));
-        assert_eq!(columns[1].worst, Some(Fate::Ok));
+        assert_eq!(columns[0].worst, Some(Worst::Of(Class::Lost)));
+        assert_eq!((columns[0].down, columns[0].rtt_max), (1, Some(MS)));
+        assert_eq!(columns[1].worst, Some(Worst::Of(Class::Ok)));
     }
 
     #[test]
     fn a_due_slot_without_outcome_is_pending_and_a_future_one_is_nothing() {
-        let columns = ping_columns(&probe(&[(0, Class::Ok), (1, Class::Ok), (3, Class::Ok)]), &axis(8, 50, 210));
+        let columns = ping_columns(&probe(&[(0, OK), (1, OK), (3, OK)]), &axis(8, 50, 210));
         let fates: Vec<_> = columns.iter().map(|c| c.worst).collect();
-        use Fate::{Ok as O, Pending as P};
-        assert_eq!(fates, [Some(O), Some(O), Some(P), Some(O), Some(P), None, None, None]);
+        let (o, p) = (Some(Worst::Of(Class::Ok)), Some(Worst::Pending));
+        assert_eq!(fates, [o, o, p, o, p, None, None, None]);
     }
 
     #[test]
     fn what_the_ring_no_longer_holds_is_not_pending() {
-        let columns = ping_columns(&probe(&[(4, Class::Ok)]), &axis(6, 50, 210));
+        let columns = ping_columns(&probe(&[(4, OK)]), &axis(6, 50, 210));
         assert_eq!(columns[0].worst, None);
-        assert_eq!(columns[4].worst, Some(Fate::Ok));
+        assert_eq!(columns[4].worst, Some(Worst::Of(Class::Ok)));
     }
 
     #[test]
     fn slots_after_the_end_of_a_probe_are_nothing() {
-        let mut p = probe(&[(0, Class::Ok)]);
+        let mut p = probe(&[(0, OK)]);
         p.stopped = Some(60 * MS);
         let fates: Vec<_> = ping_columns(&p, &axis(4, 50, 500)).iter().map(|c| c.worst).collect();
-        assert_eq!(fates, [Some(Fate::Ok), Some(Fate::Pending), None, None]);
+        assert_eq!(fates, [Some(Worst::Of(Class::Ok)), Some(Worst::Pending), None, None]);
     }
 
     #[test]
     fn a_lone_reply_splits_a_hole() {
-        let script: Vec<_> = (0..10).map(|k| (k, if k == 0 || k == 5 { Class::Ok } else { Class::Lost })).collect();
+        let script: Vec<_> = (0..10).map(|k| (k, if k == 0 || k == 5 { OK } else { Fate::Lost })).collect();
         let hole = |from, to| Hole { from: from * MS, to: to * MS, lost: 4 };
         assert_eq!(holes(&probe(&script), &axis(10, 50, 490)), [hole(50, 200), hole(300, 450)]);
         // The same at any zoom.

@@ -19,9 +19,9 @@ use super::theme::Theme;
 use super::theme::ThemeChoice;
 use super::time::{Edge, Scale, TimeView};
 use super::view::{Asked, Confirm, Entry, Menu, Page, View};
-use crate::event::{Class, Phase, Sample};
+use crate::event::{Fate, Outcome, Phase, ProbeId, Sample};
 use crate::session::State;
-use crate::session::state::{Outcome, PhaseSpan, Ramp};
+use crate::session::state::{PhaseSpan, Ramp};
 
 #[path = "results_tests.rs"]
 mod results;
@@ -412,13 +412,10 @@ fn one_lost_probe_is_visible_at_every_zoom() {
     // All is well for 50 s but for one probe.
     let now = 50 * S;
     let mut state = idle(now);
-    let probe = state.probes.get_mut(&0).unwrap();
+    let probe = state.probes.get_mut(&ProbeId(0)).unwrap();
     let middle = probe.outcomes.len() - 30;
-    let fate = |i| if i == middle { (Class::Lost, u64::MAX) } else { (Class::Ok, 400_000) };
-    let outcomes = probe.outcomes.iter().enumerate().map(|(i, o)| {
-        let (class, rtt) = fate(i);
-        Outcome { class, rtt, ..*o }
-    });
+    let fate = |i| if i == middle { Fate::Lost } else { Fate::Ok { rtt: 400_000 } };
+    let outcomes = probe.outcomes.iter().enumerate().map(|(i, o)| Outcome { fate: fate(i), ..*o });
     probe.outcomes = outcomes.collect();
     for column in [100, 200, 500, 750, 1000, 2000, 10_000, 60_000].map(|ms| ms * MS) {
         let view = View { time: TimeView { scale: Scale::Column(column), ..TimeView::default() }, ..fresh() };
@@ -454,14 +451,14 @@ fn ascii_is_ascii() {
     }
 }
 
-fn any_class() -> impl Strategy<Value = Class> {
+fn any_fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
-        Just(Class::Ok),
-        Just(Class::Late),
-        Just(Class::Lost),
-        Just(Class::Duplicate),
-        Just(Class::NotSent),
-        Just(Class::Error)
+        any::<u64>().prop_map(|rtt| Fate::Ok { rtt }),
+        any::<u64>().prop_map(|rtt| Fate::Late { rtt }),
+        Just(Fate::Lost),
+        Just(Fate::Refused),
+        Just(Fate::NotSent),
+        Just(Fate::Error)
     ]
 }
 
@@ -481,7 +478,7 @@ prop_compose! {
     /// The fixture, torn: numbers from nowhere, texts from hell.
     fn any_state()(
         base in 0u64..40 * S,
-        outcomes in prop::collection::vec((any::<u64>(), any::<u64>(), any::<u64>(), any_class()), 0..20),
+        outcomes in prop::collection::vec((any::<u64>(), any::<u64>(), any_fate()), 0..20),
         spec in (any::<u64>(), any::<u64>()),
         rates in prop::collection::vec((any::<u64>(), any::<f64>(), any::<u64>()), 0..6),
         phases in prop::collection::vec((any_phase(), any::<u64>(), any::<Option<u64>>()), 0..5),
@@ -495,9 +492,9 @@ prop_compose! {
         if !torn {
             return s;
         }
-        let probe = s.probes.get_mut(&0).unwrap();
+        let probe = s.probes.get_mut(&ProbeId(0)).unwrap();
         (probe.spec.interval_ns, probe.spec.t0) = spec;
-        probe.outcomes = outcomes.into_iter().map(|(k, sent, rtt, class)| Outcome { k, sent, rtt, class }).collect();
+        probe.outcomes = outcomes.into_iter().map(|(k, sent, fate)| Outcome { k, sent, fate }).collect();
         for ((t, rate, window), slot) in rates.into_iter().zip(s.reports.iter_mut()) {
             slot.0 = t;
             (slot.1.rate_pages_per_s, slot.1.window_ns, slot.1.set.dirty.bpc_pages) = (rate, window, t);

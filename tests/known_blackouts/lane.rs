@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use blackout::analysis::{Downtimes, Method};
 use blackout::event::{
-    Body, Class, Header, HostFacts, Hub, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, Versions,
+    Body, Fate, Header, HostFacts, Hub, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, ProbeId, Versions,
 };
 use blackout::probe::{self, ProbeOptions};
 use blackout::session::State;
@@ -127,7 +127,7 @@ impl Session {
             simulated: false,
         };
         let (sink, hub) = Hub::new(blackout::event::SessionClock::start(), 1 << 16);
-        let mut options = ProbeOptions::icmp(0, SocketAddr::new(IpAddr::V4(GUEST), 0));
+        let mut options = ProbeOptions::icmp(ProbeId(0), SocketAddr::new(IpAddr::V4(GUEST), 0));
         options.interval = lane.interval;
         let probe = probe::start(&options, &sink).map_err(|e| e.to_string())?;
         Ok(Self { state: State::begin(header), hub, probe, sink, deadline: options.deadline })
@@ -170,8 +170,8 @@ impl Session {
         let ended = self.sink.clock().now();
         let until = Instant::now() + PATIENCE;
         let answered = |state: &State| {
-            let outcomes = state.probes.get(&0).map(|p| &p.outcomes);
-            outcomes.is_some_and(|o| o.iter().rev().take(64).any(|o| o.rtt != u64::MAX && o.sent > ended))
+            let outcomes = state.probes.get(&ProbeId(0)).map(|p| &p.outcomes);
+            outcomes.is_some_and(|o| o.iter().rev().take(64).any(|o| o.answered().is_some() && o.sent > ended))
         };
         while !answered(&self.state) {
             if Instant::now() > until {
@@ -199,26 +199,25 @@ impl Session {
     /// The slots around a blackout, for those who look why a bound did not hold: a letter each with the
     /// time it was sent against the stop, and its round trip, ms.
     fn picture(&self, stopped: Nanos, resumed: Nanos) -> String {
-        let Some(probe) = self.state.probes.get(&0) else { return String::new() };
+        let Some(probe) = self.state.probes.get(&ProbeId(0)) else { return String::new() };
         let (ms, interval) = (|ns: i128| ns as f64 / 1e6, probe.spec.interval_ns);
         let margin = interval.saturating_mul(4) + 40_000_000;
         let near = probe.outcomes.iter().filter(|o| {
             let at_stop = o.sent.abs_diff(stopped) < margin;
             at_stop || o.sent.abs_diff(resumed) < margin
         });
-        let slot = |o: &blackout::analysis::downtime::Outcome| {
-            let letter = match o.class {
-                Class::Ok => '.',
-                Class::Late => 'L',
-                Class::Lost => 'x',
-                Class::NotSent => 'n',
-                Class::Error => 'e',
-                Class::Duplicate => 'd',
-                Class::Refused => 'r',
+        let slot = |o: &blackout::event::Outcome| {
+            let letter = match o.fate {
+                Fate::Ok { .. } => '.',
+                Fate::Late { .. } => 'L',
+                Fate::Lost => 'x',
+                Fate::NotSent => 'n',
+                Fate::Error => 'e',
+                Fate::Refused => 'r',
             };
             let at = ms(i128::from(o.sent) - i128::from(stopped));
-            match o.answered() {
-                Some(_) => format!("{letter}{at:.1}+{:.1}", ms(i128::from(o.rtt))),
+            match o.fate.rtt() {
+                Some(rtt) => format!("{letter}{at:.1}+{:.1}", ms(i128::from(rtt))),
                 None => format!("{letter}{at:.1}"),
             }
         };

@@ -37,9 +37,9 @@
 //!
 //! # What counts for `lost-pings`
 //!
-//! Slots due between the beginning and the settling. `lost` and `error` slots are in the value
-//! (either way the guest did not answer), only `lost` ones in the lower bound (an error may be
-//! ours), and `not-sent`, held and missing slots in the upper bound. Each stretch of lost slots is
+//! Slots due between the beginning and the settling. `lost`, `error` and `refused` slots are in the value
+//! (either way the guest did not answer), only those that are [witnesses](Fate::is_witness) in the lower
+//! bound (an ICMP error may be about the way), and `not-sent`, held and missing slots in the upper bound. Each stretch of lost slots is
 //! uncertain by one interval on each side, and by the jitter of network and sender; on a path that
 //! loses probes by itself also by those that may be the path's.
 
@@ -50,7 +50,7 @@ use super::path::Path;
 use super::seen::ProbeSeen;
 use super::silence::{self, Silence};
 use crate::analysis::{Estimate, Method};
-use crate::event::{Class, Nanos};
+use crate::event::{Fate, Nanos};
 
 /// So many slots before the beginning tell what the undisturbed network is like.
 const LEAD_SLOTS: u64 = 512;
@@ -173,10 +173,10 @@ pub(super) fn measure(
     let mut answers = Vec::new();
     let mut gone = Unanswered::default();
     for outcome in probe.outcomes.range(from..) {
-        match (outcome.class, outcome.answered()) {
+        match (outcome.fate, outcome.answered()) {
             (_, Some(got)) => answers.push(Answer { sent: outcome.sent, got }),
-            (Class::Lost, None) => gone.lost.push(outcome.sent),
-            (Class::Error | Class::Refused, None) => gone.error.push(outcome.sent),
+            (fate, None) if fate.is_witness(probe.spec.kind) => gone.lost.push(outcome.sent),
+            (fate, None) if fate.class().is_down() => gone.error.push(outcome.sent),
             _ => {}
         }
     }
@@ -214,9 +214,10 @@ fn lost_pings(
     mut notes: Vec<String>,
 ) -> Estimate {
     let interval = probe.spec.interval_ns;
-    let due = |k: u64| probe.spec.t0.saturating_add(k.saturating_mul(interval));
+    let due = |k: u64| probe.spec.due(k);
     let from = probe.outcomes.partition_point(|o| o.k < first_slot);
-    let (mut lost, mut errors, mut not_sent, mut held, mut seen) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut lost, mut errors, mut refused, mut not_sent, mut held, mut seen) =
+        (0_u64, 0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
     let (mut stretches, mut longest, mut run) = (0_u64, 0_u64, 0_u64);
     // Slots that the outage must have lasted, of each stretch by itself.
     let (mut proved, mut witnesses) = (0_u64, 0_usize);
@@ -232,12 +233,12 @@ fn lost_pings(
     let under_way: Vec<_> =
         probe.outcomes.range(..from).rev().take_while(|o| due(o.k).saturating_add(way) >= due(first_slot)).collect();
     for outcome in under_way.into_iter().rev() {
-        match outcome.class {
-            Class::Lost | Class::Error | Class::Refused => held += 1,
-            Class::NotSent => {}
-            Class::Ok | Class::Late | Class::Duplicate if baseline.held(outcome.rtt, interval) => held += 1,
+        match outcome.fate {
+            Fate::Lost | Fate::Error | Fate::Refused => held += 1,
+            Fate::NotSent => {}
+            Fate::Ok { rtt } | Fate::Late { rtt } if baseline.held(rtt, interval) => held += 1,
             // One that waited for less than counts as held widens the jitter instead.
-            Class::Ok | Class::Late | Class::Duplicate => baseline.learn(outcome.rtt),
+            Fate::Ok { rtt } | Fate::Late { rtt } => baseline.learn(rtt),
         }
     }
     let mut last: Option<u64> = None;
@@ -248,32 +249,32 @@ fn lost_pings(
             proved += proves(std::mem::take(&mut witnesses));
         }
         last = Some(outcome.k);
-        match outcome.class {
-            Class::Lost | Class::Error | Class::Refused => {
+        match outcome.fate {
+            Fate::Lost | Fate::Error | Fate::Refused => {
                 if run == 0 {
                     stretches += 1;
                 }
                 run += 1;
                 longest = longest.max(run);
-                if outcome.class == Class::Lost {
-                    lost += 1;
-                    witnesses += 1;
-                } else {
-                    errors += 1;
+                witnesses += usize::from(outcome.fate.is_witness(probe.spec.kind));
+                match outcome.fate {
+                    Fate::Refused => refused += 1,
+                    Fate::Error => errors += 1,
+                    _ => lost += 1,
                 }
             }
-            Class::NotSent => not_sent += 1,
-            Class::Ok | Class::Late | Class::Duplicate => {
+            Fate::NotSent => not_sent += 1,
+            Fate::Ok { rtt } | Fate::Late { rtt } => {
                 run = 0;
                 proved += proves(std::mem::take(&mut witnesses));
-                if baseline.held(outcome.rtt, interval) {
+                if baseline.held(rtt, interval) {
                     held += 1;
                 } else {
-                    baseline.learn(outcome.rtt);
+                    baseline.learn(rtt);
                 }
             }
         }
-        if outcome.class != Class::NotSent {
+        if outcome.fate != Fate::NotSent {
             late_send = late_send.max(outcome.sent.saturating_sub(due(outcome.k)));
         }
     }
@@ -284,16 +285,20 @@ fn lost_pings(
         ((ripe - probe.spec.t0) / interval + 1).saturating_sub(first_slot).saturating_sub(seen)
     };
     let jitter = (baseline.rtt_max - baseline.rtt_min.min(baseline.rtt_max)).saturating_add(late_send);
-    let value = (lost + errors).saturating_mul(interval);
+    let down = lost + errors + refused;
+    let value = down.saturating_mul(interval);
     let edge = stretches.max(1).saturating_mul(interval).saturating_add(jitter);
     let lo = proved.saturating_mul(interval).saturating_sub(jitter);
     let hi = value.saturating_add((not_sent + held + missing).saturating_mul(interval)).saturating_add(edge);
 
     if stretches > 1 {
-        notes.push(format!("{} unanswered in {stretches} stretches, {longest} in the longest", lost + errors));
+        notes.push(format!("{down} unanswered in {stretches} stretches, {longest} in the longest"));
     }
     if errors > 0 {
         notes.push(format!("{errors} of them ended in an error"));
+    }
+    if refused > 0 {
+        notes.push(format!("{refused} of them were refused: something answered, the service did not"));
     }
     if not_sent > 0 {
         notes.push(format!("{not_sent} slots were not sent"));

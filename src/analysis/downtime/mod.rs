@@ -17,7 +17,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use self::seen::{Outcome, ProbeSeen, Seen, Turn, Turns};
+pub use self::seen::{ProbeSeen, Seen, Turn, Turns};
 
 use self::bounds::unknown;
 use super::{Downtimes, Method};

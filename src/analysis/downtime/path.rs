@@ -26,9 +26,8 @@
 //! That is an assumption, and the weaker the fewer probes there were: a path that loses 0.5 % shows no
 //! loss in 100 slots in 60 of 100 sessions. The upper bounds need no assumption of this kind.
 
-use super::seen::Outcome;
 use crate::chunked::Chunked;
-use crate::event::{Class, Nanos};
+use crate::event::{Fate, Nanos, Outcome};
 
 /// The bounds may be wrong by the path's doing once in so many migrations.
 const ONE_IN: f64 = 1_000.0;
@@ -76,20 +75,20 @@ impl Path {
                 end_run(&mut path, &mut run);
                 continue;
             }
-            match outcome.class {
-                Class::Ok | Class::Late | Class::Duplicate => {
+            match outcome.fate {
+                Fate::Ok { .. } | Fate::Late { .. } => {
                     answered = true;
                     path.slots += 1;
                     end_run(&mut path, &mut run);
                 }
                 // Before its first answer the guest may not have been there at all.
-                Class::Lost if answered => {
+                Fate::Lost if answered => {
                     path.slots += 1;
                     path.lost += 1;
                     run += 1;
                 }
                 // Says nothing of the path.
-                Class::Lost | Class::NotSent | Class::Error | Class::Refused => {}
+                Fate::Lost | Fate::NotSent | Fate::Error | Fate::Refused => {}
             }
         }
         end_run(&mut path, &mut run);
@@ -151,13 +150,13 @@ mod tests {
 
     fn path(letters: &str, disturbed: &[(Nanos, Nanos)]) -> Path {
         let outcome = |(k, letter): (usize, char)| {
-            let class = match letter {
-                '.' => Class::Ok,
-                'x' => Class::Lost,
-                'e' => Class::Error,
+            let fate = match letter {
+                '.' => Fate::Ok { rtt: MS / 2 },
+                'x' => Fate::Lost,
+                'e' => Fate::Error,
                 _ => return None,
             };
-            Some(Outcome { k: k as u64, sent: k as u64 * MS, rtt: MS / 2, class })
+            Some(Outcome { k: k as u64, sent: k as u64 * MS, fate })
         };
         let outcomes = letters.chars().enumerate().filter_map(outcome).collect();
         Path::of(&outcomes, Nanos::MAX, disturbed, 200)

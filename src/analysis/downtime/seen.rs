@@ -2,31 +2,7 @@
 
 use crate::analysis::clock::Offset;
 use crate::chunked::Chunked;
-use crate::event::{Class, ForeignTime, Nanos, ProbeSpec};
-
-/// The outcome of one slot, compact: a day at 50 ms must fit in memory.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outcome {
-    /// The slot.
-    pub k: u64,
-    /// When it was sent, ns; for a slot never sent, when it was due.
-    pub sent: Nanos,
-    /// Round-trip time, ns; `u64::MAX` when there was none.
-    pub rtt: u64,
-    /// Its class.
-    pub class: Class,
-}
-
-impl Outcome {
-    /// When its answer came, ns of the session clock; None if there was none.
-    #[must_use]
-    pub fn answered(&self) -> Option<Nanos> {
-        match self.class {
-            Class::Ok | Class::Late if self.rtt != u64::MAX => Some(self.sent.saturating_add(self.rtt)),
-            _ => None,
-        }
-    }
-}
+use crate::event::{ForeignTime, Nanos, Outcome, ProbeSpec};
 
 /// The probe a downtime is measured with.
 #[derive(Debug, Clone, Copy)]

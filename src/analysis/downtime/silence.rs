@@ -1,8 +1,8 @@
 //! A probe that knows nothing: one that was never answered, or whose target had fallen silent long before
 //! the migration began. Neither says anything of the migration.
 
-use super::seen::{Outcome, ProbeSeen};
-use crate::event::{Class, Nanos};
+use super::seen::ProbeSeen;
+use crate::event::{Nanos, Outcome};
 use crate::units::{show_count, show_duration};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(super) enum Silence {
 /// Whether the guest answered when the migration began.
 pub(super) fn before(probe: &ProbeSeen<'_>, began: Nanos, end: Nanos) -> Silence {
     let to = probe.outcomes.partition_point(|o| o.sent < began);
-    let unanswered = |o: &Outcome| matches!(o.class, Class::Lost | Class::Error | Class::Refused);
+    let unanswered = |o: &Outcome| o.fate.class().is_down();
     let (mut silent, mut last, mut first_lost) = (0_u64, None, began);
     for outcome in probe.outcomes.range(..to).rev() {
         if let Some(answered) = outcome.answered() {

@@ -8,7 +8,7 @@ mod two_hosts;
 
 use self::two_hosts::{stop_resume, turn};
 use super::*;
-use crate::event::{Class, ProbeKind, ProbeSpec};
+use crate::event::{Fate, Outcome, ProbeKind, ProbeSpec};
 
 const MS: u64 = 1_000_000;
 
@@ -16,21 +16,22 @@ fn spec(interval_ns: u64) -> ProbeSpec {
     ProbeSpec::new(ProbeKind::Icmp, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), interval_ns)
 }
 
-/// One letter a slot: `.` answered after 1 ms, `x` lost, `n` not sent, `e` error, `L` late, two
+/// One letter a slot: `.` answered after 1 ms, `x` lost, `n` not sent, `e` error, `r` refused, `L` late, two
 /// seconds after it was sent, and a digit d: held back and answered d intervals after it was sent.
 /// A blank is a slot without an outcome.
 fn script(letters: &str, interval: u64) -> Chunked<Outcome> {
     let outcome = |(k, letter): (usize, char)| {
         let (k, sent) = (k as u64, k as u64 * interval);
-        let (rtt, class) = match letter {
-            '.' => (MS, Class::Ok),
-            'x' => (u64::MAX, Class::Lost),
-            'n' => (u64::MAX, Class::NotSent),
-            'e' => (u64::MAX, Class::Error),
-            'L' => (2_000 * MS, Class::Late),
-            d => (u64::from(d.to_digit(10)?) * interval, Class::Ok),
+        let fate = match letter {
+            '.' => Fate::Ok { rtt: MS },
+            'x' => Fate::Lost,
+            'n' => Fate::NotSent,
+            'e' => Fate::Error,
+            'r' => Fate::Refused,
+            'L' => Fate::Late { rtt: 2_000 * MS },
+            d => Fate::Ok { rtt: u64::from(d.to_digit(10)?) * interval },
         };
-        Some(Outcome { k, sent, rtt, class })
+        Some(Outcome { k, sent, fate })
     };
     letters.chars().enumerate().filter_map(outcome).collect()
 }
@@ -270,8 +271,10 @@ fn outcomes_that_are_still_on_their_way_are_no_gap() {
     // At 1 ms an engine hands over in batches: the last 30 slots have no outcome yet.
     let interval = MS;
     let outcomes = script(&format!("{}xxxxxx{}", ".".repeat(300), ".".repeat(1_000)), interval);
-    let outcomes: Chunked<Outcome> =
-        outcomes.iter().map(|o| Outcome { rtt: if o.rtt == MS { MS / 5 } else { o.rtt }, ..*o }).collect();
+    let outcomes: Chunked<Outcome> = outcomes
+        .iter()
+        .map(|o| Outcome { fate: o.fate.rtt().map_or(o.fate, |_| Fate::Ok { rtt: MS / 5 }), ..*o })
+        .collect();
     let (spec, none) = (spec(interval), Chunked::new());
     let seen = Seen {
         disturbed: &[],
@@ -323,7 +326,7 @@ fn a_probe_that_came_late_or_left_early_says_so() {
     let (mut spec, none) = (spec(50 * MS), Chunked::new());
     spec.t0 = 1_000 * MS;
     let outcomes: Chunked<Outcome> =
-        (0..20).map(|k| Outcome { k, sent: 1_000 * MS + k * 50 * MS, rtt: MS, class: Class::Ok }).collect();
+        (0..20).map(|k| Outcome { k, sent: 1_000 * MS + k * 50 * MS, fate: Fate::Ok { rtt: MS } }).collect();
     let probe = ProbeSeen { spec: &spec, outcomes: &outcomes, stopped: Some(2_000 * MS) };
     let seen = Seen {
         calm_since: 0,
@@ -456,12 +459,12 @@ impl World {
                     Gone::HoldsSome(n) => held < n,
                 };
                 if during && !holds {
-                    return Outcome { k, sent, rtt: u64::MAX, class: Class::Lost };
+                    return Outcome { k, sent, fate: Fate::Lost };
                 }
                 held += usize::from(during);
                 let answered = if during { resume } else { arrived };
                 let rtt = answered + self.back(k) - sent;
-                Outcome { k, sent, rtt, class: if rtt > 1_000 * MS { Class::Late } else { Class::Ok } }
+                Outcome { k, sent, fate: if rtt > 1_000 * MS { Fate::Late { rtt } } else { Fate::Ok { rtt } } }
             })
             .collect()
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::gap::{Gap, GapFinder, Interruptions};
 use super::histogram::Histogram;
-use crate::event::{Aside, ProbeEvent, ProbeSpec};
+use crate::event::{Aside, Fate, Outcome, ProbeEvent, ProbeSpec};
 use crate::text::foreign;
 
 /// Different error texts counted apart; the rest are counted together.
@@ -103,42 +103,22 @@ impl Summary {
 
     /// Folds one event of this probe in.
     pub fn apply(&mut self, event: &ProbeEvent) {
+        if let Some(outcome) = event.outcome(&self.spec) {
+            self.settle(outcome);
+        }
         match *event {
             ProbeEvent::Started { ref spec, .. } => *self = Self::new(spec.clone()),
-            ProbeEvent::Ok { k, sent, rtt, .. } => {
-                self.counts.ok += 1;
-                self.went_out(k, sent);
-                self.rtt.add(rtt);
-                self.gaps.answered(k, sent, rtt);
-            }
-            ProbeEvent::Late { k, sent, rtt, .. } => {
-                // Always the revision of a `Lost`, which has counted the sending.
-                self.counts.lost = self.counts.lost.saturating_sub(1);
-                self.counts.late += 1;
-                self.rtt.add(rtt);
-                self.gaps.answered(k, sent, rtt);
-            }
-            ProbeEvent::Lost { k, sent, .. } => {
-                self.counts.lost += 1;
-                self.went_out(k, sent);
-                self.gaps.lost(k, sent);
-            }
+            ProbeEvent::Ok { k, sent, .. }
+            | ProbeEvent::Lost { k, sent, .. }
+            | ProbeEvent::Error { k, sent: Some(sent), .. }
+            | ProbeEvent::Refused { k, sent, .. } => self.went_out(k, sent),
+            // Always the revision of a `Lost`, which has counted the sending.
+            ProbeEvent::Late { .. } | ProbeEvent::Error { sent: None, .. } => {}
             ProbeEvent::Duplicate { .. } => self.counts.duplicate += 1,
             ProbeEvent::NotSent { ref why, .. } => {
-                self.counts.not_sent += 1;
                 if let Some(why) = why {
                     count(&mut self.unsent, why);
                 }
-            }
-            ProbeEvent::Error { ref what, .. } => {
-                self.counts.error += 1;
-                count(&mut self.errors, what);
-            }
-            ProbeEvent::Refused { k, sent, ref what, .. } => {
-                self.counts.refused += 1;
-                self.went_out(k, sent);
-                count(&mut self.errors, what);
-                self.gaps.lost(k, sent);
             }
             ProbeEvent::Heard { what, n, from, .. } => {
                 if what == Aside::Duplicate {
@@ -150,11 +130,35 @@ impl Summary {
             }
             ProbeEvent::Stopped { .. } => self.stopped = true,
         }
+        if let ProbeEvent::Error { what, .. } | ProbeEvent::Refused { what, .. } = event {
+            count(&mut self.errors, what);
+        }
+    }
+
+    /// Counts a slot that is settled, or whose loss is revised.
+    fn settle(&mut self, outcome: Outcome) {
+        let Outcome { k, sent, fate } = outcome;
+        match fate {
+            Fate::Ok { .. } => self.counts.ok += 1,
+            Fate::Late { .. } => {
+                self.counts.lost = self.counts.lost.saturating_sub(1);
+                self.counts.late += 1;
+            }
+            Fate::Lost => self.counts.lost += 1,
+            Fate::NotSent => self.counts.not_sent += 1,
+            Fate::Error => self.counts.error += 1,
+            Fate::Refused => self.counts.refused += 1,
+        }
+        if let Some(rtt) = fate.rtt() {
+            self.rtt.add(rtt);
+            self.gaps.answered(k, sent, rtt);
+        } else if fate.is_witness(self.spec.kind) {
+            self.gaps.lost(k, sent);
+        }
     }
 
     fn went_out(&mut self, k: u64, sent: u64) {
-        let due = self.spec.t0.saturating_add(k.saturating_mul(self.spec.interval_ns));
-        self.spacing.add(sent.abs_diff(due));
+        self.spacing.add(sent.abs_diff(self.spec.due(k)));
     }
 
     /// Memory taken, bytes, roughly.
@@ -221,7 +225,7 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::ProbeKind;
+    use crate::event::{ProbeId, ProbeKind};
 
     fn summary() -> Summary {
         Summary::new(ProbeSpec {
@@ -234,7 +238,7 @@ mod tests {
     #[test]
     fn each_slot_counts_once_and_pending_not_at_all() {
         let mut s = summary();
-        let id = 0;
+        let id = ProbeId(0);
         assert_eq!(s.counts.loss_pct(), None);
         for ev in [
             ProbeEvent::Ok { id, k: 0, sent: 1_000, rtt: 4 },
@@ -243,7 +247,7 @@ mod tests {
             ProbeEvent::NotSent { id, k: 3, why: None },
             ProbeEvent::Late { id, k: 1, sent: 1_013, rtt: 60 },
             ProbeEvent::Duplicate { id, k: 0, rtt: 70 },
-            ProbeEvent::Error { id, k: 4, what: "host unreachable".into() },
+            ProbeEvent::Error { id, k: 4, sent: None, what: "host unreachable".into() },
             ProbeEvent::Stopped { id },
         ] {
             s.apply(&ev);
@@ -266,7 +270,7 @@ mod tests {
     #[test]
     fn error_texts_are_bounded() {
         let mut s = summary();
-        (0..100).for_each(|k| s.apply(&ProbeEvent::Error { id: 0, k, what: format!("e{k}") }));
+        (0..100).for_each(|k| s.apply(&ProbeEvent::Error { id: ProbeId(0), k, sent: None, what: format!("e{k}") }));
         assert_eq!((s.errors.len(), s.errors["other"]), (ERROR_TEXTS + 1, 92));
     }
 }

@@ -36,17 +36,22 @@ impl Summary {
             if self.spec.cannot_see.contains(&class) { "not seen".to_owned() } else { n.to_string() }
         };
         let mut lines = vec![format!(
-            "ok {}  late {}  lost {}  errors {}  duplicates {}  not-sent {}{}",
+            "ok {}  late {}  lost {}  errors {}{}  duplicates {}  not-sent {}{}",
             c.ok,
             c.late,
             c.lost,
             c.error,
+            if c.refused > 0 { format!("  refused {}", c.refused) } else { String::new() },
             cannot(Class::Duplicate, c.duplicate),
             c.not_sent,
             pending.map(|n| format!("  pending {n}")).unwrap_or_default(),
         )];
         lines.push(match c.loss_pct() {
-            Some(pct) => format!("loss {pct:.2} % (lost and errors, of {} whose fate is known)", c.decided()),
+            Some(pct) => format!(
+                "loss {pct:.2} % ({} of {} whose fate is known)",
+                if c.refused > 0 { "lost, errors and refused," } else { "lost and errors," },
+                c.decided()
+            ),
             None => "loss unknown: no probe's fate is known".into(),
         });
         if self.never_answered() {

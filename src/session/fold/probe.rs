@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::analysis::downtime::{self, ProbeSeen};
 use crate::analysis::probing;
-use crate::event::{Aside, Class, Nanos, Phase, ProbeEvent};
+use crate::event::{Aside, Class, Nanos, Outcome, Phase, ProbeEvent};
 use crate::session::outcomes::{OUTCOMES, Outcomes, Placed};
-use crate::session::state::{Outcome, ProbeState, State};
+use crate::session::state::{ProbeState, State};
 
 const PROBES: usize = 64;
 
@@ -24,7 +24,7 @@ impl State {
             }
         }
         let needed = self.needed_from();
-        let (id, k, sent, rtt, class) = match *ev {
+        match *ev {
             ProbeEvent::Started { id, .. } if self.probes.len() >= PROBES && !self.probes.contains_key(&id) => {
                 self.leave_out(t, "further probes");
                 return;
@@ -52,25 +52,19 @@ impl State {
                 }
                 return;
             }
-            ProbeEvent::Ok { id, k, sent, rtt } => (id, k, Some(sent), rtt, Class::Ok),
-            ProbeEvent::Late { id, k, sent, rtt } => (id, k, Some(sent), rtt, Class::Late),
-            ProbeEvent::Lost { id, k, sent } => (id, k, Some(sent), u64::MAX, Class::Lost),
-            ProbeEvent::Duplicate { id, k, rtt } => (id, k, None, rtt, Class::Duplicate),
-            ProbeEvent::NotSent { id, k, .. } => (id, k, None, u64::MAX, Class::NotSent),
-            ProbeEvent::Error { id, k, .. } => (id, k, None, u64::MAX, Class::Error),
-            ProbeEvent::Refused { id, k, sent, .. } => (id, k, Some(sent), u64::MAX, Class::Refused),
-        };
+            _ => {}
+        }
+        let id = ev.id();
         let Some(probe) = self.probes.get_mut(&id) else {
             self.health.orphan_outcomes += 1;
             return;
         };
-        if class == Class::Duplicate {
+        if let ProbeEvent::Duplicate { k, .. } = *ev {
             *probe.counts.entry(Class::Duplicate).or_default() += 1;
             probe.outcomes.duplicate(k);
             return;
         }
-        let due = || probe.spec.t0.saturating_add(k.saturating_mul(probe.spec.interval_ns));
-        let outcome = Outcome { k, sent: sent.unwrap_or_else(due), rtt, class };
+        let Some(outcome) = ev.outcome(&probe.spec) else { return };
         if probe.put(outcome) == Placed::TooFarBehind {
             self.leave_out(t, "outcomes of a probe that come long after those of later slots");
             return;
@@ -80,8 +74,8 @@ impl State {
         {
             probe.outcomes.pop_front();
         }
-        if self.primary_id() == Some(id) && rtt != u64::MAX {
-            self.answered(outcome.sent.saturating_add(rtt));
+        if let Some(at) = outcome.answered().filter(|_| self.primary_id() == Some(id)) {
+            self.answered(at);
         }
     }
 
@@ -133,12 +127,12 @@ impl ProbeState {
     pub(in crate::session) fn put(&mut self, new: Outcome) -> Placed {
         let placed = self.outcomes.put(new);
         let counted = match placed {
-            Placed::New => new.class,
+            Placed::New => new.fate.class(),
             Placed::Revised(old) => {
                 if let Some(count) = self.counts.get_mut(&old) {
                     *count = count.saturating_sub(1);
                 }
-                new.class
+                new.fate.class()
             }
             Placed::Again => Class::Duplicate,
             Placed::Nothing | Placed::TooFarBehind => return placed,

@@ -1,7 +1,9 @@
 //! Events folded, and what the state is then.
 
 use super::*;
-use crate::event::{HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, ProbeEvent, ProbeKind, ProbeSpec};
+use crate::event::{
+    HvEvent, MigrationEnd, MigrationEvent, MigrationSettings, Phase, ProbeEvent, ProbeId, ProbeKind, ProbeSpec,
+};
 use crate::session::testing::header;
 
 const MS: Nanos = 1_000_000;
@@ -16,7 +18,7 @@ fn told(events: impl IntoIterator<Item = (Nanos, Body)>) -> State {
 
 fn probe() -> Body {
     let spec = ProbeSpec::new(ProbeKind::Icmp, [10, 0, 0, 2].into(), 50 * MS);
-    Body::Probe(ProbeEvent::Started { id: 0, spec })
+    Body::Probe(ProbeEvent::Started { id: ProbeId(0), spec })
 }
 
 fn done() -> Vec<(Nanos, Body)> {
@@ -41,7 +43,8 @@ fn phases(state: &State) -> Vec<(Phase, Nanos, Option<Nanos>)> {
 
 #[test]
 fn recovery_lasts_until_the_guest_answers() {
-    let answer = |k, sent: Nanos, rtt: Nanos| Body::Probe(ProbeEvent::Ok { id: 0, k, sent: sent * MS, rtt: rtt * MS });
+    let answer =
+        |k, sent: Nanos, rtt: Nanos| Body::Probe(ProbeEvent::Ok { id: ProbeId(0), k, sent: sent * MS, rtt: rtt * MS });
     let before = std::iter::once((0, probe())).chain(done());
     // An answer given before the guest ran again says nothing of its recovery.
     let waiting = told(before.clone().chain([(904 * MS, answer(5, 250, 40))]));
@@ -76,11 +79,11 @@ fn a_refused_migration_never_ran() {
 
 #[test]
 fn a_guest_that_never_answered_is_not_waited_for_and_no_failure() {
-    let lost = |k: u64| (k * 50 * MS + 1, Body::Probe(ProbeEvent::Lost { id: 0, k, sent: k * 50 * MS }));
+    let lost = |k: u64| (k * 50 * MS + 1, Body::Probe(ProbeEvent::Lost { id: ProbeId(0), k, sent: k * 50 * MS }));
     let late = done().into_iter().map(|(t, ev)| (t + 2_000 * MS, ev));
     let silent = std::iter::once((0, probe())).chain((0..40).map(lost));
     let told_so = told(silent.clone());
-    let words = told_so.probes[&0].unheard().unwrap();
+    let words = told_so.probes[&ProbeId(0)].unheard().unwrap();
     assert_eq!(
         words,
         "no answer yet from 10.0.0.2 since the probe began (40 probes): lost-pings and reply-gap will be unknown"

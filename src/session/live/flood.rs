@@ -202,6 +202,7 @@ fn short(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::ProbeId;
 
     fn remark(t: Nanos, text: &str) -> Event {
         Event::new(t, Body::Log(LogEvent { level: Level::Warn, from: "x".into(), text: text.into() }))
@@ -217,7 +218,7 @@ mod tests {
         assert_eq!(said(&mut flood, 10 * second), 10 * BYTES_PER_S / 8_192);
         let refused = Event::new(0, Body::Agent(AgentEvent::Refused { id: 1, why: "x".into() }));
         assert!(flood.passes(&refused, 8_192), "another source has its own");
-        let ours = Event::new(0, Body::Probe(ProbeEvent::Lost { id: 0, k: 1, sent: 0 }));
+        let ours = Event::new(0, Body::Probe(ProbeEvent::Lost { id: ProbeId(0), k: 1, sent: 0 }));
         assert!((0..100_000).all(|_| flood.passes(&ours, 8_192)));
         let told = flood.told(20 * second, false);
         let [Event { ev: Body::Session(SessionEvent::Overflow { queue, lost }), .. }] = &told[..] else {

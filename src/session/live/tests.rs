@@ -6,7 +6,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{AgentEvent, Level, LogEvent, ProbeEvent};
+use crate::event::{AgentEvent, Level, LogEvent, ProbeEvent, ProbeId};
 use crate::session::Reader;
 use crate::session::testing::{any_event, header, log};
 
@@ -231,7 +231,7 @@ fn on_a_small_disk() {
     fs::write(&ballast, vec![b'x'; 128 << 10]).unwrap();
     let (sink, live) = Live::start(header(), options(&folder));
     for k in 0..5_000 {
-        sink.emit(Body::Probe(ProbeEvent::Lost { id: 0, k, sent: k }));
+        sink.emit(Body::Probe(ProbeEvent::Lost { id: ProbeId(0), k, sent: k }));
     }
     wait_until("the disk is full", || live.state().health.recorder_trouble.is_some());
     // What is there is whole lines, and more events are taken meanwhile.

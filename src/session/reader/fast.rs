@@ -1,7 +1,7 @@
 //! The short way to read the records a capture has most of: probe outcomes and heartbeats, exactly
 //! as they are written. Whatever looks different in a single byte goes the long way.
 
-use crate::event::{AgentEvent, Body, Event, ProbeEvent};
+use crate::event::{AgentEvent, Body, Event, ProbeEvent, ProbeId};
 
 /// The event of a line, if it is one of these.
 pub(super) fn event(line: &[u8]) -> Option<Event> {
@@ -56,7 +56,7 @@ impl Rest<'_> {
             self.literal(b"ok")?;
         }
         self.literal(b"\":{\"id\":")?;
-        let id = u16::try_from(self.number()?).ok()?;
+        let id = ProbeId(u16::try_from(self.number()?).ok()?);
         self.literal(b",\"k\":")?;
         let k = self.number()?;
         self.literal(b",\"sent\":")?;

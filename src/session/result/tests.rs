@@ -1,8 +1,8 @@
 use super::*;
 use crate::analysis::table;
 use crate::event::{
-    Body, Class, DirtyCycle, Event, ForeignTime, HvEvent, LoadSettings, MigrationEvent, MigrationSettings, Pattern,
-    ProbeEvent, ProbeKind, ProbeSpec, Sample, StopPolicy,
+    Body, Class, DirtyCycle, Event, Fate, ForeignTime, HvEvent, LoadSettings, MigrationEvent, MigrationSettings,
+    Pattern, ProbeEvent, ProbeId, ProbeKind, ProbeSpec, Sample, StopPolicy,
 };
 use crate::session::testing::header;
 
@@ -43,7 +43,7 @@ fn story() -> State {
         // Both on this machine: their stamps are of one clock.
         tell(0, Body::Hypervisor(HvEvent::HostUp { host: host.into(), version: "QEMU".into(), pid: Some(7) }));
     }
-    tell(0, Body::Probe(ProbeEvent::Started { id: 0, spec }));
+    tell(0, Body::Probe(ProbeEvent::Started { id: ProbeId(0), spec }));
     tell(1, Body::Agent(crate::event::AgentEvent::Ack { id: 1, set }));
     let mut migration = |n: u32, began: u64, stop: u64, resume: u64, settled: u64| {
         let (from, to) = if n == 1 { ("a", "b") } else { ("b", "a") };
@@ -87,9 +87,9 @@ fn story() -> State {
         for k in began.div_ceil(50) - 20..settled / 50 {
             let sent = k * 50 * MS;
             if k * 50 > stop && k * 50 < resume {
-                events.push((k * 50 + 1_000, Body::Probe(ProbeEvent::Lost { id: 0, k, sent })));
+                events.push((k * 50 + 1_000, Body::Probe(ProbeEvent::Lost { id: ProbeId(0), k, sent })));
             } else {
-                events.push((k * 50 + 1, Body::Probe(ProbeEvent::Ok { id: 0, k, sent, rtt: MS / 2 })));
+                events.push((k * 50 + 1, Body::Probe(ProbeEvent::Ok { id: ProbeId(0), k, sent, rtt: MS / 2 })));
             }
         }
         events.sort_by_key(|(t, _)| *t);
@@ -206,16 +206,16 @@ fn row_of(state: &State) -> crate::analysis::table::Row {
 #[test]
 fn a_lost_slot_is_revised_in_place_and_counted_once() {
     let mut state = story();
-    let lost = |s: &State| s.probes[&0].counts[&Class::Lost];
-    let (before, slots) = (lost(&state), state.probes[&0].outcomes.len());
-    let k = state.probes[&0].outcomes.iter().find(|o| o.class == Class::Lost).unwrap().k;
-    let late = ProbeEvent::Late { id: 0, k, sent: k * 50 * MS, rtt: 2_000 * MS };
+    let lost = |s: &State| s.probes[&ProbeId(0)].counts[&Class::Lost];
+    let (before, slots) = (lost(&state), state.probes[&ProbeId(0)].outcomes.len());
+    let k = state.probes[&ProbeId(0)].outcomes.iter().find(|o| o.fate == Fate::Lost).unwrap().k;
+    let late = ProbeEvent::Late { id: ProbeId(0), k, sent: k * 50 * MS, rtt: 2_000 * MS };
     state.apply(&Event::new(30_000 * MS, Body::Probe(late.clone())));
-    assert_eq!((lost(&state), state.probes[&0].counts[&Class::Late]), (before - 1, 1));
+    assert_eq!((lost(&state), state.probes[&ProbeId(0)].counts[&Class::Late]), (before - 1, 1));
     // Once more is a duplicate; and nothing revises an answer.
     state.apply(&Event::new(30_001 * MS, Body::Probe(late)));
-    state.apply(&Event::new(30_002 * MS, Body::Probe(ProbeEvent::Lost { id: 0, k, sent: 0 })));
-    let probe = &state.probes[&0];
+    state.apply(&Event::new(30_002 * MS, Body::Probe(ProbeEvent::Lost { id: ProbeId(0), k, sent: 0 })));
+    let probe = &state.probes[&ProbeId(0)];
     assert_eq!((lost(&state), probe.counts[&Class::Duplicate], probe.counts[&Class::Late]), (before - 1, 1, 1));
     assert_eq!(probe.outcomes.len(), slots);
     assert!(probe.outcomes.iter().zip(probe.outcomes.iter().skip(1)).all(|(a, b)| a.k < b.k));

@@ -11,7 +11,7 @@ use crate::session::state::ProbeState;
 use crate::tui::ctx::Ctx;
 use crate::tui::looked::Pings;
 use crate::tui::pen::{Pen, width};
-use crate::tui::series::{Fate, holes, ping_columns};
+use crate::tui::series::{Worst, holes, ping_columns};
 use crate::tui::theme::Role;
 use crate::units::{show_count, show_duration};
 
@@ -46,11 +46,11 @@ pub(crate) fn chart(ctx: &Ctx<'_>, pen: &mut Pen<'_>, probe: &ProbeState, top: u
         let x = g + i as u16;
         if let Some(rtt) = column.rtt_max {
             let share = ((rtt.max(1) as f64).log10() - low) / (high - low);
-            let role = if column.worst == Some(Fate::Late) { Role::PingLate } else { Role::PingOk };
+            let role = if column.worst == Some(Worst::Of(Class::Late)) { Role::PingLate } else { Role::PingOk };
             let body = if role == Role::PingOk { Role::PingBody } else { role };
             bar(ctx, pen, x, top, rows, share, [role, body]);
         }
-        if let Some((symbol, role)) = column.worst.and_then(|f| symbol(ctx, f)) {
+        if let Some((symbol, role)) = column.worst.and_then(|worst| symbol(ctx, worst)) {
             pen.cell(x, fates, symbol, ctx.style(role));
         }
     }
@@ -152,17 +152,21 @@ fn level_label(level: f64) -> String {
     format!("{} {unit}", 10u64.saturating_pow(power.max(0) as u32).saturating_mul(digit))
 }
 
-/// The mark of a fate; a reply in time needs none.
-pub(crate) fn symbol(ctx: &Ctx<'_>, fate: Fate) -> Option<(&'static str, Role)> {
+/// The mark of what became of a probe; a reply in time needs none.
+pub(crate) fn symbol(ctx: &Ctx<'_>, worst: Worst) -> Option<(&'static str, Role)> {
     let g = ctx.glyphs;
-    match fate {
-        Fate::Ok => None,
-        Fate::Duplicate => Some((g.duplicate, Role::PingDuplicate)),
-        Fate::Pending => Some((g.pending, Role::PingPending)),
-        Fate::NotSent => Some((g.not_sent, Role::PingNotSent)),
-        Fate::Late => Some((g.late, Role::PingLate)),
-        Fate::Error => Some((g.error, Role::PingError)),
-        Fate::Lost => Some((g.lost, Role::PingLost)),
+    let class = match worst {
+        Worst::Pending => return Some((g.pending, Role::PingPending)),
+        Worst::Of(class) => class,
+    };
+    match class {
+        Class::Ok => None,
+        Class::Duplicate => Some((g.duplicate, Role::PingDuplicate)),
+        Class::NotSent => Some((g.not_sent, Role::PingNotSent)),
+        Class::Late => Some((g.late, Role::PingLate)),
+        Class::Error => Some((g.error, Role::PingError)),
+        Class::Refused => Some((g.refused, Role::PingError)),
+        Class::Lost => Some((g.lost, Role::PingLost)),
     }
 }
 
@@ -183,21 +187,23 @@ fn legend(ctx: &Ctx<'_>, pen: &mut Pen<'_>, probe: &ProbeState) {
         x = pen.text(x, 0, rtt, ctx.style(Role::Value)) + 3;
     }
     let entries = [
-        (Fate::Lost, "lost", count(Class::Lost), true),
-        (Fate::Late, "late", count(Class::Late), true),
-        (Fate::Error, "error", count(Class::Error), false),
-        (Fate::NotSent, "not sent", count(Class::NotSent), false),
-        (Fate::Duplicate, "twice", count(Class::Duplicate), false),
+        (Class::Lost, "lost", true),
+        (Class::Refused, "refused", false),
+        (Class::Late, "late", true),
+        (Class::Error, "error", false),
+        (Class::NotSent, "not sent", false),
+        (Class::Duplicate, "twice", false),
     ];
-    for (fate, word, n, always) in entries {
-        let Some((mark, role)) = symbol(ctx, fate) else { continue };
+    for (class, word, always) in entries {
+        let Some((mark, role)) = symbol(ctx, Worst::Of(class)) else { continue };
+        let n = count(class);
         let number = show_count(n);
         if (n == 0 && !always) || x + 4 + width(word) + width(&number) > pen.width() {
             continue;
         }
         pen.cell(x, 0, mark, ctx.style(role));
         x = pen.text(x + 2, 0, word, muted);
-        let style = if n > 0 && fate == Fate::Lost { Role::Error } else { Role::Value };
+        let style = if n > 0 && matches!(class, Class::Lost | Class::Refused) { Role::Error } else { Role::Value };
         x = pen.text(x + 1, 0, &number, ctx.style(style)) + 3;
     }
     let word = format!("ok {}", show_count(count(Class::Ok)));

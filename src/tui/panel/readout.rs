@@ -14,7 +14,7 @@ use crate::tui::axis::{Axis, clock};
 use crate::tui::ctx::Ctx;
 use crate::tui::pen::{Pen, width};
 use crate::tui::series::{
-    Fate, cpu_columns, ping_columns, rate_columns, remaining_columns, seen_by_hypervisor, throughput_columns,
+    Worst, cpu_columns, ping_columns, rate_columns, remaining_columns, seen_by_hypervisor, throughput_columns,
 };
 use crate::tui::theme::Role;
 use crate::units::{show_bandwidth, show_bytes, show_count, show_duration};
@@ -168,18 +168,25 @@ fn ping(ctx: &Ctx<'_>, t: Nanos) -> Item {
     }
     let Some(worst) = column.worst else { return item("ping", None) };
     let (word, role) = match worst {
-        Fate::Ok => ("", Role::Value),
-        Fate::Duplicate => ("twice", Role::PingDuplicate),
-        Fate::Pending => ("pending", Role::PingPending),
-        Fate::NotSent => ("not sent", Role::PingNotSent),
-        Fate::Late => ("late", Role::PingLate),
-        Fate::Error => ("error", Role::PingError),
-        Fate::Lost => ("lost", Role::Error),
+        Worst::Pending => ("pending", Role::PingPending),
+        Worst::Of(class) => match class {
+            Class::Ok => ("", Role::Value),
+            Class::Duplicate => ("twice", Role::PingDuplicate),
+            Class::NotSent => ("not sent", Role::PingNotSent),
+            Class::Late => ("late", Role::PingLate),
+            Class::Error => ("error", Role::PingError),
+            Class::Refused => ("refused", Role::Error),
+            Class::Lost => ("lost", Role::Error),
+        },
+    };
+    let count = match worst {
+        Worst::Of(class) if class.is_down() => column.sum.count(class),
+        _ => 0,
     };
     let many = end - first;
     let mut parts = Vec::new();
-    if worst == Fate::Lost && many > 1 {
-        parts.push(format!("{} of {} {word}", column.lost, show_count(many)));
+    if count > 0 && many > 1 {
+        parts.push(format!("{} of {} {word}", show_count(count), show_count(many)));
     } else if !word.is_empty() {
         parts.push(word.to_owned());
     }
@@ -208,7 +215,7 @@ fn lost(state: &State, from: Nanos, to: Nanos) -> Option<u64> {
     let slot = |t: Nanos| t.saturating_sub(probe.spec.t0).div_ceil(probe.spec.interval_ns.max(1));
     let (first, end) = (slot(from), slot(to));
     let begin = probe.outcomes.partition_point(|o| o.k < first).min(probe.outcomes.len());
-    Some(probe.outcomes.range(begin..).take_while(|o| o.k < end).filter(|o| o.class == Class::Lost).count() as u64)
+    Some(probe.outcomes.range(begin..).take_while(|o| o.k < end).filter(|o| o.fate.class().is_down()).count() as u64)
 }
 
 /// Bytes a migration sent in between; `None` where it was not seen in between.

@@ -8,7 +8,7 @@ use ratatui::style::Modifier;
 
 use super::{banner, caption, clock, footer, header, phases, ping, readout, tracks};
 use crate::analysis::Method;
-use crate::event::{Class, Nanos};
+use crate::event::Nanos;
 use crate::session::State;
 use crate::tui::ctx::Ctx;
 use crate::tui::hits::Hit;
@@ -129,7 +129,7 @@ fn blackout(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16) {
 fn silent_for(state: &State, now: Nanos) -> Option<Nanos> {
     const LEAST: Nanos = 200_000_000;
     let probe = state.primary().filter(|p| p.stopped.is_none())?;
-    let answered = probe.outcomes.iter().rev().find(|o| matches!(o.class, Class::Ok | Class::Late))?;
-    let silent = now.saturating_sub(answered.sent.saturating_add(answered.rtt));
+    let answered = probe.outcomes.iter().rev().find_map(|o| o.answered())?;
+    let silent = now.saturating_sub(answered);
     (silent > probe.spec.interval_ns.saturating_mul(3).max(LEAST)).then_some(silent)
 }
