@@ -13,8 +13,10 @@ use serde_json::Value;
 use crate::event::policy::PolicyError;
 use crate::event::{LoadSettings, MigrationSettings, ProbeId, StopPolicy};
 use crate::load::{LoadArgs, RampSpec};
+use crate::probe::asked::Asked;
 use crate::probe::{ProbeError, ProbeOptions};
 use crate::setting_file;
+use crate::target::probing::Probing;
 use crate::target::product::Usual;
 use crate::tui::keys::{Keymap, KeymapError};
 use crate::tui::theme::Depth;
@@ -92,7 +94,7 @@ pub(super) struct CaptureArgs {
     pub name: Option<String>,
 }
 
-/// How the guest is pinged.
+/// How the guest is pinged, and what else is probed.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Probe")]
 pub(super) struct ProbeArgs {
@@ -102,21 +104,33 @@ pub(super) struct ProbeArgs {
     /// A probe unanswered for so long is lost
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s")]
     pub ping_deadline: Duration,
+    /// Probe this, too (may be given again): icmp:HOST, tcp:HOST:PORT, udp:HOST:PORT, udp:agent or
+    /// http://HOST[:PORT][/PATH][=STATUS], where HOST may be 'guest'; behind it ,interval=TIME ,deadline=TIME
+    /// ,from=ADDRESS or ,from=DEVICE ,refused-is-ok ,primary (docs/probes.md)
+    #[arg(long = "probe", value_name = "PROBE", value_parser = parse_probe)]
+    pub probes: Vec<Asked>,
 }
 
 impl ProbeArgs {
-    /// The probe that downtime is measured with.
-    pub(super) fn options(&self, target: SocketAddr) -> ProbeOptions {
+    /// The ping of the guest, before there is an address.
+    fn ping(&self) -> ProbeOptions {
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         ProbeOptions {
             interval: self.ping_interval,
             deadline: self.ping_deadline,
-            ..ProbeOptions::icmp(ProbeId(0), target)
+            ..ProbeOptions::icmp(ProbeId(0), nowhere)
         }
+    }
+
+    /// All probes of a session: the ping of its guest, what else is probed there in any case, and what was asked
+    /// for.
+    pub(super) fn probing(&self, besides: impl IntoIterator<Item = Asked>) -> Probing {
+        Probing::new(self.ping(), besides.into_iter().chain(self.probes.iter().cloned()))
     }
 
     /// Whether they can be measured with, before there is a target.
     pub(super) fn check(&self) -> Result<(), ProbeError> {
-        self.options(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).check()
+        self.ping().check()
     }
 }
 
@@ -324,6 +338,10 @@ fn one_of<T: Copy>(text: &str, names: &[(&str, T)], what: &str) -> Result<T, Str
         let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
         format!("'{text}' are no {what}: choose from {}", names.join(", "))
     })
+}
+
+fn parse_probe(text: &str) -> Result<Asked, ProbeError> {
+    text.parse()
 }
 
 fn parse_policy(text: &str) -> Result<StopPolicy, String> {

@@ -1,6 +1,5 @@
 //! Begins a session with a target, whichever it is.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -14,7 +13,7 @@ use crate::controller::tour::{self, Ground};
 use crate::event::LoadSettings;
 use crate::session::outlook::Rests;
 use crate::target::Target;
-use crate::target::product::{Outlook, Probing};
+use crate::target::product::Outlook;
 
 /// A session that is asked for.
 pub(super) struct Asked {
@@ -29,11 +28,6 @@ pub(super) struct Asked {
     pub args: SessionArgs,
 }
 
-/// How the guest is probed, before it has an address.
-pub(super) fn probing(args: &SessionArgs) -> Probing {
-    Probing { primary: args.probe.options(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))) }
-}
-
 /// Runs the session to its end. Must be called before any thread exists: a lab moves the process into a network
 /// namespace of its own.
 ///
@@ -45,7 +39,8 @@ pub(super) fn begin(asked: Asked) -> Result<ExitCode> {
     let usual = target.product.usual();
     let load = args.load.over(usual.load)?;
     let migration = args.migration.over(&usual);
-    let probing = probing(&args);
+    let mut probing = args.probe.probing(target.probes.iter().cloned());
+    probing.check()?;
     target.product.check(&load, &migration, &probing)?;
     args.check()?;
     args.check_ramp(&load)?;
@@ -57,7 +52,15 @@ pub(super) fn begin(asked: Asked) -> Result<ExitCode> {
     {
         bail!("these hosts take one migration: --migrations {most}");
     }
+    if let Some(probe) = probing.asks_agent().filter(|_| !target.has_agent()) {
+        bail!("the probe {probe} asks an agent, and none is named: add --agent HOST:PORT");
+    }
+    if let Some(probe) = probing.asks_guest().filter(|_| !target.product.knows_guest() && target.guest.ping().is_none())
+    {
+        bail!("the probe {probe} asks the guest, whose address is not named: add --ping HOST");
+    }
     let reached = target.guest.reach()?;
+    probing.resolve()?;
     if let Some(warning) = &reached.warning {
         tell!("blackout: {warning}");
     }
@@ -78,6 +81,7 @@ pub(super) fn begin(asked: Asked) -> Result<ExitCode> {
         forecasts: Some(rests(target.product.outlook(), calibration)),
         simulation,
         tour,
+        probe_deadline: probing.longest_deadline(),
         migration: Some(migration),
         args,
     };

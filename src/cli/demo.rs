@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args as ClapArgs;
 
 use super::args::SessionArgs;
-use super::begin::{Asked, begin, probing};
+use super::begin::{Asked, begin};
 use super::exit::EXIT_OK;
 use super::fields::{self, Flags};
 use crate::controller::tour::{self, Ground};
@@ -49,7 +49,7 @@ pub struct Args {
 fn ground(demo: &Demo, args: &SessionArgs) -> Result<Ground> {
     let usual = demo.usual();
     let (load, migration) = (args.load.over(usual.load)?, args.migration.over(&usual));
-    let (guest, model) = (demo.guest(&probing(args)), demo.model());
+    let (guest, model) = (demo.guest(&args.probe.probing([])), demo.model());
     if args.ramp.is_some() {
         bail!("a tour has a ramp of its own: leave out either --tour or --ramp");
     }

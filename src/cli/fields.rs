@@ -66,7 +66,7 @@ impl<P: Product> Flags<P> {
     }
 
     fn args() -> impl Iterator<Item = (String, Arg)> {
-        fields(P::KIND).into_iter().flat_map(|field| {
+        fields(P::KIND).into_iter().filter(|field| field.shape != Shape::List).flat_map(|field| {
             let heading = if guest::FIELDS.iter().any(|f| f.name == field.name) { "Guest" } else { P::HEADING };
             field.keys().into_iter().map(move |key| {
                 let check = field.check;

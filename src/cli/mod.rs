@@ -27,7 +27,6 @@ mod picture;
 pub mod ping;
 mod printer;
 pub mod replay;
-mod resolve;
 mod run;
 mod settings;
 pub mod show;

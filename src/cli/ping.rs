@@ -15,12 +15,12 @@ use serde_json::json;
 
 use super::exit::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK, EXIT_TROUBLE};
 use super::printer::Printer;
-use super::resolve::IpFamily;
 use crate::analysis::probing::{Summary, ms};
 use crate::event::{Body, Engine, Event, Hub, Nanos, ProbeEvent, ProbeId, ProbeSpec, SessionClock};
 use crate::probe::engine::Ending;
 use crate::probe::schedule::Schedule;
-use crate::probe::{self, EngineChoice, ProbeOptions};
+use crate::probe::{self, EngineChoice, ProbeOptions, Source};
+use crate::target::resolve::IpFamily;
 use crate::text::visible;
 use crate::units::{ParseError, parse_duration, show_duration};
 
@@ -128,7 +128,7 @@ fn ping(args: &Args) -> anyhow::Result<Verdict> {
         },
         interval: args.interval,
         deadline: args.deadline,
-        device: args.device.clone(),
+        from: args.device.clone().map(Source::Device),
         count: args.count.or_else(|| args.duration.map(|d| slots_in(d, args.interval))),
         ..ProbeOptions::icmp(ProbeId(0), resolve(args)?)
     };
@@ -187,7 +187,7 @@ fn resolve(args: &Args) -> anyhow::Result<SocketAddr> {
         (_, true) => Some(IpFamily::V6),
         _ => None,
     };
-    Ok(super::resolve::target(&args.target, family)?)
+    Ok(crate::target::resolve::target(&args.target, family)?)
 }
 
 fn wait(signals: &SignalFd, patience: Duration) {

@@ -51,6 +51,8 @@ pub(super) struct SessionPlan {
     pub simulation: Option<Simulation>,
     /// The tour to take: over what it goes.
     pub tour: Option<Ground>,
+    /// The longest time an unanswered probe stays open.
+    pub probe_deadline: Duration,
 }
 
 impl SessionPlan {
@@ -66,6 +68,7 @@ impl SessionPlan {
             remark: self.remark.clone(),
             ping_interval: probe.ping_interval,
             ping_deadline: probe.ping_deadline,
+            probe_deadline: self.probe_deadline,
             hypervisor: self.hypervisor.clone(),
             guest_kernel: self.guest_kernel.clone(),
             forecasts: self.forecasts.clone(),

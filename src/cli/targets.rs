@@ -18,7 +18,8 @@ use crate::target::fields;
 use crate::target::file::{self, Described};
 use crate::target::kinds::{KINDS, kind};
 use crate::target::look::look;
-use crate::target::product::{Finding, Kind, Probing};
+use crate::target::probing::Probing;
+use crate::target::product::{Finding, Kind};
 use crate::text::visible;
 
 /// Lists the targets there are; looks at them with --check.
@@ -91,7 +92,7 @@ fn see(described: &Described, check: bool) -> Result<Seen<'_>> {
         Ok(target) if check => {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
             let probe = ProbeOptions::icmp(ProbeId(0), SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
-            let found = runtime.block_on(look(target, Probing { primary: probe }));
+            let found = runtime.block_on(look(target, Probing::new(probe, [])));
             runtime.shutdown_background();
             found
         }

@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) ping_interval: Duration,
     /// A probe unanswered for so long is lost.
     pub(crate) ping_deadline: Duration,
+    /// The longest such time of all probes of the session: a result is final after it.
+    pub(crate) probe_deadline: Duration,
     /// The hypervisor's version, where it is known already.
     pub(crate) hypervisor: Option<String>,
     /// The guest's kernel, where it is known already.

@@ -69,7 +69,7 @@ impl Session {
         let preparing = prepare(sink.clone());
         let controller = tokio::spawn({
             let next = plan.migration.clone().unwrap_or_default();
-            let terms = Terms { next, probe_deadline: plan.ping_deadline, waiting: waiting.clone() };
+            let terms = Terms { next, probe_deadline: plan.probe_deadline, waiting: waiting.clone() };
             let controller = Controller::new(sink.clone(), shared.clone(), terms);
             let over = Arc::clone(&over);
             async move {

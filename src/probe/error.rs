@@ -1,6 +1,7 @@
 //! Why a probe cannot start.
 
 use std::io;
+use std::net::IpAddr;
 
 use thiserror::Error;
 
@@ -32,6 +33,14 @@ pub enum ProbeError {
     Device {
         /// Its name.
         device: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The address cannot be sent from.
+    #[error("cannot send from {address}: {source}; 'ip address' lists the addresses of this machine")]
+    Address {
+        /// The address.
+        address: IpAddr,
         /// What the operating system said.
         source: io::Error,
     },

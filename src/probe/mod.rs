@@ -21,8 +21,10 @@ mod options;
 mod promptness;
 mod socket;
 
+pub mod asked;
 pub mod classify;
 pub mod engine;
+pub mod page;
 pub mod schedule;
 pub mod surge;
 pub mod threads;
@@ -33,12 +35,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use self::error::ProbeError;
-pub use self::options::{EngineChoice, MAX_DEADLINE, MAX_INTERVAL, MIN_INTERVAL, ProbeOptions, SURGE_MIN_INTERVAL};
+pub use self::options::{
+    CONNECT_DEADLINE, EngineChoice, MAX_DEADLINE, MAX_INTERVAL, MIN_CONNECTIONS, MIN_INTERVAL, ProbeOptions,
+    SURGE_MIN_INTERVAL, SYN_AGAIN, Source,
+};
 
 use self::classify::Classifier;
 use self::engine::{Ending, Engine, Fates, Run, Stop};
 use self::schedule::Schedule;
-use crate::event::{self, Body, EventSink, ProbeEvent, ProbeId, ProbeSpec};
+use crate::event::{self, Body, EventSink, ProbeEvent, ProbeId, ProbeKind, ProbeSpec};
 
 /// Time from [`start`] to slot 0: the kernel switches its receive stamps on a moment after it is
 /// asked to.
@@ -67,6 +72,11 @@ pub fn start(options: &ProbeOptions, sink: &EventSink) -> Result<ProbeHandle, Pr
         deadline_ns: nanos(options.deadline),
         t0,
         cannot_see: engine.cannot_see(),
+        asked: options.asked.clone(),
+        port: Some(options.target.port()).filter(|port| *port > 0 && options.kind != ProbeKind::Icmp),
+        from: options.from.as_ref().map(ToString::to_string),
+        role: options.role,
+        refused_is_ok: options.refused_is_ok,
         ..ProbeSpec::new(options.kind, options.target.ip(), nanos(options.interval))
     };
     let remarks = asked.into_iter().chain(engine.remarks()).collect();
@@ -149,6 +159,11 @@ impl ProbeHandle {
     /// in the stream and nothing follows it. Returns how it stood; None if its thread panicked.
     pub fn stop(mut self) -> Option<Ending> {
         self.halt()
+    }
+
+    /// Asks it to stop, and waits for nothing: of several probes, each is asked before one is waited for.
+    pub fn ask_to_stop(&self) {
+        self.stop.set();
     }
 
     fn halt(&mut self) -> Option<Ending> {

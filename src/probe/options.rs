@@ -1,11 +1,13 @@
 //! What to probe, and how; and whether that can be measured.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::classify::WINDOW;
 use super::error::ProbeError;
-use crate::event::{self, ProbeId, ProbeKind};
+use super::page::Page;
+use crate::event::{self, ProbeId, ProbeKind, Role};
+use crate::text::visible;
 use crate::units::show_duration;
 
 /// Shortest interval `surge-ping` is used for: below it a timer of its kind does not keep time.
@@ -16,6 +18,15 @@ pub const MIN_INTERVAL: Duration = Duration::from_micros(100);
 pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// Longest deadline.
 pub const MAX_DEADLINE: Duration = Duration::from_secs(60);
+/// Shortest interval of a probe that makes a connection for each slot: each of them costs this machine a port
+/// and the guest an entry in its tables, and both sides some packets.
+pub const MIN_CONNECTIONS: Duration = Duration::from_millis(10);
+/// The deadline of such a probe unless another is asked for.
+pub const CONNECT_DEADLINE: Duration = Duration::from_millis(900);
+/// The kernel sends an unanswered SYN again after so long (RFC 6298; TCP_TIMEOUT_INIT of Linux), and what
+/// answers it says nothing of the guest when the slot was due.
+pub const SYN_AGAIN: Duration = Duration::from_secs(1);
+
 /// Which engine to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EngineChoice {
@@ -28,13 +39,56 @@ pub enum EngineChoice {
     Threads,
 }
 
+/// Where a probe is sent from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Through this network device only.
+    Device(String),
+    /// From this address of this machine.
+    Address(IpAddr),
+}
+
+impl Source {
+    /// Reads an address or the name of a network device; whether there is such a one is not looked for.
+    ///
+    /// # Errors
+    /// When it can be neither.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(ip) = text.parse() {
+            return Ok(Self::Address(ip));
+        }
+        // linux/if.h: IFNAMSIZ is 16 with the zero at its end; net/core/dev.c: dev_valid_name.
+        let fits = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
+        if text.is_empty() || text.len() > 15 || !text.chars().all(fits) {
+            let why = "is neither an address nor a network device: write for instance 192.0.2.1 or eth0";
+            return Err(format!("'{}' {why}", visible(text)));
+        }
+        Ok(Self::Device(text.into()))
+    }
+
+    /// The device, if it is one.
+    #[must_use]
+    pub fn device(&self) -> Option<&str> {
+        if let Self::Device(name) = self { Some(name) } else { None }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Device(name) => f.write_str(name),
+            Self::Address(ip) => ip.fmt(f),
+        }
+    }
+}
+
 /// What to probe, and how.
 #[derive(Debug, Clone)]
 pub struct ProbeOptions {
     /// Tells several probes of a session apart; the one with the lowest is what downtime is measured with.
     pub id: ProbeId,
-    /// The target. The port is that of the UDP echo, and of no account for ICMP. An IPv6 scope is
-    /// kept.
+    /// The target. The port is that of the UDP echo or the TCP service, and of no account for ICMP. An IPv6
+    /// scope is kept.
     pub target: SocketAddr,
     /// What to send.
     pub kind: ProbeKind,
@@ -44,12 +98,20 @@ pub struct ProbeOptions {
     pub interval: Duration,
     /// A probe unanswered for so long is lost.
     pub deadline: Duration,
-    /// Send through this network device only.
-    pub device: Option<String>,
+    /// Where it is sent from; None leaves that to the kernel.
+    pub from: Option<Source>,
     /// Stop by itself after so many slots, once none is pending.
     pub count: Option<u64>,
     /// Bytes put before the probe's own data: what the agent's UDP echo asks for. UDP only.
     pub prefix: Vec<u8>,
+    /// The page that is asked for. HTTP only, and needed there.
+    pub http: Option<Page>,
+    /// A refused connection is as good as an answer. TCP only.
+    pub refused_is_ok: bool,
+    /// What the operator wrote, for those who read of it.
+    pub asked: Option<String>,
+    /// What it is for, where several probes of a session are told apart.
+    pub role: Option<Role>,
 }
 
 impl ProbeOptions {
@@ -63,10 +125,32 @@ impl ProbeOptions {
             engine: EngineChoice::Auto,
             interval: Duration::from_millis(50),
             deadline: Duration::from_secs(1),
-            device: None,
+            from: None,
             count: None,
             prefix: Vec::new(),
+            http: None,
+            refused_is_ok: false,
+            asked: None,
+            role: None,
         }
+    }
+
+    /// A connection to that port every 50 ms without end, lost after 0.9 s.
+    #[must_use]
+    pub fn tcp(id: ProbeId, target: SocketAddr) -> Self {
+        Self { kind: ProbeKind::Tcp, deadline: CONNECT_DEADLINE, ..Self::icmp(id, target) }
+    }
+
+    /// As [`tcp`](Self::tcp), and this page asked for over the connection.
+    #[must_use]
+    pub fn http(id: ProbeId, target: SocketAddr, page: Page) -> Self {
+        Self { kind: ProbeKind::Http, http: Some(page), ..Self::tcp(id, target) }
+    }
+
+    /// Whether it makes a connection for each slot.
+    #[must_use]
+    pub fn connects(&self) -> bool {
+        matches!(self.kind, ProbeKind::Tcp | ProbeKind::Http)
     }
 
     /// As [`icmp`](Self::icmp), to the agent's UDP echo, with the bytes it asks for in front.
@@ -86,8 +170,9 @@ impl ProbeOptions {
             EngineChoice::Auto if surge_can => Ok(event::Engine::SurgePing),
             EngineChoice::Auto => Ok(event::Engine::Threads),
             EngineChoice::SurgePing if surge_can => Ok(event::Engine::SurgePing),
-            EngineChoice::SurgePing if self.kind == ProbeKind::Udp => {
-                Err(ProbeError::Options("surge-ping sends ICMP only; use the engine 'threads' for UDP".into()))
+            EngineChoice::SurgePing if self.kind != ProbeKind::Icmp => {
+                let kind = self.kind.name().to_uppercase();
+                Err(ProbeError::Options(format!("surge-ping sends ICMP only; use the engine 'threads' for {kind}")))
             }
             EngineChoice::SurgePing => Err(ProbeError::Options(format!(
                 "surge-ping does not keep an interval of {}: give at least {}, or use the engine 'threads'",
@@ -111,6 +196,9 @@ impl ProbeOptions {
                 show_duration(MAX_INTERVAL)
             ));
         }
+        if self.connects() {
+            self.check_connections()?;
+        }
         // Open slots must stay fewer than the 16-bit sequence numbers that name them.
         let longest = self.interval.saturating_mul(WINDOW as u32 - 1_000).min(MAX_DEADLINE);
         if self.deadline.is_zero() || self.deadline > longest {
@@ -131,15 +219,50 @@ impl ProbeOptions {
             SocketAddr::V6(a) if a.ip().is_multicast() => {
                 return bad(format!("{} is the address of many hosts: give that of one", a.ip()));
             }
-            SocketAddr::V6(a) if a.ip().is_unicast_link_local() && a.scope_id() == 0 && self.device.is_none() => {
+            SocketAddr::V6(a) if a.ip().is_unicast_link_local() && a.scope_id() == 0 && self.device().is_none() => {
                 let ip = a.ip();
                 return bad(format!("{ip} is there on every link: name the network device, as in {ip}%eth0"));
             }
             _ => {}
         }
-        if self.kind == ProbeKind::Udp && self.target.port() == 0 {
-            return bad("a UDP probe needs the port of the agent's echo".into());
+        if let Some(Source::Address(from)) = &self.from
+            && from.to_canonical().is_ipv4() != self.target.ip().to_canonical().is_ipv4()
+        {
+            return bad(format!("{} and from={from} are not of one family", self.target.ip()));
+        }
+        match self.kind {
+            ProbeKind::Udp if self.target.port() == 0 => bad("a UDP probe needs the port of the echo".into()),
+            ProbeKind::Tcp | ProbeKind::Http if self.target.port() == 0 => bad("a port is needed".into()),
+            ProbeKind::Http if self.http.is_none() => bad("an HTTP probe needs a page to ask for".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is particular to a connection for each slot. At most the deadline over the interval of them are open
+    /// at once: fewer than a hundred.
+    fn check_connections(&self) -> Result<(), ProbeError> {
+        let kind = self.kind.name().to_uppercase();
+        if self.interval < MIN_CONNECTIONS {
+            return Err(ProbeError::Options(format!(
+                "the interval {} is too short for {kind}, which makes a connection for each slot: give at least {}",
+                show_duration(self.interval),
+                show_duration(MIN_CONNECTIONS)
+            )));
+        }
+        if self.deadline >= SYN_AGAIN {
+            return Err(ProbeError::Options(format!(
+                "the deadline {} is too long for {kind}: give less than {}, for instance 900ms; after that time this \
+                 machine sends an unanswered SYN again by itself, whose answer would hide that the guest was gone",
+                show_duration(self.deadline),
+                show_duration(SYN_AGAIN)
+            )));
         }
         Ok(())
+    }
+
+    /// The network device it is tied to, if it is.
+    #[must_use]
+    pub fn device(&self) -> Option<&str> {
+        self.from.as_ref().and_then(Source::device)
     }
 }

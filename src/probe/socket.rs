@@ -9,6 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, SockFilter, SockRef, Socket, Type};
 
 use super::error::ProbeError;
+use super::options::Source;
 use super::wire::{Family, Mode, Ours};
 use crate::event::ProbeKind;
 
@@ -33,7 +34,7 @@ pub(crate) fn family_of(target: &SocketAddr) -> Family {
 pub(crate) fn open(
     kind: ProbeKind,
     target: SocketAddr,
-    device: Option<&str>,
+    from: Option<&Source>,
     token: u64,
     prefix: usize,
 ) -> Result<Channel, ProbeError> {
@@ -58,8 +59,8 @@ pub(crate) fn open(
         },
     };
     socket.set_nonblocking(true).map_err(failed("make the socket non-blocking"))?;
-    if let Some(device) = device {
-        bind_device(&socket, device)?;
+    if let Some(from) = from {
+        send_from(&socket, from)?;
     }
     let ours = Ours { family, mode, target: target.ip().to_canonical(), token, prefix };
     prepare(&socket, &ours)?;
@@ -120,11 +121,17 @@ where
     setsockopt(socket, option, &value).map_err(|e| failed(what)(e.into()))
 }
 
-/// Ties a socket to one network device.
-fn bind_device(socket: &Socket, device: &str) -> Result<(), ProbeError> {
-    socket
-        .bind_device(Some(device.as_bytes()))
-        .map_err(|source| ProbeError::Device { device: device.to_owned(), source })
+/// Ties a socket to what it is to be sent from.
+pub(crate) fn send_from(socket: &Socket, from: &Source) -> Result<(), ProbeError> {
+    match from {
+        Source::Device(device) => socket
+            .bind_device(Some(device.as_bytes()))
+            .map_err(|source| ProbeError::Device { device: device.clone(), source }),
+        Source::Address(address) => {
+            let bound = socket.bind(&SocketAddr::new(*address, 0).into());
+            bound.map_err(|source| ProbeError::Address { address: *address, source })
+        }
+    }
 }
 
 /// The ICMP identifier of a run with this token; never 0.
@@ -266,7 +273,11 @@ mod tests {
         c.socket.set_nonblocking(false).unwrap();
         assert_eq!((n, (&c.socket).read(&mut [0; 8]).unwrap()), (1, 1));
         assert_eq!(dropped(c.socket.as_fd()), Some(0));
-        let gone = open(ProbeKind::Udp, echo.local_addr().unwrap(), Some("no-such-device"), TOKEN, 0);
-        assert!(gone.unwrap_err().to_string().contains("no-such-device"));
+        let gone =
+            open(ProbeKind::Udp, echo.local_addr().unwrap(), Some(&Source::Device("no-such-dev".into())), TOKEN, 0);
+        assert!(gone.unwrap_err().to_string().contains("no-such-dev"));
+        let not_ours = Source::Address([192, 0, 2, 77].into());
+        let gone = open(ProbeKind::Udp, echo.local_addr().unwrap(), Some(&not_ours), TOKEN, 0);
+        assert!(gone.unwrap_err().to_string().starts_with("cannot send from 192.0.2.77: "));
     }
 }

@@ -31,7 +31,7 @@ use super::clock::Monotonic;
 use super::engine::{ATTENTION, Ending, Engine, Run};
 use super::error::ProbeError;
 use super::hearing::Hearing;
-use super::options::ProbeOptions;
+use super::options::{ProbeOptions, Source};
 use super::promptness::be_prompt;
 use super::schedule::{Schedule, Turn};
 use super::socket::{failed, family_of, ident_of, not_permitted, prepare, room_for, take_error};
@@ -66,8 +66,10 @@ impl SurgePing {
             Family::V4 => ICMP::V4,
             Family::V6 => ICMP::V6,
         });
-        if let Some(device) = &options.device {
-            config = config.interface(device);
+        match &options.from {
+            Some(Source::Device(device)) => config = config.interface(device),
+            Some(Source::Address(ip)) => config = config.bind(SocketAddr::new(*ip, 0)),
+            None => {}
         }
         let token: u64 = rand::random();
         let socket = {
@@ -94,13 +96,14 @@ fn borrow(socket: &surge_ping::AsyncSocket) -> BorrowedFd<'_> {
 
 /// What the library's refusal means. Its own message folds both kinds of socket into one.
 fn refusal(source: std::io::Error, options: &ProbeOptions) -> ProbeError {
-    match (source.kind(), &options.device) {
-        (std::io::ErrorKind::PermissionDenied, _) if options.device.is_none() => {
+    match (source.kind(), &options.from) {
+        (std::io::ErrorKind::PermissionDenied, _) if options.device().is_none() => {
             let raw = std::io::Error::from_raw_os_error(nix::errno::Errno::EPERM as i32);
             let datagram = std::io::Error::from_raw_os_error(nix::errno::Errno::EACCES as i32);
             not_permitted(&datagram, &raw)
         }
-        (_, Some(device)) => ProbeError::Device { device: device.clone(), source },
+        (_, Some(Source::Device(device))) => ProbeError::Device { device: device.clone(), source },
+        (_, Some(Source::Address(address))) => ProbeError::Address { address: *address, source },
         _ => ProbeError::Os { what: "open an ICMP socket", source },
     }
 }

@@ -63,8 +63,8 @@ impl Threads {
     /// When ICMP is not allowed or the operating system refuses.
     pub fn open(options: &ProbeOptions) -> Result<Self, ProbeError> {
         let token = rand::random();
-        let (device, prefix) = (options.device.as_deref(), options.prefix.clone());
-        let channel = socket::open(options.kind, options.target, device, token, prefix.len())?;
+        let prefix = options.prefix.clone();
+        let channel = socket::open(options.kind, options.target, options.from.as_ref(), token, prefix.len())?;
         Ok(Self { channel, prefix })
     }
 }

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 
 use super::field::Field;
 use super::guest::{self, Guest, Reached};
-use super::opened::{Opened, ending};
-use super::product::{Kind, Probing, Product};
+use super::opened::Opened;
+use super::probing::{PROBES, Probes, Probing};
+use super::product::{Kind, Product};
 use super::values::{Fault, Values};
 use crate::event::EventSink;
-use crate::probe;
+use crate::probe::asked::Asked;
 
 /// A target as it is described; nothing is open.
 pub(crate) struct Target {
@@ -21,12 +22,16 @@ pub(crate) struct Target {
     pub(crate) product: Box<dyn Product>,
     /// Its guest, where that is not the product's own.
     pub(crate) guest: Guest,
+    /// What is probed beside the ping of the guest.
+    pub(crate) probes: Vec<Asked>,
 }
+
+const PROBE_FIELDS: &[Field] = &[PROBES];
 
 /// Every field that can be said of a target of this product.
 pub(crate) fn fields(kind: &Kind) -> Vec<&'static Field> {
     let guest: &'static [Field] = if kind.guest { guest::FIELDS } else { &[] };
-    kind.fields.iter().chain(guest).collect()
+    kind.fields.iter().chain(guest).chain(PROBE_FIELDS).collect()
 }
 
 impl Target {
@@ -37,7 +42,8 @@ impl Target {
     pub(crate) fn read(kind: &Kind, values: &Values) -> Result<Self, Fault> {
         values.check(kind.name, &fields(kind))?;
         let guest = if kind.guest { Guest::read(values)? } else { Guest::default() };
-        Ok(Self { name: values.target().into(), product_name: kind.name, product: (kind.read)(values)?, guest })
+        let probes = values.items(&PROBES, str::parse)?;
+        Ok(Self { name: values.target().into(), product_name: kind.name, product: (kind.read)(values)?, guest, probes })
     }
 
     /// Its description for the header of a capture. Never a secret.
@@ -48,6 +54,9 @@ impl Target {
         {
             all.insert("agent".into(), json!(self.guest.agent()));
             all.insert("ping".into(), json!(self.guest.ping()));
+        }
+        if let (Value::Object(all), false) = (&mut all, self.probes.is_empty()) {
+            all.insert("probes".into(), json!(self.probes.iter().map(|p| &p.written).collect::<Vec<_>>()));
         }
         all
     }
@@ -63,12 +72,17 @@ impl Target {
     /// What cannot be reached or started.
     pub(crate) async fn open(self, reached: Reached, probing: Probing, sink: EventSink) -> Result<Opened> {
         let mut opened = self.product.open(&probing, &sink).await?;
-        if let Some(ping) = reached.ping {
-            opened.probe = Some(ending(probe::start(&probing.of(ping), &sink)?));
+        if opened.probe.is_some() {
+            // A product that knows its guest has started everything itself.
+            return Ok(opened);
         }
+        let mut probes = Probes::start(&probing, reached.ping, &sink)?;
         if let Some(agent) = reached.agent {
-            opened.agent = Some(Box::new(guest::connect(agent, &sink).await?));
+            let agent = guest::connect(agent, &sink).await?;
+            probes.start_with_agent(&probing, agent.echo_target(), &sink)?;
+            opened.agent = Some(Box::new(agent));
         }
+        opened.probe = probes.ending();
         Ok(opened)
     }
 }

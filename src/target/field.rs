@@ -31,6 +31,8 @@ pub(crate) enum Shape {
     /// A secret: the field itself is never written, only where it is found: `NAME-file`, `NAME-env` or
     /// `NAME-command`.
     Secret,
+    /// A list of texts: each is checked by itself. No flag is made of it.
+    List,
     /// Whatever the product itself reads: a list or a table, too.
     Any,
 }
@@ -92,7 +94,7 @@ impl Field {
     pub(crate) fn keys(&self) -> Vec<String> {
         match self.shape {
             Shape::Secret => SECRET_FROM.iter().map(|(from, _)| format!("{}-{from}", self.name)).collect(),
-            Shape::Text | Shape::Any => vec![self.name.into()],
+            Shape::Text | Shape::List | Shape::Any => vec![self.name.into()],
         }
     }
 
@@ -104,7 +106,7 @@ impl Field {
                 format!("{} = {}", self.name, self.example)
             }
             Shape::Text => format!("{} = \"{}\"", self.name, self.example),
-            Shape::Any => format!("{} = {}", self.name, self.example),
+            Shape::List | Shape::Any => format!("{} = {}", self.name, self.example),
         }
     }
 }

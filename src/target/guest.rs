@@ -1,11 +1,12 @@
 //! The guest of a target whose hosts are not ours: how it is pinged, and its agent reached.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::field::{Field, Shape};
+use super::resolve;
 use super::secret::Secret;
 use super::values::{Fault, Values};
 use crate::agent::Psk;
@@ -88,7 +89,11 @@ impl Guest {
     /// # Errors
     /// When there is no such key or name.
     pub(crate) fn reach(&self) -> Result<Reached> {
-        let ping = self.ping.as_deref().map(resolve).transpose()?;
+        let ping = self
+            .ping
+            .as_deref()
+            .map(|host| resolve::target(host, None).with_context(|| format!("ping '{host}'")))
+            .transpose()?;
         let (agent, warning) = self.transport()?.unzip();
         Ok(Reached { agent, ping, warning: warning.flatten() })
     }
@@ -149,12 +154,4 @@ fn check_agent(text: &str) -> Result<(), String> {
         None if text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => Ok(()),
         None => Err(format!("'{text}' has no port: write for instance 192.0.2.10:7070 or ssh:root@192.0.2.10")),
     }
-}
-
-fn resolve(host: &str) -> Result<SocketAddr> {
-    (host, 0)
-        .to_socket_addrs()
-        .with_context(|| format!("ping '{host}': not an address, and not a name that can be resolved"))?
-        .next()
-        .with_context(|| format!("ping '{host}' has no address"))
 }

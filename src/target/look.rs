@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::description::Target;
-use super::product::{Finding, Probing};
+use super::probing::Probing;
+use super::product::Finding;
 use crate::event::{Body, Capabilities, EventSink, Hub, HvEvent, SessionClock, Then};
 use crate::hypervisor::Place;
 use crate::text::{foreign, in_full};

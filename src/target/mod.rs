@@ -12,8 +12,10 @@ pub(crate) mod kinds;
 pub(crate) mod loader;
 pub(crate) mod look;
 pub(crate) mod opened;
+pub(crate) mod probing;
 pub(crate) mod product;
 pub(crate) mod products;
+pub(crate) mod resolve;
 pub(crate) mod secret;
 pub(crate) mod values;
 

@@ -17,10 +17,3 @@ pub(crate) struct Opened {
 
 /// Ends the probing; may block.
 pub(crate) type EndProbing = Box<dyn FnOnce() + Send>;
-
-/// Ends a real probe.
-pub(crate) fn ending(probe: crate::probe::ProbeHandle) -> EndProbing {
-    Box::new(move || {
-        probe.stop();
-    })
-}

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::field::Field;
 use super::opened::Opened;
+use super::probing::Probing;
 use super::values::{Fault, Values};
 use crate::event::{EventSink, LoadSettings, MigrationSettings, StopPolicy};
 use crate::model;
-use crate::probe::ProbeOptions;
 
 /// A product, and how a target of it is described.
 pub(crate) struct Kind {
@@ -23,20 +23,6 @@ pub(crate) struct Kind {
     pub(crate) guest: bool,
     /// Makes a target of what was given; all of it has been checked against the fields.
     pub(crate) read: fn(&Values) -> Result<Box<dyn Product>, Fault>,
-}
-
-/// How the guest is probed, before there is an address.
-#[derive(Debug, Clone)]
-pub(crate) struct Probing {
-    /// The probe downtime is measured with; its target is put in when it is known.
-    pub(crate) primary: ProbeOptions,
-}
-
-impl Probing {
-    /// The probe of a guest at this address.
-    pub(crate) fn of(&self, target: std::net::SocketAddr) -> ProbeOptions {
-        ProbeOptions { target, ..self.primary.clone() }
-    }
 }
 
 /// What a migration is asked to be where nobody says otherwise; None: as the hypervisor has it.
@@ -122,6 +108,11 @@ pub(crate) trait Product: Send + Sync {
 
     /// Whether the guest comes with an agent.
     fn has_agent(&self) -> bool {
+        false
+    }
+
+    /// Whether the address of the guest is its own to know, so that nobody needs to name it.
+    fn knows_guest(&self) -> bool {
         false
     }
 

@@ -118,7 +118,14 @@ impl Values {
                 let why = format!("unknown field '{}' of product '{product}'; did you mean '{meant}'?", visible(name));
                 return Err(self.hidden_fault(name, why));
             };
-            if field.shape != Shape::Any {
+            if field.shape == Shape::List {
+                for item in list(value).map_err(|why| self.fault(name, why))? {
+                    (field.check)(&item).map_err(|why| {
+                        let item = format!("'{}': {why}", visible(&item));
+                        self.hidden_fault(name, format!("{name}: {item}"))
+                    })?;
+                }
+            } else if field.shape != Shape::Any {
                 let text = text(value).map_err(|why| self.fault(name, why))?;
                 if field.shape == Shape::Text {
                     (field.check)(&text).map_err(|why| self.fault(name, why))?;
@@ -144,6 +151,20 @@ impl Values {
     pub(crate) fn text(&self, field: &Field) -> Option<String> {
         let given = self.given.get(field.name).and_then(|g| text(&g.value).ok());
         given.or_else(|| field.default.map(Into::into))
+    }
+
+    /// The items of a field that is a list; none where it is not given.
+    ///
+    /// # Errors
+    /// What `parse` says against one.
+    pub(crate) fn items<T, E: Display>(
+        &self,
+        field: &Field,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Vec<T>, Fault> {
+        let Some(given) = self.given.get(field.name) else { return Ok(Vec::new()) };
+        let items = list(&given.value).map_err(|why| self.fault(field.name, why))?;
+        items.iter().map(|item| parse(item).map_err(|e| self.fault(field.name, e))).collect()
     }
 
     /// The value of a field that has to be given.
@@ -183,6 +204,13 @@ impl Values {
         let file = of("file").map(|path| Secret::File(path.into()));
         file.or_else(|| of("env").map(Secret::Env)).or_else(|| of("command").map(Secret::Command))
     }
+}
+
+/// The items of a list of texts.
+fn list(value: &toml::Value) -> Result<Vec<String>, &'static str> {
+    const WHY: &str = "expected a list of texts in quotes, for instance [\"one\", \"two\"]";
+    let items = value.as_array().ok_or(WHY)?;
+    items.iter().map(|item| item.as_str().map(str::to_owned).ok_or(WHY)).collect()
 }
 
 /// A value of TOML as it would be written on a command line.

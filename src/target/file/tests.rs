@@ -41,6 +41,12 @@ fn targets_are_read_with_their_defaults() {
     let target = rack.target().unwrap();
     assert_eq!(target.header()["source"], "unix:/run/src.qmp");
     assert!(target.has_agent() && target.product.migrations() == Some(1));
+    assert!(target.probes.is_empty() && target.header().get("probes").is_none());
+    let text = RACK.replace("agent = ", "probes = [\"icmp:a,primary\", \"tcp:guest:443\"]\nagent = ");
+    let target = read("b.toml", &text, false).unwrap()[0].target().unwrap();
+    let probes = target.probes.iter().map(|p| (p.written.as_str(), p.primary)).collect::<Vec<_>>();
+    assert_eq!(probes, [("icmp:a", true), ("tcp:guest:443", false)]);
+    assert_eq!(target.header()["probes"], serde_json::json!(["icmp:a", "tcp:guest:443"]));
     assert_eq!(small.target().unwrap().product.simulation().unwrap().0, Some(200.0));
 }
 
@@ -53,6 +59,11 @@ fn what_is_wrong_is_told_with_its_line_and_a_remedy() {
             &["b.toml, line 6: target 'rack1': unknown field 'sorce'", "mean 'source'?"],
         ),
         (with(""), &["b.toml, line 1: target 'rack1': 'uri' is missing: Where the source", "uri = \"tcp:192.0.2.2"]),
+        (
+            with("uri = \"x\"\nprobes = [\"icmp:a\", \"tcp:b\"]\n"),
+            &["b.toml, line 6: target 'rack1': probes: 'tcp:b': 'b' has no port: write tcp:HOST:PORT"],
+        ),
+        (with("uri = \"x\"\nprobes = \"icmp:a\"\n"), &["line 6: target 'rack1'", "expected a list of texts in quotes"]),
         (with("uri = [1]\n"), &["line 5: target 'rack1': uri = [1]: expected a text in quotes or a number"]),
         (
             with("uri = \"x\"\nkey = \"s3cret\"\n"),

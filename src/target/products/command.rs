@@ -9,7 +9,8 @@ use crate::event::{EventSink, Hub, SessionClock};
 use crate::hypervisor::command::{Config, open, presets};
 use crate::target::field::{Field, Shape};
 use crate::target::opened::Opened;
-use crate::target::product::{Kind, Probing, Product};
+use crate::target::probing::Probing;
+use crate::target::product::{Kind, Product};
 use crate::target::values::{Fault, Values};
 
 const GUEST: Field = Field::new("guest", "NAME", "The guest, as the commands call it", "vm1").required();

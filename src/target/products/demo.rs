@@ -13,7 +13,8 @@ use crate::event::{Body, DirtyCycle, EventSink, Fact, LoadSettings, MigrationSet
 use crate::model::{Link, Product as Simulated};
 use crate::target::field::Field;
 use crate::target::opened::Opened;
-use crate::target::product::{Finding, Kind, Known, Outlook, Probing, Product, Usual};
+use crate::target::probing::Probing;
+use crate::target::product::{Finding, Kind, Known, Outlook, Product, Usual};
 use crate::target::values::{Fault, Values};
 use crate::units::{PAGE_BYTES, ParseError, parse_bandwidth, parse_bytes, show_bytes};
 
@@ -143,8 +144,8 @@ impl Demo {
             ram_bytes: self.memory_bytes,
             used_bytes: (self.memory_bytes / SHARE).min(USED),
             cpus: self.cpus,
-            ping_interval: probing.primary.interval,
-            ping_deadline: probing.primary.deadline,
+            ping_interval: probing.ping().interval,
+            ping_deadline: probing.ping().deadline,
             seed: self.seed,
         }
     }
@@ -206,6 +207,12 @@ impl Product for Demo {
     }
 
     fn check(&self, load: &LoadSettings, migration: &MigrationSettings, probing: &Probing) -> Result<()> {
+        if probing.further() > 0 {
+            bail!(
+                "the demo takes no --probe: its guest is simulated, and no packet ever goes there; 'blackout watch' and \
+                 'blackout lab' do"
+            );
+        }
         let (guest, model) = (self.guest(probing), self.model());
         model.scenario(guest.memory(load), migration).check()?;
         if load.wset_bytes > guest.wset_limit_bytes() {

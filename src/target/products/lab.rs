@@ -15,10 +15,10 @@ use crate::lab::doctor::{Part, Status, examine};
 use crate::lab::kernel::{Places, find};
 use crate::lab::{AccelChoice, AgentConfig, Lab, LabHypervisor, LabOptions, Network};
 use crate::load::limits::default_reserve;
-use crate::probe;
 use crate::target::field::Field;
-use crate::target::opened::{Opened, ending};
-use crate::target::product::{Finding, Kind, Known, Outlook, Probing, Product, Usual};
+use crate::target::opened::Opened;
+use crate::target::probing::{Probes, Probing};
+use crate::target::product::{Finding, Kind, Known, Outlook, Product, Usual};
 use crate::target::values::{Fault, Values};
 use crate::units::{parse_bytes, show_bytes};
 
@@ -125,6 +125,10 @@ impl Product for OwnLab {
         true
     }
 
+    fn knows_guest(&self) -> bool {
+        true
+    }
+
     fn check(&self, load: &LoadSettings, _migration: &MigrationSettings, _probing: &Probing) -> Result<()> {
         check_wset(load.wset_bytes, self.memory_bytes)
     }
@@ -145,12 +149,13 @@ impl Product for OwnLab {
         let options = self.options();
         let (_, network) = self.begun.context("the lab's network was not made")?;
         let lab = Lab::start(&network, options, sink.clone()).await?;
-        let probe = probe::start(&probing.of(SocketAddr::new(lab.guest_addr(), 0)), sink)?;
+        let mut probes = Probes::start(probing, Some(SocketAddr::new(lab.guest_addr(), 0)), sink)?;
         let transport = Transport::Tcp { addr: lab.agent_addr().to_string(), psk: lab.psk() };
         let agent = Client::connect(transport, ClientOptions::default(), sink.clone())?;
         agent.connected(AGENT_WITHIN).await.context("the agent in the guest does not answer")?;
+        probes.start_with_agent(probing, agent.echo_target(), sink)?;
         let hypervisor = Arc::new(LabHypervisor::new(lab, sink.clone()).await?);
-        Ok(Opened { hypervisor: Some(hypervisor), agent: Some(Box::new(agent)), probe: Some(ending(probe)) })
+        Ok(Opened { hypervisor: Some(hypervisor), agent: Some(Box::new(agent)), probe: probes.ending() })
     }
 
     fn may_be_opened(&self) -> bool {

@@ -10,7 +10,8 @@ use crate::event::EventSink;
 use crate::hypervisor::qmp::{HostSpec, QmpHypervisor, QmpOptions};
 use crate::target::field::Field;
 use crate::target::opened::Opened;
-use crate::target::product::{Kind, Probing, Product};
+use crate::target::probing::Probing;
+use crate::target::product::{Kind, Product};
 use crate::target::values::{Fault, Values};
 
 const SOURCE: Field = Field::new(

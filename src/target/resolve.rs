@@ -15,14 +15,14 @@ const WITHIN: Duration = Duration::from_secs(15);
 
 /// Which kind of address is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum IpFamily {
+pub(crate) enum IpFamily {
     V4,
     V6,
 }
 
 /// Why there is no address to probe.
 #[derive(Debug, Error)]
-pub(super) enum NoTarget {
+pub(crate) enum NoTarget {
     #[error("cannot find '{}': {source}", visible(.name))]
     Unknown { name: String, source: io::Error },
     #[error("cannot find '{}': no answer from the name service within {} s; give an address", visible(.0), WITHIN.as_secs())]
@@ -34,7 +34,7 @@ pub(super) enum NoTarget {
 }
 
 /// The address of `name`, looked up for a bounded time.
-pub(super) fn target(name: &str, family: Option<IpFamily>) -> Result<SocketAddr, NoTarget> {
+pub(crate) fn target(name: &str, family: Option<IpFamily>) -> Result<SocketAddr, NoTarget> {
     target_by(name, family, WITHIN, |name| (name, 0).to_socket_addrs().map(Iterator::collect))
 }
 
