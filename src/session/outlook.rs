@@ -1,5 +1,7 @@
 //! What there is to forecast, out of the state of a session.
 
+use thiserror::Error;
+
 use super::product::{NoModel, product};
 use super::state::{Migration, State};
 use crate::analysis::prediction::left::Seen;
@@ -8,6 +10,7 @@ use crate::analysis::prediction::{Basis, Calibration, Change, Situation, forecas
 use crate::event::{DirtyCycle, Forecast, LoadSettings, MigrationSettings, Nanos, Span};
 use crate::model::parameters::by_own_names;
 use crate::model::{Link, Product, Scenario, ScenarioError};
+use crate::text::foreign;
 use crate::units::PAGE_BYTES;
 
 /// A link that carried less than this share of what the limit lets through is the narrower of the two.
@@ -188,11 +191,24 @@ impl Question {
     }
 }
 
+/// Why there is nothing to forecast, whatever else becomes known.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoForecast {
+    /// The product's own rule is not known.
+    #[error(transparent)]
+    Model(#[from] NoModel),
+    /// A rule of the stop policy looks at what the product does not tell: the model would let it fire, and it never
+    /// would.
+    #[error("no prediction: {0}")]
+    Unseen(String),
+}
+
 /// What there is to forecast now; None while too little is known.
 ///
 /// # Errors
-/// If the rule of the session's product is not known: then there never is anything.
-pub fn question(state: &State, rests: &Rests, now: u64) -> Result<Option<Question>, NoModel> {
+/// If the rule of the session's product is not known, or the stop policy has one that cannot be seen: then there is
+/// nothing as long as that is so.
+pub fn question(state: &State, rests: &Rests, now: u64) -> Result<Option<Question>, NoForecast> {
     let rule = match rests {
         Rests::On(_) | Rests::Like(_) | Rests::Unknown => Product::Qemu,
         Rests::Simulated { product, .. } => *product,
@@ -202,8 +218,19 @@ pub fn question(state: &State, rests: &Rests, now: u64) -> Result<Option<Questio
         (None, Rests::Unknown) => Ok(None),
         // Figures of one product say nothing of another.
         (Some(told), _) if told != rule => Ok(None),
-        _ => Ok(known(state, rests, now)),
+        _ => {
+            let asked = known(state, rests, now);
+            match asked.as_ref().and_then(|asked| unseen(state, &asked.situation.settings)) {
+                Some(why) => Err(NoForecast::Unseen(foreign(&why))),
+                None => Ok(asked),
+            }
+        }
     }
+}
+
+/// Why the stop policy of these settings cannot be followed here, if it is known that it cannot.
+fn unseen(state: &State, settings: &MigrationSettings) -> Option<String> {
+    state.hosts.values().find_map(|host| host.offers.as_ref()?.unfit(&settings.policy))
 }
 
 /// The same of a product whose rule is known.
@@ -233,7 +260,9 @@ fn known(state: &State, rests: &Rests, now: u64) -> Option<Question> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{AgentEvent, Body, Event, HvEvent, LoadReport, MigrationEvent, OperatorEvent};
+    use crate::event::{
+        AgentEvent, Body, Capabilities, Event, HvEvent, LoadReport, MigrationEvent, OperatorEvent, Sees, StopPolicy,
+    };
     use crate::session::testing;
 
     const S: Nanos = 1_000_000_000;
@@ -333,6 +362,23 @@ mod tests {
         }
         state.apply(&up("SIMULATED hyper-v"));
         assert_eq!(question(&state, &lab(), 4 * S), Ok(None), "figures of QEMU say nothing of another");
+    }
+
+    #[test]
+    fn a_policy_whose_rule_cannot_be_seen_has_no_forecast() {
+        let mut state = session();
+        let policy: StopPolicy = "rounds=10,after=15s,then=stop-and-copy".parse().unwrap();
+        let asked = MigrationSettings { policy, ..settings(32_000_000) };
+        state.apply(&Event::new(3 * S, Body::Operator(OperatorEvent::SetMigration { to: asked })));
+        let mut offers = |sees: Sees| {
+            let product = "QEMU 10.0.2".to_owned();
+            let offers = Capabilities { product, stop_and_copy: true, sees: Some(sees), ..Capabilities::default() };
+            state.apply(&Event::new(4 * S, Body::Hypervisor(HvEvent::Offers { host: "a".into(), offers })));
+            question(&state, &lab(), 5 * S)
+        };
+        let why = offers(Sees { remaining: true, ..Sees::default() }).unwrap_err().to_string();
+        assert!(why.starts_with("no prediction: ") && why.contains("QEMU 10.0.2 does not tell its rounds"), "{why}");
+        assert!(offers(Sees { rounds: true, ..Sees::default() }).unwrap().is_some());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Which tracks are shown, in which order and how high.
 
+use crate::event::Sees;
 use crate::session::State;
 
 /// A track on the time axis.
@@ -45,18 +46,39 @@ impl Track {
     const RANKED: [Self; 7] =
         [Self::Phases, Self::Ping, Self::Dirty, Self::Remaining, Self::Throughput, Self::Cpu, Self::Step];
 
-    /// Whether the session has anything to show on it. The tracks every migration has are shown from the
-    /// start, so that the screen keeps its shape.
+    /// Whether the session has anything to show on it, or may have. The tracks every migration has are shown from
+    /// the start, so that the screen keeps its shape: where nothing can be migrated there are none of them, and
+    /// what the product does not tell has no track.
     #[must_use]
     pub fn has_data(self, state: &State) -> bool {
+        let migrates = !state.only_watches();
         match self {
+            Self::Phases => migrates,
+            // What the agent says it dirties is shown, too.
+            Self::Dirty => state.agent.since > 0 || migrates && self.untold(state).is_none(),
+            Self::Throughput | Self::Remaining => migrates && self.untold(state).is_none(),
             Self::Cpu => {
                 let told = state.reports.back().is_some_and(|(_, r)| r.guest_cpu_pct.is_some());
                 told || !state.host_cpu.is_empty()
             }
             Self::Step => !state.heartbeats.is_empty(),
-            _ => true,
+            Self::Ping => true,
         }
+    }
+
+    /// The product that does not tell what this track shows of a migration; None where it tells, or has not said
+    /// what it tells.
+    #[must_use]
+    pub fn untold(self, state: &State) -> Option<&str> {
+        let tells: fn(&Sees) -> bool = match self {
+            Self::Dirty => |sees| sees.dirty_rate,
+            Self::Throughput => |sees| sees.throughput,
+            Self::Remaining => |sees| sees.remaining,
+            Self::Phases | Self::Ping | Self::Cpu | Self::Step => return None,
+        };
+        let said = || state.hosts.values().filter_map(|host| host.offers.as_ref());
+        let said = said().filter_map(|offers| Some((offers.product.as_str(), offers.sees.as_ref()?)));
+        if said.clone().any(|(_, sees)| tells(sees)) { None } else { said.map(|(product, _)| product).next() }
     }
 
     /// Its name.
@@ -293,6 +315,33 @@ mod tests {
         assert_eq!(of(&list, 20), [(Track::Step, 20)]);
         assert_eq!(list.shift(6, false), 5);
         assert_eq!((list.entries()[5].track, list.shift(0, false), list.shift(6, true)), (Track::Step, 0, 6));
+    }
+
+    #[test]
+    fn a_track_that_the_product_cannot_feed_is_absent() {
+        use crate::event::{AgentEvent, Body, Capabilities, Event, HvEvent, LoadSettings};
+        let mut state = State::default();
+        let shown = |state: &State| Track::ALL.into_iter().filter(|t| t.has_data(state)).collect::<Vec<_>>();
+        let all = [Track::Phases, Track::Ping, Track::Dirty, Track::Throughput, Track::Remaining];
+        assert_eq!(shown(&state), all, "nobody has said what is told");
+        let sees = Sees { remaining: true, ..Sees::default() };
+        for (host, sees) in [("a", Some(sees)), ("b", Some(Sees::default())), ("c", None)] {
+            let offers = Capabilities { product: "virsh 11.3".into(), sees, ..Capabilities::default() };
+            state.apply(&Event::new(1, Body::Hypervisor(HvEvent::Offers { host: host.into(), offers })));
+        }
+        assert_eq!(shown(&state), [Track::Phases, Track::Ping, Track::Remaining]);
+        assert_eq!((Track::Throughput.untold(&state), Track::Remaining.untold(&state)), (Some("virsh 11.3"), None));
+        state.agent.since = 1;
+        state.apply(&Event::new(2, Body::Agent(AgentEvent::Ack { id: 1, set: LoadSettings::default() })));
+        assert!(Track::Dirty.has_data(&state), "the agent tells its rate");
+    }
+
+    #[test]
+    fn where_nothing_can_be_migrated_there_is_no_track_of_a_migration() {
+        let mut header = crate::tui::fixture::idle(0).header.unwrap();
+        header.settings = serde_json::json!({ "command": "watch" }).into();
+        let state = State::begin(header);
+        assert_eq!(Track::ALL.into_iter().filter(|t| t.has_data(&state)).collect::<Vec<_>>(), [Track::Ping]);
     }
 
     proptest! {

@@ -154,3 +154,36 @@ fn without_a_probe_nobody_waits_for_an_answer() {
     assert_eq!(phases(&settled).last(), Some(&(Phase::Done, 5000, Some(5000))));
     assert!(settled.migrations[0].unanswered.is_some(), "a guest that is gone is not forgotten");
 }
+
+#[test]
+fn what_a_product_does_not_tell_is_unknown_and_says_so() {
+    use crate::analysis::Method;
+    use crate::event::{Capabilities, Counts, OwnDowntime, Sees, Stamped};
+    // Neither stop nor resume was seen, and no downtime was reported.
+    let blind = |sees: Option<Sees>| {
+        let offers = Capabilities { product: "xl \x1b[2J4.17".into(), sees, ..Capabilities::default() };
+        let offers = (0, Body::Hypervisor(HvEvent::Offers { host: "a".into(), offers }));
+        let turned = |ev: &Body| matches!(ev, Body::Hypervisor(HvEvent::Stopped { .. } | HvEvent::Resumed { .. }));
+        let state = told(std::iter::once(offers).chain(done().into_iter().filter(|(_, ev)| !turned(ev))));
+        let downtimes = state.migrations[0].downtime.clone().expect("it has ended");
+        move |method: Method| {
+            let estimate = downtimes.estimates.iter().find(|e| e.method == method).unwrap().clone();
+            assert_eq!(estimate.value, None, "{method:?}");
+            estimate.note.unwrap_or_default()
+        }
+    };
+    let nothing = blind(Some(Sees::default()));
+    for method in [Method::Reported, Method::StopResume] {
+        let note = nothing(method);
+        assert!(note.starts_with("not told by xl ") && !note.contains('\x1b'), "{method:?}: {note}");
+    }
+    // What the probe and the agent lack is not the product's doing.
+    assert!(!nothing(Method::ReplyGap).contains("not told by") && !nothing(Method::GuestClock).contains("not told by"));
+    let downtime = Some(OwnDowntime { counts: Counts::Unsaid, resolution_ns: 1 });
+    let everything = blind(Some(Sees { downtime, stop_resume: Some(Stamped::Hosts), ..Sees::default() }));
+    let unsaid = blind(None);
+    for method in [Method::Reported, Method::StopResume] {
+        assert!(!everything(method).contains("not told by"), "{method:?}: {}", everything(method));
+        assert!(!unsaid(method).contains("not told by"), "{method:?}: {}", unsaid(method));
+    }
+}

@@ -31,7 +31,11 @@ fn tracks(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer, selected: usize) {
         .iter()
         .map(|e| {
             let bar = full.repeat(usize::from(e.weight));
-            let bar = if e.track.has_data(ctx.state) { bar } else { "(no data)".into() };
+            let bar = match (e.track.has_data(ctx.state), e.track.untold(ctx.state)) {
+                (true, _) => bar,
+                (false, Some(_)) => "(not told)".into(),
+                (false, None) => "(no data)".into(),
+            };
             format!("{} {:<18} height {} {bar:<9}", tick(!e.hidden), e.track.name(), e.weight)
         })
         .collect();
