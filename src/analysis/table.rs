@@ -68,6 +68,11 @@ pub struct Requested {
 pub struct Row {
     /// Its number in the session, from 1.
     pub n: u32,
+    /// When it began, by the wall clock of the machine that recorded it (RFC 3339, with the offset of where it is read);
+    /// null where the session has no wall clock.
+    pub began: Option<String>,
+    /// When it ended, by the same clock; null while it runs.
+    pub ended: Option<String>,
     /// Source host.
     pub from: String,
     /// Destination host.

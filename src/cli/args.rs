@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use super::promises::PromiseArgs;
 use crate::event::policy::PolicyError;
 use crate::event::{LoadSettings, MigrationSettings, ProbeId, StopPolicy};
 use crate::load::{LoadArgs, RampSpec};
@@ -188,6 +189,8 @@ pub(super) struct SessionArgs {
     #[command(flatten)]
     pub probe: ProbeArgs,
     #[command(flatten)]
+    pub promises: PromiseArgs,
+    #[command(flatten)]
     pub capture: CaptureArgs,
     #[command(flatten)]
     pub headless: HeadlessArgs,
@@ -201,12 +204,13 @@ impl SessionArgs {
         probe: ProbeArgs,
         capture: CaptureArgs,
         screen: ScreenArgs,
+        promises: PromiseArgs,
         asked: &WatchHeadlessArgs,
     ) -> Self {
         let (load, migration) = Default::default();
         let (headless, json, watch_for) = (asked.headless, asked.json, asked.duration);
         let headless = HeadlessArgs { headless, json, watch_for, ..HeadlessArgs::default() };
-        Self { load, ramp: None, migration, probe, capture, headless, screen }
+        Self { load, ramp: None, migration, probe, promises, capture, headless, screen }
     }
 
     /// Tells what cannot work before anything is started for it.

@@ -52,6 +52,9 @@ const PRESETS: &[&str] = &[
     "ping-interval",
     "ping-deadline",
     "calibration",
+    "max-downtime",
+    "max-outage",
+    "max-loss",
     "warm-up",
     "give-up-after",
 ];

@@ -10,3 +10,5 @@ pub(super) const EXIT_TROUBLE: u8 = 2;
 pub(super) const EXIT_CAPTURE: u8 = 3;
 /// A migration was lost sight of, or left running: where the guest is has to be looked for.
 pub(super) const EXIT_UNSETTLED: u8 = 4;
+/// It worked, but whether what was promised was kept is not known.
+pub(super) const EXIT_UNKNOWN: u8 = 5;

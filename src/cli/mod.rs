@@ -26,6 +26,7 @@ pub mod migrate;
 mod picture;
 pub mod ping;
 mod printer;
+mod promises;
 pub mod replay;
 mod run;
 mod settings;

@@ -9,11 +9,11 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::SessionArgs;
-use super::exit::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_OK, EXIT_UNSETTLED};
+use super::exit::{EXIT_CAPTURE, EXIT_NOT_AS_ASKED, EXIT_UNSETTLED};
 use super::feed::LiveFeed;
 use super::headless;
 use super::impatience::impatience;
-use super::say;
+use super::{promises, say};
 use crate::controller::requests;
 use crate::controller::script::{self, Script};
 use crate::controller::session::WRITTEN_WITHIN;
@@ -21,6 +21,7 @@ use crate::controller::tour::{Ground, Tour};
 use crate::controller::{Closed, Plan, Session, Simulation};
 use crate::event::{EventSink, Intent, LoadSettings, MigrationEnd, MigrationSettings};
 use crate::session::outlook::Rests;
+use crate::session::promise::Judged;
 use crate::session::{FinishReport, Shared, State, result};
 use crate::target::opened::Opened;
 use crate::text::{foreign, in_full};
@@ -141,7 +142,8 @@ where
     drop(inside);
     runtime.shutdown_timeout(if cut_short { WRITTEN_WITHIN } else { Duration::from_secs(1) });
 
-    tell_result(&shared, plan.args.headless.json)?;
+    let judged = shared.with_state(|state| plan.args.promises.judge(state));
+    tell_result(&shared, plan.args.headless.json, &judged)?;
     tell_capture(&report);
     let came_of = shared.with_state(CameOf::read);
     for line in &came_of.unsettled {
@@ -157,7 +159,7 @@ where
         tell!("blackout: {}", in_full(e));
         return Ok(ExitCode::from(EXIT_UNSETTLED));
     }
-    Ok(ExitCode::from(exit_code(sound, worked?, &came_of)))
+    Ok(ExitCode::from(exit_code(sound, worked?, &came_of, promises::exit_code(&judged))))
 }
 
 /// What a session came to, as far as its exit code tells.
@@ -193,13 +195,13 @@ impl CameOf {
     }
 }
 
-/// The exit code of a session that could do its work. What concerns a guest comes first.
-fn exit_code(sound: bool, as_asked: bool, came_of: &CameOf) -> u8 {
+/// The exit code of a session that could do its work. What concerns a guest comes first, and what was `promised` last.
+fn exit_code(sound: bool, as_asked: bool, came_of: &CameOf, promised: u8) -> u8 {
     match () {
         () if !came_of.unsettled.is_empty() => EXIT_UNSETTLED,
         () if !sound => EXIT_CAPTURE,
         () if !as_asked || came_of.failed => EXIT_NOT_AS_ASKED,
-        () => EXIT_OK,
+        () => promised,
     }
 }
 
@@ -219,12 +221,16 @@ fn tell_capture(report: &FinishReport) {
     }
 }
 
-fn tell_result(shared: &Shared, json: bool) -> Result<()> {
-    let result = shared.with_state(result::result);
+fn tell_result(shared: &Shared, json: bool, judged: &[Judged]) -> Result<()> {
+    let mut result = shared.with_state(result::result);
     if json {
+        result.promises = judged.to_vec();
         say::print_json(&result)?;
     } else if !result.migrations.is_empty() || !result.probes.is_empty() {
         say::print(&result::text(&result, say::width()))?;
+    }
+    if !json {
+        promises::print(judged)?;
     }
     Ok(())
 }
@@ -316,12 +322,14 @@ fn runtime(plan: &SessionPlan) -> std::io::Result<Runtime> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::exit::EXIT_UNKNOWN;
     use super::*;
 
     #[test]
     fn the_exit_code_tells_the_worst_first() {
         let none = CameOf::default;
-        assert_eq!(exit_code(true, true, &none()), EXIT_OK);
+        let exit_code = |sound, as_asked, came_of: &CameOf| exit_code(sound, as_asked, came_of, EXIT_UNKNOWN);
+        assert_eq!(exit_code(true, true, &none()), EXIT_UNKNOWN, "what was promised comes last");
         assert_eq!(exit_code(true, false, &none()), EXIT_NOT_AS_ASKED);
         let failed = CameOf { failed: true, ..none() };
         assert_eq!(exit_code(true, true, &failed), EXIT_NOT_AS_ASKED, "also where nobody asked for it headless");

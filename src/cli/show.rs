@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args as ClapArgs;
 
 use super::exit::{EXIT_CAPTURE, EXIT_TROUBLE};
+use super::promises::{self, PromiseArgs};
 use super::say;
 use crate::session::{Reader, result};
 
@@ -15,7 +16,7 @@ const NAMED: u64 = 20;
 /// Prints what was measured and the result of each migration.
 ///
 /// Exit code: 0 if the capture is sound (a last line torn by a kill is), 2 if it cannot be read,
-/// 3 if some of its records are corrupt.
+/// 3 if some of its records are corrupt; else 1 if a promise was broken, 5 if it is not known whether it was kept.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Args {
     /// The capture, or the folder of its session; - for standard input.
@@ -26,6 +27,8 @@ pub struct Args {
     /// Columns the tables may use; by default the terminal's, or 120.
     #[arg(long, value_name = "COLUMNS")]
     pub width: Option<usize>,
+    #[command(flatten)]
+    pub(super) promises: PromiseArgs,
 }
 
 /// Runs `blackout show`.
@@ -64,13 +67,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 
     let mut results = result::result(&state);
+    let judged = args.promises.judge(&state);
     if args.json {
+        results.promises = judged.clone();
         // A program gets the header as it is written.
         results.header = Some(reader.header().clone());
         say::print_json(&results)?;
     } else {
         let width = args.width.unwrap_or_else(say::width);
         say::print(&format!("{}\n{}", result::head(&state), result::text(&results, width)))?;
+        promises::print(&judged)?;
     }
-    Ok(if corrupt > 0 { ExitCode::from(EXIT_CAPTURE) } else { ExitCode::SUCCESS })
+    Ok(ExitCode::from(if corrupt > 0 { EXIT_CAPTURE } else { promises::exit_code(&judged) }))
 }

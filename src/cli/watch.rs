@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 use serde_json::{Map, json};
 
 use super::args::{CaptureArgs, ProbeArgs, ScreenArgs, SessionArgs, WatchHeadlessArgs};
+use super::promises::PromiseArgs;
 use super::run::{SessionPlan, session};
 use crate::event::LoadSettings;
 use crate::probe::asked::{Asked, Host};
@@ -20,7 +21,8 @@ use crate::target::probing::{Probes, Probing};
 ///
 /// At the end it prints the summary and each outage with its bounds and its time. Exit code 0 when it was
 /// watched for as long as was asked, whatever was seen; 1 when a signal ended it before --duration was
-/// over; 2 when it could not be watched; 3 when the capture or the numbers are not whole.
+/// over, or a promise was broken; 2 when it could not be watched; 3 when the capture or the numbers are not
+/// whole; 5 when it is not known whether a promise was kept.
 #[derive(Debug, Clone, ClapArgs)]
 #[command(after_help = "EXAMPLES:
   blackout watch 192.0.2.10                          ping it every 50 ms
@@ -30,6 +32,8 @@ use crate::target::probing::{Probes, Probing};
                                                      is its port there, does its service answer?
   blackout watch 192.0.2.10 --headless --duration 1h --json
                                                      without a screen, and its outages as JSON
+  blackout watch 192.0.2.10 --headless --duration 1h --max-outage 1s --max-loss 0.1%
+                                                     exit code 1 if it is gone for longer or loses more
   blackout watch 192.0.2.10 --agent 192.0.2.10:7070 --psk-file psk
                                                      and load it by its agent")]
 pub struct Args {
@@ -44,6 +48,8 @@ pub struct Args {
     psk_file: Option<PathBuf>,
     #[command(flatten)]
     probe: ProbeArgs,
+    #[command(flatten)]
+    promises: PromiseArgs,
     #[command(flatten)]
     capture: CaptureArgs,
     #[command(flatten)]
@@ -78,7 +84,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         tour: None,
         probe_deadline: probing.longest_deadline(),
         migration: None,
-        args: SessionArgs::watching(args.probe, args.capture, args.screen, &args.headless),
+        args: SessionArgs::watching(args.probe, args.capture, args.screen, args.promises, &args.headless),
     };
     plan.args.check()?;
     probing.resolve()?;

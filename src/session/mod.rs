@@ -14,6 +14,7 @@ pub mod outlook;
 pub mod place;
 pub mod probed;
 pub mod product;
+pub mod promise;
 mod pyramid;
 pub mod reader;
 pub mod recorder;

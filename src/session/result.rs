@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::place;
 use super::probed::{self, ProbeRow};
 use super::product::product;
+use super::promise::Judged;
 use super::state::{Befallen, Migration, Request, State};
+use super::wall;
 use crate::analysis::table::{self, PhaseTime, Requested, Row, Stop};
 use crate::event::{Header, Location, MigrationEnd, Nanos, Phase, StopRule, Then};
 use crate::units::{show_bytes, show_duration};
@@ -37,6 +39,9 @@ pub struct SessionResult {
     pub migrations: Vec<Row>,
     /// What each probe saw by itself.
     pub probes: Vec<ProbeRow>,
+    /// What was promised, and what became of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub promises: Vec<Judged>,
 }
 
 /// A host's clock against that of this machine at the session's start.
@@ -84,13 +89,21 @@ pub fn result(state: &State) -> SessionResult {
         recorder_troubled: state.health.recorder_ever_troubled,
         ended: state.ended.clone(),
         clocks: clocks(state),
-        migrations: state.migrations.iter().map(|m| Row { not_predicted: none.clone(), ..row(m, state.now) }).collect(),
+        migrations: state.migrations.iter().map(|m| told(state, m, none.clone())).collect(),
         probes: probed::rows(state),
+        promises: Vec::new(),
     }
 }
 
 fn millis(ns: Nanos) -> f64 {
     ns as f64 / 1e6
+}
+
+/// The row of one migration with what only the session knows of it.
+fn told(state: &State, m: &Migration, not_predicted: Option<String>) -> Row {
+    let began = wall::time(state, m.began);
+    let ended = m.ended.as_ref().and_then(|(t, _)| wall::time(state, *t));
+    Row { not_predicted, began, ended, ..row(m, state.now) }
 }
 
 /// The row of one migration; `now` closes what lasts.
@@ -134,6 +147,8 @@ pub fn row(m: &Migration, now: Nanos) -> Row {
         settled: m.settled.is_some(),
         predicted: m.predicted.as_ref().map(|(_, forecast)| forecast.clone()),
         not_predicted: None,
+        began: None,
+        ended: None,
         stop: None,
     };
     row.set_downtimes(m.downtime.as_ref());

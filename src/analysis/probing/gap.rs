@@ -133,6 +133,8 @@ pub struct GapFinder {
     trailing_slots: u64,
     recent: VecDeque<Stretch>,
     longest: Option<Gap>,
+    /// From one answer to the next, the longest of all that are settled, ns.
+    widest: u64,
     settled: Interruptions,
     /// Those of the settled ones that are kept one by one.
     kept: Chunked<Gap>,
@@ -149,6 +151,7 @@ impl GapFinder {
             trailing_slots: 0,
             recent: VecDeque::new(),
             longest: None,
+            widest: 0,
             settled: Interruptions::default(),
             kept: Chunked::new(),
         }
@@ -228,6 +231,13 @@ impl GapFinder {
         self.recent.iter().map(|s| s.gap()).chain(self.longest).max_by_key(|g| (g.lo, g.hi))
     }
 
+    /// The longest from one answer to the next, from the sending of the first on, with or without a witness: no silence
+    /// in between can have been longer.
+    #[must_use]
+    pub fn widest(&self) -> Duration {
+        Duration::from_nanos(self.recent.iter().map(Stretch::hi).max().unwrap_or(0).max(self.widest))
+    }
+
     /// The silence that lasts still, if probes after the last reply were lost.
     #[must_use]
     pub fn unfinished(&self) -> Option<Gap> {
@@ -266,6 +276,7 @@ impl GapFinder {
     fn settle(&mut self, stretch: &Stretch) {
         count(&mut self.settled, stretch);
         let gap = stretch.gap();
+        self.widest = self.widest.max(stretch.hi());
         if stretch.witnesses.is_some() {
             self.kept.push_back(gap);
             if self.kept.len() >= 2 * KEPT {
