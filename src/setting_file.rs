@@ -55,12 +55,6 @@ pub(crate) fn line(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|b| *b == b'\n').count()
 }
 
-/// The name most like `text`: the fewest letters to change, swap, add or leave out, capitals or not.
-pub(crate) fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> &'a str {
-    let text = text.to_lowercase();
-    names.into_iter().min_by_key(|n| strsim::damerau_levenshtein(&text, &n.to_lowercase())).unwrap_or("")
-}
-
 /// The folder of the person's settings: `$XDG_CONFIG_HOME/blackout`, else `~/.config/blackout`; None
 /// where neither is known.
 pub(crate) fn folder() -> Option<PathBuf> {
@@ -79,11 +73,5 @@ mod tests {
         assert!(e.starts_with("x.toml, line 3: not TOML: "), "{e}");
         let e = read(Path::new("/no/such/file")).unwrap_err().to_string();
         assert!(e.starts_with("/no/such/file cannot be read: "), "{e}");
-    }
-
-    #[test]
-    fn the_nearest_name_is_the_one_meant() {
-        assert_eq!(nearest("Spcae", ["Esc", "Space", "Enter"]), "Space");
-        assert_eq!(nearest("migrat", ["cancel", "migrate", "mark"]), "migrate");
     }
 }

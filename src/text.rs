@@ -128,11 +128,37 @@ pub(crate) fn nearest<'a>(word: &str, offered: impl IntoIterator<Item = &'a str>
         .map(|(_, o)| o)
 }
 
+/// What a sentence about an unknown word ends with: `; did you mean 'x'?` where one of `offered` is like it, else
+/// which there are; nothing where there are none.
+pub(crate) fn meant<'a>(word: &str, offered: impl IntoIterator<Item = &'a str>) -> String {
+    /// Names listed, at most.
+    const LISTED: usize = 24;
+    let offered: Vec<&str> = offered.into_iter().collect();
+    match (nearest(word, offered.iter().copied()), offered.len()) {
+        (Some(near), _) => format!("; did you mean '{near}'?"),
+        (None, 0) => String::new(),
+        (None, 1) => format!("; there is '{}'", offered[0]),
+        (None, n) if n <= LISTED => format!("; there are {}", offered.join(", ")),
+        (None, n) => format!("; there are {} and {} more", offered[..LISTED].join(", "), n - LISTED),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_unknown_word_is_told_with_what_there_is() {
+        assert_eq!(meant("Spcae", ["Esc", "Space", "Enter"]), "; did you mean 'Space'?");
+        assert_eq!(meant("migrat", ["cancel", "migrate", "mark"]), "; did you mean 'migrate'?");
+        assert_eq!(meant("nosuch", ["rack1", "lab"]), "; there are rack1, lab");
+        assert_eq!(meant("nosuch", ["lab"]), "; there is 'lab'");
+        assert_eq!(meant("nosuch", []), "");
+        let many: Vec<String> = (0..30).map(|n| format!("rack{n}")).collect();
+        assert!(meant("zz", many.iter().map(String::as_str)).ends_with(", rack23 and 6 more"));
+    }
 
     #[test]
     fn what_a_terminal_would_act_on_is_written_out() {

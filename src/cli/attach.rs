@@ -11,7 +11,7 @@ use super::settings::Settings;
 use crate::analysis::prediction::Calibration;
 use crate::controller::forecast::read_calibration;
 use crate::target::file::{self, Preset};
-use crate::text::visible;
+use crate::text::{meant, visible};
 
 /// Opens a session with a target: loads its guest, migrates it, and watches.
 ///
@@ -67,10 +67,9 @@ const PRESETS: &[&str] = &[
 pub fn run(args: Args, whole: &Command) -> Result<ExitCode> {
     let mut all = file::find(args.session.screen.config.as_deref())?;
     let Some(described) = all.remove(&args.target) else {
-        let near = crate::setting_file::nearest(&args.target, all.keys().map(String::as_str));
+        let hint = meant(&args.target, all.keys().map(String::as_str));
         bail!(
-            "there is no target '{}'; did you mean '{near}'? 'blackout targets' lists them, and what can be written \
-             for another one",
+            "there is no target '{}'{hint} ('blackout targets' lists them, and what can be written for another one)",
             visible(&args.target)
         );
     };
@@ -104,8 +103,8 @@ fn apply(command: Command, preset: &Preset) -> Command {
 fn check(preset: &Preset) -> Result<()> {
     let Preset { option, value, file, line } = preset;
     if !PRESETS.contains(&option.as_str()) {
-        let near = crate::setting_file::nearest(option, PRESETS.iter().copied());
-        bail!("{file}, line {line}: unknown default '{}'; did you mean '{near}'?", visible(option));
+        let hint = meant(option, PRESETS.iter().copied());
+        bail!("{file}, line {line}: unknown default '{}'{hint}", visible(option));
     }
     let command = apply(Args::augment_args(Command::new("attach")), preset);
     let Err(e) = command.try_get_matches_from(["attach", "x"]) else { return Ok(()) };

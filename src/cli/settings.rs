@@ -10,7 +10,8 @@ use thiserror::Error;
 use toml::de::{DeTable, DeValue};
 
 use super::lab;
-use crate::setting_file::{self, FileError, line, nearest};
+use crate::setting_file::{self, FileError, line};
+use crate::text::meant;
 
 /// A key of the file, and the option it stands for.
 struct Setting {
@@ -55,8 +56,8 @@ fn lab_command() -> Command {
 pub(super) enum SettingsError {
     #[error("settings {0}")]
     File(#[from] FileError),
-    #[error("settings {file}, line {line}: unknown key '{key}'; did you mean '{nearest}'?")]
-    UnknownKey { file: String, line: usize, key: String, nearest: String },
+    #[error("settings {file}, line {line}: unknown key '{key}'{hint}")]
+    UnknownKey { file: String, line: usize, key: String, hint: String },
     #[error("settings {file}, line {line}: {key} = {value}: {why}")]
     BadValue { file: String, line: usize, key: String, value: String, why: String },
 }
@@ -163,8 +164,8 @@ fn read_table(
                 |table: &str, key: &str| if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
             let names: Vec<String> = SETTINGS.iter().map(|s| full(s.table, s.key)).collect();
             let key = full(of, name);
-            let nearest = nearest(&key, names.iter().map(String::as_str)).to_owned();
-            return Err(SettingsError::UnknownKey { file: file.into(), line: at, key, nearest });
+            let hint = meant(&key, names.iter().map(String::as_str));
+            return Err(SettingsError::UnknownKey { file: file.into(), line: at, key, hint });
         };
         let written = text.get(value.span()).unwrap_or_default().to_owned();
         let value = check(&SETTINGS[i], value.get_ref()).map_err(|why| SettingsError::BadValue {

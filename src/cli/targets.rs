@@ -12,7 +12,6 @@ use super::exit::{EXIT_NOT_AS_ASKED, EXIT_OK};
 use super::say;
 use crate::event::ProbeId;
 use crate::probe::ProbeOptions;
-use crate::setting_file::nearest;
 use crate::target::field::Field;
 use crate::target::fields;
 use crate::target::file::{self, Described};
@@ -20,7 +19,7 @@ use crate::target::kinds::{KINDS, kind};
 use crate::target::look::look;
 use crate::target::probing::Probing;
 use crate::target::product::{Finding, Kind};
-use crate::text::visible;
+use crate::text::{meant, visible};
 
 /// Lists the targets there are; looks at them with --check.
 ///
@@ -30,14 +29,14 @@ use crate::text::visible;
 #[command(after_help = "EXAMPLES:
   blackout targets                     what there is
   blackout targets --check rack1       is it there, what does it offer, where is the guest? Changes nothing;
-                                       takes 15 s a target at most
+                                       takes 15 s at most
   blackout targets --fields            what can be written for each product
   blackout attach rack1                a session with it")]
 pub struct Args {
     /// Only this target
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// Look whether each is there, what it offers and where its guest is; within 15 s a target
+    /// Look whether each is there, what it offers and where its guest is; within 15 s
     #[arg(long)]
     check: bool,
     /// List the fields of a product's table instead, or of every product's
@@ -61,13 +60,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let mut all: Vec<Described> = file::find(args.config.as_deref())?.into_values().collect();
     if let Some(name) = &args.name {
-        let near = nearest(name, all.iter().map(Described::name)).to_owned();
+        let hint = meant(name, all.iter().map(Described::name));
         all.retain(|d| d.name() == name);
         if all.is_empty() {
-            bail!("there is no target '{}'; did you mean '{near}'?", visible(name));
+            bail!("there is no target '{}'{hint}", visible(name));
         }
     }
-    let seen = all.iter().map(|described| see(described, args.check)).collect::<Result<Vec<_>>>()?;
+    let seen = see(&all, args.check)?;
     let well = seen.iter().all(Seen::is_well);
     if args.json {
         say::print_json(&seen.iter().map(Seen::json).collect::<Vec<_>>())?;
@@ -85,20 +84,24 @@ struct Seen<'a> {
     found: Vec<Finding>,
 }
 
-fn see(described: &Described, check: bool) -> Result<Seen<'_>> {
-    let target = described.target();
-    let written = target.as_ref().map(|target| target.header()).map_err(ToString::to_string);
-    let found = match target {
-        Ok(target) if check => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-            let probe = ProbeOptions::icmp(ProbeId(0), SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
-            let found = runtime.block_on(look(target, Probing::new(probe, [])));
-            runtime.shutdown_background();
-            found
-        }
-        _ => Vec::new(),
-    };
-    Ok(Seen { described, written, found })
+/// All of them, looked at side by side: one that does not answer keeps no other waiting.
+fn see(all: &[Described], check: bool) -> Result<Vec<Seen<'_>>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let begun = all.iter().map(|described| {
+        let target = described.target();
+        let written = target.as_ref().map(|target| target.header()).map_err(ToString::to_string);
+        let probe = ProbeOptions::icmp(ProbeId(0), SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        let look = target.ok().filter(|_| check).map(|target| runtime.spawn(look(target, Probing::new(probe, []))));
+        (described, written, look)
+    });
+    let begun: Vec<_> = begun.collect();
+    let seen = begun.into_iter().map(|(described, written, look)| {
+        let found = look.map(|look| runtime.block_on(look)).transpose()?.unwrap_or_default();
+        Ok(Seen { described, written, found })
+    });
+    let seen = seen.collect();
+    runtime.shutdown_background();
+    seen
 }
 
 impl Seen<'_> {
@@ -161,8 +164,7 @@ fn tell_fields(product: &str, as_json: bool) -> Result<ExitCode> {
         ("", _) => KINDS.iter().collect(),
         (_, Some(kind)) => vec![kind],
         _ => {
-            let near = nearest(product, names());
-            bail!("unknown product '{}'; did you mean '{near}'?", visible(product));
+            bail!("unknown product '{}'{}", visible(product), meant(product, names()));
         }
     };
     if as_json {

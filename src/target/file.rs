@@ -9,8 +9,8 @@ use super::description::Target;
 use super::kinds::{KINDS, kind};
 use super::product::Kind;
 use super::values::{Fault, Origin, Values};
-use crate::setting_file::{self, line, nearest};
-use crate::text::visible;
+use crate::setting_file::{self, line};
+use crate::text::{nearest, visible};
 
 /// The table that targets stand in.
 pub(crate) const TABLE: &str = "target";
@@ -157,9 +157,9 @@ fn read_target(
         }
         Some(value) => value.as_str().and_then(kind).ok_or_else(|| {
             let given = value.as_str().unwrap_or_default();
-            let near = nearest(given, names());
+            let near = nearest(given, names()).map(|near| format!("; did you mean '{near}'?")).unwrap_or_default();
             let why = format!(
-                "product = {}: unknown product; did you mean '{near}'? There are {}",
+                "product = {}: unknown product{near}; there are {}",
                 visible(&value.to_string()),
                 names().join(", ")
             );

@@ -7,8 +7,7 @@ use thiserror::Error;
 
 use super::field::{Field, SECRET_FROM, Shape};
 use super::secret::Secret;
-use crate::setting_file::nearest;
-use crate::text::visible;
+use crate::text::{meant, visible};
 
 /// What is wrong with the description of a target, and where.
 #[derive(Debug, Error)]
@@ -113,9 +112,9 @@ impl Values {
                 return Err(self.hidden_fault(name, why));
             }
             let Some((_, field)) = keys.iter().find(|(key, _)| key == name) else {
-                let meant = nearest(name, keys.iter().map(|(key, _)| key.as_str()));
+                let meant = meant(name, keys.iter().map(|(key, _)| key.as_str()));
                 // What stands there may be a secret under a name that is misspelt.
-                let why = format!("unknown field '{}' of product '{product}'; did you mean '{meant}'?", visible(name));
+                let why = format!("unknown field '{}' of product '{product}'{meant}", visible(name));
                 return Err(self.hidden_fault(name, why));
             };
             if field.shape == Shape::List {

@@ -12,6 +12,7 @@ use crate::target::opened::Opened;
 use crate::target::probing::Probing;
 use crate::target::product::{Kind, Product};
 use crate::target::values::{Fault, Values};
+use crate::text::meant;
 
 const GUEST: Field = Field::new("guest", "NAME", "The guest, as the commands call it", "vm1").required();
 const FROM: Field = Field::new(
@@ -115,9 +116,7 @@ fn known_preset(name: &str) -> Result<(), String> {
     if all.contains_key(name) {
         return Ok(());
     }
-    let near = crate::setting_file::nearest(name, all.keys().map(String::as_str));
-    let names: Vec<&str> = all.keys().map(String::as_str).collect();
-    Err(format!("unknown preset '{name}'; did you mean '{near}'? There are {}", names.join(", ")))
+    Err(format!("unknown preset '{name}'{}", meant(name, all.keys().map(String::as_str))))
 }
 
 #[async_trait]

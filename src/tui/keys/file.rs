@@ -14,7 +14,8 @@ use toml::de::DeValue;
 use super::keymap::clash;
 use super::names::{name, parse, types_nothing};
 use super::{Action, BINDINGS, Key, KeyNameError, Keymap};
-use crate::setting_file::{self, FileError, line, nearest};
+use crate::setting_file::{self, FileError, line};
+use crate::text::meant;
 
 /// Why a keymap file cannot be used.
 #[derive(Debug, Error)]
@@ -23,9 +24,7 @@ pub enum KeymapError {
     #[error("keymap {0}")]
     File(#[from] FileError),
     /// An action nobody knows.
-    #[error(
-        "keymap {file}, line {line}: no action is called '{action}'; did you mean '{nearest}'? 'blackout keys' lists all"
-    )]
+    #[error("keymap {file}, line {line}: no action is called '{action}'{hint} ('blackout keys' lists all)")]
     UnknownAction {
         /// The file of keys, as it was named.
         file: String,
@@ -33,8 +32,8 @@ pub enum KeymapError {
         line: usize,
         /// The name that was read.
         action: String,
-        /// The nearest valid one.
-        nearest: &'static str,
+        /// What there is instead, as the end of a sentence.
+        hint: String,
     },
     /// A key nobody has.
     #[error("keymap {file}, line {line}: {action}: {why}")]
@@ -119,8 +118,8 @@ impl Keymap {
         for (key, value) in &setting_file::table(file, text)? {
             let (at, action) = (line(text, key.span().start), key.get_ref().as_ref());
             let Some(i) = BINDINGS.iter().position(|b| b.name == action) else {
-                let nearest = nearest(action, BINDINGS.iter().map(|b| b.name));
-                return Err(KeymapError::UnknownAction { file: file.into(), line: at, action: action.into(), nearest });
+                let hint = meant(action, BINDINGS.iter().map(|b| b.name));
+                return Err(KeymapError::UnknownAction { file: file.into(), line: at, action: action.into(), hint });
             };
             let action = BINDINGS[i].name;
             let no_keys = || KeymapError::NoKeys { file: file.into(), line: at, action };
@@ -196,7 +195,7 @@ mod tests {
     fn faults_are_told_with_line_and_remedy() {
         assert_eq!(
             fault("# mine\nmigrat = \"m\""),
-            "keymap k.toml, line 2: no action is called 'migrat'; did you mean 'migrate'? 'blackout keys' lists all"
+            "keymap k.toml, line 2: no action is called 'migrat'; did you mean 'migrate'? ('blackout keys' lists all)"
         );
         assert_eq!(
             fault("mark = [\n\"x\",\n\"Entr\"]"),

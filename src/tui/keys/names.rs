@@ -4,7 +4,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use thiserror::Error;
 
 use super::Key;
-use crate::setting_file::nearest;
+use crate::text::meant;
 use crate::tui::glyphs::Markers;
 
 /// Keys with a name, as they are written first; other spellings after it.
@@ -38,7 +38,7 @@ const MODIFIERS: &[(&str, KeyModifiers)] =
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyNameError {
     /// Nothing is called so.
-    #[error("unknown key '{0}'; did you mean '{1}'?")]
+    #[error("unknown key '{0}'{1}")]
     Unknown(String, String),
     /// A character has no Shift of its own.
     #[error("'{0}': Shift is in the character already: write the character it gives, as in 'X' or '?'")]
@@ -71,7 +71,7 @@ pub fn parse(text: &str) -> Result<Key, KeyNameError> {
     }
     let code = code(rest).ok_or_else(|| {
         let names = NAMED.iter().map(|(n, _)| *n).chain(["F1", "F5", "F12"]);
-        KeyNameError::Unknown(text.into(), nearest(rest, names).into())
+        KeyNameError::Unknown(text.into(), meant(rest, names))
     })?;
     let key = Key(code, modifiers);
     let Key(KeyCode::Char(c), _) = key else {
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_explained() {
-        assert_eq!(parse("Spcae"), Err(KeyNameError::Unknown("Spcae".into(), "Space".into())));
+        assert_eq!(parse("Spcae"), Err(KeyNameError::Unknown("Spcae".into(), "; did you mean 'Space'?".into())));
         assert!(matches!(parse("F13"), Err(KeyNameError::Unknown(..))));
         assert!(matches!(parse(""), Err(KeyNameError::Unknown(..))));
         assert!(matches!(parse("Ctrl-"), Err(KeyNameError::Unknown(..))));

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{BUILT_IN, Depth, Theme, ThemeError, parse};
+use super::{BUILT_IN, Depth, Theme, ThemeError};
+use crate::text::meant;
 
 /// Where a theme comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +118,7 @@ fn source_in(folder: Option<&Path>, name: &str) -> Result<Source, ThemeError> {
     }
     Err(ThemeError::NoSuchTheme {
         name: name.into(),
-        nearest: parse::nearest(name, all.iter().map(|listed| listed.name.as_str())).into(),
+        hint: meant(name, all.iter().map(|listed| listed.name.as_str())),
         folder: folder.map_or_else(|| "the theme folder".into(), |f| f.display().to_string()),
     })
 }

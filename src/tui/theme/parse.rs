@@ -11,19 +11,20 @@ use super::looks::{Look, Theme};
 use super::paper::Paper;
 use super::roles::Role;
 use super::texts::{BUILT_IN, MONOCHROME};
+use crate::text::meant;
 
 /// Why a theme cannot be used.
 #[derive(Debug, Error)]
 pub enum ThemeError {
     /// None has this name.
     #[error(
-        "unknown theme '{name}': neither built in nor in {folder}; did you mean '{nearest}'? A file elsewhere is named by its path, as in --theme ./mine.toml"
+        "unknown theme '{name}': neither built in nor in {folder}{hint}. A file elsewhere is named by its path, as in --theme ./mine.toml"
     )]
     NoSuchTheme {
         /// The name that was asked for.
         name: String,
-        /// The nearest name of a theme.
-        nearest: String,
+        /// What there is instead, as the end of a sentence.
+        hint: String,
         /// Where files were looked for.
         folder: String,
     },
@@ -46,7 +47,7 @@ pub enum ThemeError {
         why: String,
     },
     /// A key nobody knows.
-    #[error("theme {file}, line {line}: unknown key '{key}'; did you mean '{nearest}'?")]
+    #[error("theme {file}, line {line}: unknown key '{key}'{hint}")]
     UnknownKey {
         /// The theme file, as it was named.
         file: String,
@@ -54,8 +55,8 @@ pub enum ThemeError {
         line: usize,
         /// The key, as it stands in the file.
         key: String,
-        /// The nearest valid name.
-        nearest: &'static str,
+        /// What there is instead, as the end of a sentence.
+        hint: String,
     },
     /// A value that is not what the key needs.
     #[error("theme {file}, line {line}: key '{key}': '{value}' is not {what}")]
@@ -227,7 +228,7 @@ impl Reader<'_> {
             file: self.file.into(),
             line: self.line(at),
             key: key.into(),
-            nearest: nearest(key, names.iter().copied()),
+            hint: meant(key, names.iter().copied()),
         }
     }
 
@@ -247,8 +248,8 @@ impl Reader<'_> {
         match BUILT_IN.iter().find(|(name, _)| *name == wanted) {
             Some((name, text)) => theme(&format!("{name} (built in)"), text),
             None => {
-                let near = nearest(&wanted, BUILT_IN.iter().map(|(name, _)| *name));
-                Err(self.bad(at, "base", &wanted, format!("a built-in theme; did you mean '{near}'?")))
+                let hint = meant(&wanted, BUILT_IN.iter().map(|(name, _)| *name));
+                Err(self.bad(at, "base", &wanted, format!("a built-in theme{hint}")))
             }
         }
     }
@@ -284,8 +285,8 @@ impl Reader<'_> {
         for item in items {
             let text = shown(item.get_ref());
             let Some((_, modifier)) = ADDS.iter().find(|(name, _)| *name == text) else {
-                let near = nearest(&text, ADDS.iter().map(|(name, _)| *name));
-                return Err(self.bad(item.span().start, key, &text, format!("an attribute; did you mean '{near}'?")));
+                let hint = meant(&text, ADDS.iter().map(|(name, _)| *name));
+                return Err(self.bad(item.span().start, key, &text, format!("an attribute{hint}")));
             };
             style = style.add_modifier(*modifier);
         }
@@ -319,8 +320,8 @@ impl Reader<'_> {
         match COLOURS.iter().find(|(name, _)| *name == text) {
             Some((_, colour)) => Ok(*colour),
             None => {
-                let near = nearest(text, COLOURS.iter().map(|(name, _)| *name));
-                Err(self.bad(at, key, text, format!("{what}; did you mean '{near}'?")))
+                let hint = meant(text, COLOURS.iter().map(|(name, _)| *name));
+                Err(self.bad(at, key, text, format!("{what}{hint}")))
             }
         }
     }
@@ -344,11 +345,6 @@ fn shown(value: &DeValue<'_>) -> String {
         DeValue::Array(_) => "[...]".into(),
         DeValue::Table(_) => "{...}".into(),
     }
-}
-
-/// The name most like `text`.
-pub(super) fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> &'n str {
-    names.min_by_key(|name| strsim::damerau_levenshtein(text, name)).unwrap_or("")
 }
 
 #[cfg(test)]
