@@ -40,7 +40,7 @@ use crate::event::{
 use crate::text::{foreign, visible};
 
 /// How long a host may take to say where the guest is.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
+const LOOK_WITHIN: Duration = Duration::from_secs(9);
 /// How long a command that gives an order may take.
 const ORDER_WITHIN: Duration = Duration::from_secs(30);
 /// How long a guest that was told to run may take to be seen running.

@@ -331,7 +331,7 @@ async fn a_where_that_hangs_or_is_dead_says_unknown_in_time() {
         let begun = std::time::Instant::now();
         let place = fake.hypervisor.prospect().await.place;
         assert!(matches!(place, Place::Unknown(_)), "{run}: {place:?}");
-        assert!(begun.elapsed() < Duration::from_secs(8), "{run}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{run}: {:?}", begun.elapsed());
         let up = |ev: &Body| matches!(ev, Body::Hypervisor(HvEvent::HostUp { .. }));
         assert!(!fake.events().iter().any(up), "{run}: nobody answered");
     }
