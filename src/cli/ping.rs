@@ -331,6 +331,7 @@ fn engine_name(engine: Engine) -> &'static str {
     match engine {
         Engine::SurgePing => "surge-ping",
         Engine::Threads => "threads",
+        Engine::Connections => "connections",
     }
 }
 

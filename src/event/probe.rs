@@ -58,6 +58,8 @@ pub enum Engine {
     SurgePing,
     /// Our own sender/receiver thread pair with kernel receive time stamps.
     Threads,
+    /// A thread of our own that makes a connection for each slot. Since schema 1.5.
+    Connections,
 }
 
 /// The classes a probe can end in. A probe whose fate is open is in none of them.
@@ -104,11 +106,16 @@ pub enum Aside {
     /// An answer the kernel dropped because the receive buffer was full. Any slot may have been
     /// answered by it.
     Dropped,
+    /// A connection that this machine's kernel made with a SYN sent again: its slot is lost. Since schema 1.5.
+    Retransmitted,
+    /// A connection that ended because there is no way to the target any more, by what this machine or a router
+    /// says: its slot is lost. Since schema 1.5.
+    Unreachable,
 }
 
 impl Aside {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Duplicate,
         Self::Elsewhere,
         Self::Truncated,
@@ -117,6 +124,8 @@ impl Aside {
         Self::Implausible,
         Self::Informational,
         Self::Dropped,
+        Self::Retransmitted,
+        Self::Unreachable,
     ];
 
     /// Its name in the capture.
@@ -131,6 +140,8 @@ impl Aside {
             Self::Implausible => "implausible",
             Self::Informational => "informational",
             Self::Dropped => "dropped",
+            Self::Retransmitted => "retransmitted",
+            Self::Unreachable => "unreachable",
         }
     }
 
@@ -158,6 +169,14 @@ impl Aside {
             Self::Dropped => format!(
                 "{n} answer{s} {were} dropped by this machine's kernel, the receive buffer being full: up to that many \
                  slots may be called lost though they were answered (raise net.core.rmem_max)"
+            ),
+            Self::Retransmitted => format!(
+                "{n} connection{s} {were} answered only after this machine had sent its SYN again: lost, since nothing \
+                 answered the first"
+            ),
+            Self::Unreachable => format!(
+                "{n} connection{s} ended without an answer, there being no way to {target} any more (no route to host): \
+                 lost"
             ),
         }
     }

@@ -2,7 +2,7 @@
 //! out. Pure, without clock or socket; both engines feed it.
 //!
 //! Rules, for each slot:
-//! - it ends in exactly one class of ok, late, lost, not-sent, error; until then it is pending;
+//! - it ends in exactly one class of ok, late, lost, refused, not-sent, error; until then it is pending;
 //! - the only revision is lost to late, and `Late` always follows a `Lost` of the same slot;
 //! - further answers are duplicates, counted apart, and change nothing;
 //! - an answer to a slot never sent, already an error, or too old to be remembered is stray.
@@ -25,6 +25,7 @@ enum Fate {
     Lost,
     NotSent,
     Error,
+    Refused,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -195,7 +196,35 @@ impl Classifier {
                 out.push(ProbeEvent::Late { id, k, sent, rtt });
             }
             Fate::Answered => out.push(ProbeEvent::Duplicate { id, k, rtt }),
-            Fate::NotSent | Fate::Error => self.stray += 1,
+            Fate::NotSent | Fate::Error | Fate::Refused => self.stray += 1,
+        }
+    }
+
+    /// Slot `k` was answered at `at` that the service is not there; after the deadline it is lost.
+    pub fn refused(&mut self, k: u64, at: Nanos, what: impl Into<String>, out: &mut Vec<ProbeEvent>) {
+        let (id, deadline) = (self.id, self.deadline);
+        let Some(slot) = self.slot_mut(k).filter(|slot| slot.fate == Fate::Pending) else {
+            self.stray += 1;
+            return;
+        };
+        let (sent, rtt) = (slot.sent, at.saturating_sub(slot.sent));
+        if rtt < deadline {
+            slot.fate = Fate::Refused;
+            self.pending -= 1;
+            out.push(ProbeEvent::Refused { id, k, sent, rtt, what: what.into() });
+        } else {
+            self.lost(k, out);
+        }
+    }
+
+    /// Slot `k` will not be answered any more: it is lost, without its deadline being waited for.
+    pub fn lost(&mut self, k: u64, out: &mut Vec<ProbeEvent>) {
+        let id = self.id;
+        if let Some(slot) = self.slot_mut(k).filter(|slot| slot.fate == Fate::Pending) {
+            slot.fate = Fate::Lost;
+            let sent = slot.sent;
+            self.pending -= 1;
+            out.push(ProbeEvent::Lost { id, k, sent });
         }
     }
 

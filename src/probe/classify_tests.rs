@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::Class;
 
-/// Runs a script of `sent K @T`, `reply K @T`, `unreachable K`, `not-sent ..K`, `time T` lines
+/// Runs a script of `sent K @T`, `reply K @T`, `refused K @T`, `gone K`, `unreachable K`, `not-sent ..K`, `time T` lines
 /// with a deadline of 100 and returns what was emitted, a line each.
 fn play(script: &str) -> Vec<String> {
     let mut c = Classifier::new(ProbeId(7), 100);
@@ -19,6 +19,8 @@ fn play(script: &str) -> Vec<String> {
             "sent" => c.sent(num(1), num(2), &mut out),
             "reply" => c.reply(num(1), num(2), &mut out),
             "failed" => c.failed(num(1), "no route", &mut out),
+            "refused" => c.refused(num(1), num(2), "503", &mut out),
+            "gone" => c.lost(num(1), &mut out),
             "unreachable" => c.error(num(1), "host unreachable", &mut out),
             "not-sent" => c.not_sent_through(num(1), &mut out),
             "time" => c.advance(num(1), &mut out),
@@ -37,10 +39,8 @@ fn show(ev: &ProbeEvent) -> String {
         ProbeEvent::NotSent { k, why: None, .. } => format!("not-sent {k}"),
         ProbeEvent::NotSent { k, why: Some(why), .. } => format!("not-sent {k} {why}"),
         ProbeEvent::Error { k, what, .. } => format!("error {k} {what}"),
-        ProbeEvent::Started { .. }
-        | ProbeEvent::Stopped { .. }
-        | ProbeEvent::Heard { .. }
-        | ProbeEvent::Refused { .. } => {
+        ProbeEvent::Refused { k, rtt, what, .. } => format!("refused {k} rtt {rtt} {what}"),
+        ProbeEvent::Started { .. } | ProbeEvent::Stopped { .. } | ProbeEvent::Heard { .. } => {
             panic!("not the classifier's to say")
         }
     }
@@ -56,6 +56,22 @@ fn answered_in_time_out_of_order_and_twice() {
         reply 1 @80
         time 1000";
     assert_eq!(play(script), ["ok 1 rtt 10", "ok 0 rtt 70", "duplicate 1 rtt 30"]);
+}
+
+#[test]
+fn a_refusal_ends_the_slot_before_its_deadline_and_is_a_loss_after_it() {
+    let script = "
+        sent 0 @0
+        sent 1 @10
+        sent 2 @20
+        refused 0 @99
+        refused 1 @110
+        gone 2
+        refused 0 @100
+        reply 0 @101
+        gone 0
+        time 1000";
+    assert_eq!(play(script), ["refused 0 rtt 99 503", "lost 1 sent 10", "lost 2 sent 20"]);
 }
 
 #[test]

@@ -135,6 +135,32 @@ impl Fates {
         self.judge.failed(k, why, &mut self.out);
     }
 
+    /// Slot `k` was answered at `at` over a connection of its own: what comes after its deadline is lost, for the
+    /// connection is closed then.
+    pub fn answered(&mut self, k: u64, at: Nanos) {
+        let late = |sent: Nanos| at.saturating_sub(sent) >= self.judge.deadline();
+        if self.judge.open_since(k).is_some_and(late) {
+            self.judge.lost(k, &mut self.out);
+        } else {
+            self.judge.reply(k, at, &mut self.out);
+        }
+    }
+
+    /// Slot `k` was answered at `at` that the service is not there.
+    pub fn refused(&mut self, k: u64, at: Nanos, what: String) {
+        self.judge.refused(k, at, what, &mut self.out);
+    }
+
+    /// Slot `k` came to something that is neither an answer nor a refusal.
+    pub fn error(&mut self, k: u64, what: String) {
+        self.judge.error(k, what, &mut self.out);
+    }
+
+    /// Slot `k` will not be answered any more.
+    pub fn lost(&mut self, k: u64) {
+        self.judge.lost(k, &mut self.out);
+    }
+
     /// A message that was received at `at` from `from`.
     pub fn heard(&mut self, heard: Heard, from: Option<IpAddr>, at: Nanos) {
         match heard {

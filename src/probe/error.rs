@@ -53,3 +53,16 @@ pub enum ProbeError {
         source: io::Error,
     },
 }
+
+impl ProbeError {
+    /// What the operating system said, for a slot that was not sent because of it.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match self {
+            Self::Device { source, .. } | Self::Address { source, .. } | Self::Os { source, .. } => source
+                .raw_os_error()
+                .map_or_else(|| source.to_string(), |n| nix::errno::Errno::from_raw(n).desc().to_owned()),
+            Self::Options(_) | Self::NotPermitted { .. } => self.to_string(),
+        }
+    }
+}

@@ -1,14 +1,15 @@
 //! Probes: is the guest there, and how long does it take to answer?
 //!
-//! A probe sends on an absolute schedule ([`schedule`]), over one of two engines behind one trait
+//! A probe sends on an absolute schedule ([`schedule`]), over one of three engines behind one trait
 //! ([`engine::Engine`]), and every slot's fate is judged by one pure classifier ([`classify`]).
 //! What comes out are [`ProbeEvent`]s; [`crate::analysis::probing`] folds them into the numbers people read.
 //!
 //! - [`surge`]: the `surge-ping` library's socket on a thread of its own, for intervals from 5 ms up.
 //! - [`threads`]: a sender and a receiver thread, for any interval.
+//! - [`connect`]: a connection for each slot, for TCP and HTTP.
 //!
-//! They differ in how they send. What comes in is read (`hearing`) and judged ([`wire::hear`]) by
-//! the same code for both, with the kernel's receive stamps.
+//! They differ in how they send. What comes in for the first two is read (`hearing`) and judged
+//! ([`wire::hear`]) by the same code, with the kernel's receive stamps.
 //!
 //! The measuring threads share nothing with the rest of the program but the event queue, which
 //! never blocks. Sockets are opened by [`start`] itself, so the network namespace that counts is
@@ -23,6 +24,7 @@ mod socket;
 
 pub mod asked;
 pub mod classify;
+pub mod connect;
 pub mod engine;
 pub mod page;
 pub mod schedule;
@@ -62,6 +64,7 @@ pub fn start(options: &ProbeOptions, sink: &EventSink) -> Result<ProbeHandle, Pr
     options.check()?;
     let engine: Box<dyn Engine> = match options.engine_kind()? {
         event::Engine::SurgePing => Box::new(surge::SurgePing::open(options)?),
+        event::Engine::Connections => Box::new(connect::Connect::open(options)?),
         event::Engine::Threads => Box::new(threads::Threads::open(options)?),
     };
     let id = options.id;

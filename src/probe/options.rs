@@ -164,6 +164,15 @@ impl ProbeOptions {
     /// # Errors
     /// When the engine asked for cannot do it.
     pub fn engine_kind(&self) -> Result<event::Engine, ProbeError> {
+        if self.connects() {
+            return match self.engine {
+                EngineChoice::Auto => Ok(event::Engine::Connections),
+                EngineChoice::SurgePing | EngineChoice::Threads => {
+                    let kind = self.kind.name().to_uppercase();
+                    Err(ProbeError::Options(format!("{kind} has an engine of its own; do not choose one")))
+                }
+            };
+        }
         let surge_can = self.kind == ProbeKind::Icmp && self.interval >= SURGE_MIN_INTERVAL;
         match self.engine {
             EngineChoice::Threads => Ok(event::Engine::Threads),

@@ -22,7 +22,12 @@ pub(super) fn read(text: &str) -> Result<(String, u16, Page), String> {
     };
     let inner = host(&bracketed(name)?)?;
     let (path, expected) = path_and_status(rest)?;
-    let host = if port == PORT { name.to_owned() } else { format!("{name}:{port}") };
+    // Which of our devices leads there is nothing to the server.
+    let name = match name.split_once('%') {
+        Some((address, _)) => format!("{address}]"),
+        None => name.to_owned(),
+    };
+    let host = if port == PORT { name } else { format!("{name}:{port}") };
     Ok((inner, port, Page { host, path, expected }))
 }
 

@@ -45,6 +45,7 @@ fn a_page_has_a_path_a_host_and_a_status() {
     assert_eq!(of("http://web=204"), is("web", "/", "204"));
     assert_eq!(of("http://web:81/health=200..204"), is("web:81", "/health", "200..204"));
     assert_eq!(of("http://[::1]:81/a?b=c"), is("[::1]:81", "/a?b=c", "200..399"));
+    assert_eq!(of("http://[fe80::1%eth0]:81/"), is("[fe80::1]:81", "/", "200..399"));
     assert_eq!(of("http://web?n=200=404"), is("web", "/?n=200", "404"));
     assert_eq!(read("http://web/a=200,interval=1s").interval, Some(Duration::from_secs(1)));
 }
