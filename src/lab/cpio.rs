@@ -1,13 +1,15 @@
 //! Archives in the "newc" format of cpio, as the kernel unpacks them into its initial root.
 //!
-//! Format: Linux `Documentation/driver-api/early-userspace/buffer-format.rst`.
+//! Format: Linux `Documentation/driver-api/early-userspace/buffer-format.rst`; its headers are the crate `cpio`'s.
 
 use std::collections::BTreeSet;
+use std::io::Write;
+
+use cpio::newc::{Builder, trailer};
 
 const MODE_DIR: u32 = 0o040_000;
 const MODE_FILE: u32 = 0o100_000;
 const MODE_CHAR: u32 = 0o020_000;
-const TRAILER: &str = "TRAILER!!!";
 
 /// An archive being written, in memory. All entries belong to root and are dated zero, so that the
 /// same input gives the same bytes.
@@ -53,8 +55,7 @@ impl Archive {
     /// The finished archive.
     #[must_use]
     pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.inode = 0;
-        self.entry(TRAILER, 0, (0, 0), &[]);
+        let _ = trailer(&mut self.bytes);
         // Whole blocks, as cpio itself writes them.
         self.bytes.resize(self.bytes.len().next_multiple_of(512), 0);
         self.bytes
@@ -71,28 +72,15 @@ impl Archive {
     fn entry(&mut self, name: &str, mode: u32, (major, minor): (u32, u32), data: &[u8]) {
         self.inode += 1;
         let links = if mode & MODE_DIR == MODE_DIR { 2 } else { 1 };
-        // magic, ino, mode, uid, gid, nlink, mtime, filesize, dev maj, dev min, rdev maj, rdev min, namesize, check
-        let fields =
-            [self.inode, mode, 0, 0, links, 0, data.len() as u32, 0, 0, major, minor, name.len() as u32 + 1, 0];
-        self.bytes.extend_from_slice(b"070701");
-        for field in fields {
-            self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
-        }
-        self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.push(0);
-        self.align();
-        self.bytes.extend_from_slice(data);
-        self.align();
-    }
-
-    fn align(&mut self) {
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        let entry = Builder::new(name).ino(self.inode).mode(mode).nlink(links).rdev_major(major).rdev_minor(minor);
+        let mut entry = entry.write(&mut self.bytes, data.len() as u32);
+        // Memory takes whatever is written to it.
+        let _ = entry.write_all(data).and_then(|()| entry.finish());
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -117,7 +105,7 @@ mod tests {
             };
             let (mode, size, name_size) = (field(1) as u32, field(6), field(11));
             let name = String::from_utf8(bytes[110..110 + name_size - 1].to_vec()).unwrap();
-            if name == TRAILER {
+            if name == "TRAILER!!!" {
                 return out;
             }
             let data = (110 + name_size).next_multiple_of(4);

@@ -1,5 +1,9 @@
 //! As much of ELF as is needed to put a program into a guest: what the kernel and the dynamic
 //! loader read of it, without the debug information behind that.
+//!
+//! Not by the crate `object`: two headers are read here, and what is made is a shorter copy of the file, which its
+//! writer would lay out anew. The program cannot be taken to be static, since it is the one that runs: where it was
+//! built with glibc, what it is linked with goes into the guest as well.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,8 @@
 //! Quantiles of durations in bounded memory.
+//!
+//! Not by the crate `hdrhistogram`: for 1 ns to a minute at this resolution it holds some 3,800 counters one after
+//! another (30 KB), where a probe's answers fill some tens. Two of them stand in each probe's figures, which are
+//! copied as often as a changed state is looked at.
 
 use std::collections::BTreeMap;
 
