@@ -21,7 +21,7 @@ use crate::target::probing::Probing;
 use crate::target::product::Usual;
 use crate::tui::keys::{Keymap, KeymapError};
 use crate::tui::theme::Depth;
-use crate::tui::{Markers, ThemeChoice, TuiOptions};
+use crate::tui::{Clock, Markers, ThemeChoice, TuiOptions};
 use crate::units::{parse_duration, parse_rate_limit, show_bandwidth};
 
 /// What a migration is asked to be.
@@ -248,6 +248,9 @@ pub(super) struct ScreenArgs {
     /// terminal or its locale knows no better]
     #[arg(long, value_name = "MARKERS", value_parser = parse_markers)]
     pub markers: Option<Markers>,
+    /// Clock that times are shown by: session (since it began) or wall (time of the day, local)
+    #[arg(long, value_name = "CLOCK", value_parser = parse_clock, default_value = "session")]
+    pub clock: Clock,
     /// Draw with plain ASCII characters only
     #[arg(long, hide = true, conflicts_with = "markers")]
     pub ascii: bool,
@@ -287,6 +290,7 @@ impl ScreenArgs {
             theme: ThemeChoice::of(&self.theme),
             colours: self.colors.0,
             markers: self.asked_markers().unwrap_or_else(Markers::from_env),
+            clock: self.clock,
             max_fps: self.fps,
             slow: self.slow,
             mouse: self.mouse || !self.no_mouse,
@@ -305,6 +309,7 @@ impl ScreenArgs {
             theme,
             colours: Some(self.colors.0.unwrap_or(Depth::True)),
             markers: self.asked_markers().unwrap_or_default(),
+            clock: self.clock,
             ..TuiOptions::default()
         }
     }
@@ -330,6 +335,10 @@ pub(super) fn keymap(named: Option<&Path>) -> Result<Keymap, KeymapError> {
 
 pub(super) fn parse_colours(text: &str) -> Result<Colours, String> {
     one_of(text, Depth::NAMES, "colours").map(Colours)
+}
+
+fn parse_clock(text: &str) -> Result<Clock, String> {
+    one_of(text, Clock::NAMES, "").map_err(|_| format!("'{text}' is no clock: choose from session, wall"))
 }
 
 fn parse_markers(text: &str) -> Result<Markers, String> {

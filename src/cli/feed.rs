@@ -44,6 +44,8 @@ impl Feed for LiveFeed {
     }
 }
 
+/// So long after the end of the worst outage a replay is opened, ns.
+const AFTER: Nanos = 2_000_000_000;
 /// How often a playing replay is advanced.
 const FRAME: Duration = Duration::from_millis(33);
 
@@ -57,11 +59,15 @@ pub(super) struct ReplayFeed {
 }
 
 impl ReplayFeed {
-    /// Opens a capture and plays it.
+    /// Opens a capture at its worst outage, or plays it from the beginning where it has none.
     pub(super) fn open(path: &Path, speed: f64) -> Result<Self> {
         let (mut player, flaws) = Player::open(path)?;
         player.set_speed(speed);
-        player.set_paused(false);
+        match player.worst() {
+            // Where it hurt most is what a capture is opened for; it stands still there, in view to its end.
+            Some((from, to)) => player.seek(to.unwrap_or(from).saturating_add(AFTER)),
+            None => player.set_paused(false),
+        }
         let shared = player.shared();
         let player = Arc::new(Mutex::new(player));
         let stop = Arc::new(AtomicBool::new(false));
@@ -136,6 +142,7 @@ impl Feed for ReplayFeed {
             length: player.end(),
             playing: !player.paused() && !player.at_end(),
             speed: player.speed(),
+            worst: player.worst(),
         })
     }
 

@@ -179,7 +179,7 @@ impl PictureArgs {
                     Extra { now, recorder: Some(recorder), mode: Mode::Live }
                 }
                 Kind::Replay => {
-                    let info = ReplayInfo { path, position: now, length, playing: now < length, speed };
+                    let info = ReplayInfo { path, position: now, length, playing: now < length, speed, worst: None };
                     Extra { now, recorder: None, mode: Mode::Replay(info) }
                 }
             }
@@ -202,6 +202,7 @@ fn view_for(args: &PictureArgs, screen: &ScreenArgs) -> Result<View> {
     // A picture has all colours, whatever the terminal it is asked for on.
     let theme = options.theme.theme()?.at_depth(options.colours.unwrap_or(Depth::True));
     let mut view = View::new(theme, options.markers);
+    view.clock = options.clock;
     view.time.cursor = args.cursor.map(nanos);
     view.time.anchor = args.measure_from.map(nanos);
     Ok(view)

@@ -35,6 +35,7 @@ const fn of_lab(key: &'static str) -> Setting {
 const SETTINGS: &[Setting] = &[
     top("theme"),
     top("markers"),
+    top("clock"),
     top("fps"),
     top("slow"),
     Setting { table: "", key: "mouse", option: "no_mouse", inverted: true },

@@ -8,7 +8,8 @@ use clap::Args as ClapArgs;
 use super::exit::{EXIT_CAPTURE, EXIT_TROUBLE};
 use super::promises::{self, PromiseArgs};
 use super::say;
-use crate::session::{Reader, result};
+use crate::event::Nanos;
+use crate::session::{Reader, moment, result, wall};
 
 /// At most so many corrupt records are named one by one.
 const NAMED: u64 = 20;
@@ -27,6 +28,10 @@ pub struct Args {
     /// Columns the tables may use; by default the terminal's, or 120.
     #[arg(long, value_name = "COLUMNS")]
     pub width: Option<usize>,
+    /// What was known then, and no more: a time of RFC 3339, one of the day (14:03:17: the first such since the session
+    /// began), or the seconds since it began (25.4).
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
     #[command(flatten)]
     pub(super) promises: PromiseArgs,
 }
@@ -46,8 +51,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(chosen) = reader.chosen() {
         tell!("blackout: {chosen}");
     }
+    let at = match args.at.as_ref().map(|text| wall::instant(reader.header(), text)).transpose() {
+        Ok(at) => at,
+        Err(e) => {
+            tell!("blackout: --at: {e}");
+            return Ok(ExitCode::from(EXIT_TROUBLE));
+        }
+    };
     let mut corrupt = 0_u64;
-    let state = reader.read_state(|e| {
+    let state = reader.read_state_at(at.unwrap_or(Nanos::MAX), |e| {
         corrupt += 1;
         if corrupt <= NAMED {
             tell!("blackout: {e}");
@@ -75,7 +87,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         say::print_json(&results)?;
     } else {
         let width = args.width.unwrap_or_else(say::width);
-        say::print(&format!("{}\n{}", result::head(&state), result::text(&results, width)))?;
+        let then = at.map(|t| moment::lines(&state, t).join("\n") + "\n").unwrap_or_default();
+        say::print(&format!("{}{then}\n{}", result::head(&state), result::text(&results, width)))?;
         promises::print(&judged)?;
     }
     Ok(ExitCode::from(if corrupt > 0 { EXIT_CAPTURE } else { promises::exit_code(&judged) }))

@@ -8,6 +8,7 @@ mod fold;
 pub mod holes;
 pub mod list;
 pub mod live;
+pub mod moment;
 pub mod notable;
 pub mod outcomes;
 pub mod outlook;
@@ -27,7 +28,7 @@ pub mod stopping;
 #[cfg(test)]
 mod testing;
 pub mod trail;
-mod wall;
+pub mod wall;
 
 pub use holes::Hole;
 pub use live::{FinishReport, Live};

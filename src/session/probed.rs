@@ -161,6 +161,15 @@ pub struct Outages {
     pub longest: Option<(Duration, Option<Duration>)>,
 }
 
+/// The longest outage that the primary probe saw: from the last answer before it to the first one after it, ns, which
+/// is none if it lasts still.
+#[must_use]
+pub fn worst(state: &State) -> Option<(Nanos, Option<Nanos>)> {
+    let summary = state.digests.get(&state.primary_id()?)?;
+    let longest = summary.gaps.outages().into_iter().max_by_key(|gap| (gap.lo, gap.hi))?;
+    Some((longest.from, longest.to))
+}
+
 /// The outages seen by the primary probe; None where nothing is known of its target, as it never answered.
 #[must_use]
 pub fn in_brief(state: &State) -> Option<Outages> {
@@ -222,6 +231,8 @@ mod tests {
         }
         assert!(text.contains(o.from.as_ref().unwrap().as_str()), "{text}");
         assert_eq!(in_brief(&state).unwrap().count, 1);
+        assert_eq!(worst(&state), Some((4950 * MS, Some(7501 * MS))));
+        assert_eq!(worst(&watched(|_| false)), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::place;
 use super::state::State;
-use crate::event::{Event, Header, SCHEMA_MAJOR, SCHEMA_MINOR};
+use crate::event::{Event, Header, Nanos, SCHEMA_MAJOR, SCHEMA_MINOR};
 
 mod fast;
 
@@ -384,10 +384,16 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// Reads to the end and folds everything into a state; hands what is wrong to `wrong`.
-    pub fn read_state(&mut self, mut wrong: impl FnMut(RecordError)) -> State {
+    pub fn read_state(&mut self, wrong: impl FnMut(RecordError)) -> State {
+        self.read_state_at(Nanos::MAX, wrong)
+    }
+
+    /// The same of what was known at a time of the session clock; what comes later is not read.
+    pub fn read_state_at(&mut self, t: Nanos, mut wrong: impl FnMut(RecordError)) -> State {
         let mut state = State::begin(self.header.clone());
         for record in self.by_ref() {
             match record {
+                Ok(event) if event.t > t => break,
                 Ok(event) => state.apply(&event),
                 Err(e) => wrong(e),
             }

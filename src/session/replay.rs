@@ -27,6 +27,8 @@ pub struct Player {
     /// Events in all.
     events: usize,
     end: Nanos,
+    /// The longest outage.
+    worst: Option<(Nanos, Option<Nanos>)>,
     /// The events read last.
     segment: Segment,
     shared: Shared,
@@ -83,6 +85,7 @@ impl Player {
             checkpoints: indexed.checkpoints,
             events: indexed.events,
             end: indexed.end,
+            worst: indexed.worst,
             segment: Segment::default(),
             shared: Shared::new(begin, Health::Replay(status)),
             cursor: 0,
@@ -116,6 +119,13 @@ impl Player {
     #[must_use]
     pub fn end(&self) -> Nanos {
         self.end
+    }
+
+    /// The longest outage of the capture, as its primary probe saw it: from the last answer before it to the first one
+    /// after it, ns, which is none if it lasts to the end.
+    #[must_use]
+    pub fn worst(&self) -> Option<(Nanos, Option<Nanos>)> {
+        self.worst
     }
 
     /// Whether all events are folded in.

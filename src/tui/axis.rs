@@ -173,8 +173,9 @@ impl Axis {
         a..(b + 1).max(a + 1).min(self.columns)
     }
 
-    /// Round instants to label, ns: at least `apart` columns from each other.
-    pub(crate) fn ticks(&self, apart: u16) -> Vec<Nanos> {
+    /// Round instants to label, ns: at least `apart` columns from each other, and round on a clock that shows `ahead`
+    /// when the session begins.
+    pub(crate) fn ticks(&self, apart: u16, ahead: Nanos) -> Vec<Nanos> {
         const STEPS: &[Nanos] = &[
             1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000,
             600_000, 1_200_000, 1_800_000, 3_600_000, 7_200_000, 18_000_000, 43_200_000, 86_400_000,
@@ -182,7 +183,8 @@ impl Axis {
         let least = self.column_ns.saturating_mul(u64::from(apart));
         let step = STEPS.iter().map(|ms| ms * 1_000_000).find(|s| *s >= least).unwrap_or(least.max(1));
         let mut ticks = Vec::new();
-        let mut t = self.start(0).div_ceil(step).saturating_mul(step);
+        let ahead = ahead % step;
+        let mut t = self.start(0).saturating_add(ahead).div_ceil(step).saturating_mul(step).saturating_sub(ahead);
         while t < self.end() && ticks.len() < usize::from(self.columns) {
             ticks.push(t);
             let Some(next) = t.checked_add(step) else { break };
@@ -282,7 +284,7 @@ mod tests {
             for i in [0, columns / 2, columns] {
                 prop_assert!(a.start(i) <= a.end());
             }
-            prop_assert!(a.ticks(10).len() <= usize::from(columns));
+            prop_assert!(a.ticks(10, now).len() <= usize::from(columns));
             prop_assert!(a.columns_of(t, to).end <= columns);
             if columns > 0 {
                 match wish {

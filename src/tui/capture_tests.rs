@@ -61,6 +61,7 @@ impl Moment {
             length: player.end(),
             playing: true,
             speed: 1.0,
+            worst: None,
         };
         Self { player, extra: Extra { recorder: None, mode: Mode::Replay(info), ..extra } }
     }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use super::axis::Axis;
+use super::axis::{Axis, clock};
 use super::feed::{RecorderInfo, ReplayInfo};
 use super::hits::{Hit, Hits};
 use super::keys::{Action, Place};
@@ -14,6 +14,7 @@ use super::theme::Role;
 use super::view::View;
 use crate::event::{Nanos, Phase};
 use crate::session::State;
+use crate::session::wall::Wall;
 
 /// A live session or a replay.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +44,8 @@ pub(crate) struct Ctx<'a> {
     pub(crate) glyphs: &'static Glyphs,
     pub(crate) axis: Axis,
     pub(crate) gutter: u16,
+    /// The wall clock, where times are shown by it.
+    pub(crate) wall: Option<Wall>,
     hits: RefCell<Hits>,
 }
 
@@ -56,6 +59,7 @@ impl<'a> Ctx<'a> {
             glyphs: Glyphs::of(view.markers),
             axis: Axis::of(state, extra.now, columns, view.time.window()),
             gutter,
+            wall: view.wall(state),
             hits: RefCell::default(),
         }
     }
@@ -75,6 +79,11 @@ impl Ctx<'_> {
     /// Writes down what lies in `area`, for the mouse.
     pub(crate) fn hit(&self, area: Rect, hit: Hit) {
         self.hits.borrow_mut().add(area, hit);
+    }
+
+    /// A time as it is shown, with as many decimals as tell neighbours `step` ns apart.
+    pub(crate) fn clock(&self, t: Nanos, step: Nanos) -> String {
+        self.wall.as_ref().map_or_else(|| clock(t, step), |wall| wall.clock(t, step))
     }
 
     /// The key of an action, for people.

@@ -64,6 +64,8 @@ pub struct ReplayInfo {
     pub playing: bool,
     /// Speed, times real time.
     pub speed: f64,
+    /// The longest outage of the capture: from, and to where it ended, ns.
+    pub worst: Option<(Nanos, Option<Nanos>)>,
 }
 
 /// The controls of a replay. Out-of-range positions are brought into range.

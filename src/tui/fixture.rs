@@ -386,6 +386,7 @@ pub(crate) fn replay_info(position: Nanos) -> ReplayInfo {
         length: SETTLED + 4 * S,
         playing: false,
         speed: 0.5,
+        worst: None,
     }
 }
 

@@ -39,7 +39,7 @@ pub use ctx::{Extra, Mode};
 pub use draw::draw;
 pub use feed::{Feed, RecorderInfo, ReplayControl, ReplayInfo};
 pub use glyphs::Markers;
-pub use options::{ExitReason, ExitSummary, TuiOptions};
+pub use options::{Clock, ExitReason, ExitSummary, TuiOptions};
 pub use run::run;
 pub use theme::ThemeChoice;
 pub use view::View;

@@ -7,6 +7,21 @@ use super::glyphs::Markers;
 use super::keys::Keymap;
 use super::theme::{Depth, ThemeChoice};
 
+/// Which clock times on the screen are of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// Since the session began.
+    #[default]
+    Session,
+    /// The time of the day where the screen is looked at.
+    Wall,
+}
+
+impl Clock {
+    /// Their names on the command line.
+    pub const NAMES: &[(&str, Self)] = &[("session", Self::Session), ("wall", Self::Wall)];
+}
+
 /// How the screen behaves.
 #[derive(Debug, Clone)]
 pub struct TuiOptions {
@@ -16,6 +31,8 @@ pub struct TuiOptions {
     pub colours: Option<Depth>,
     /// The characters.
     pub markers: Markers,
+    /// The clock that times are of, at first.
+    pub clock: Clock,
     /// Highest number of frames a second, 1 to 60.
     pub max_fps: u32,
     /// For a slow line: two to three frames a second while data comes in; keys are answered at once.
@@ -34,6 +51,7 @@ impl Default for TuiOptions {
             theme: ThemeChoice::Auto,
             colours: None,
             markers: Markers::default(),
+            clock: Clock::default(),
             max_fps: 30,
             slow: false,
             mouse: true,

@@ -54,6 +54,7 @@ pub fn run(
     let depth = options.colours.unwrap_or_else(Depth::from_env);
     let mut view = View::new(options.theme.theme()?.at_depth(depth), options.markers);
     view.keymap = Arc::clone(&options.keymap);
+    view.clock = options.clock;
     let signals = Signals::listen(&options.stop)?;
     let screen = Screen::open(options.mouse)?;
     let mut session = Session {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 pub use super::asked::{Asked, Confirm, Menu};
+use super::axis::clock;
 use super::edit::{Control, Hold, default_migration};
 pub use super::entry::Entry;
 use super::glyphs::Markers;
@@ -11,12 +12,14 @@ use super::history::HistoryView;
 use super::hits::Pointer;
 use super::keys::Keymap;
 use super::log::LogView;
+use super::options::Clock;
 pub use super::page::Page;
 use super::theme::{DARK, Theme};
 use super::time::TimeView;
 use super::tracks::TrackList;
 use crate::event::{Intent, LoadSettings, MigrationSettings, Nanos};
 use crate::session::State;
+use crate::session::wall::Wall;
 
 /// How long a notice stays, ns.
 const NOTICE_NS: Nanos = 4_000_000_000;
@@ -30,6 +33,8 @@ pub struct View {
     pub theme: Theme,
     /// Characters.
     pub markers: Markers,
+    /// The clock that times are of.
+    pub clock: Clock,
     /// The page in front.
     pub page: Page,
     /// The selected control.
@@ -81,6 +86,7 @@ impl View {
         Self {
             theme,
             markers,
+            clock: Clock::default(),
             page: Page::Controls,
             selected: Control::Rate,
             hold: Hold::default(),
@@ -133,6 +139,16 @@ impl View {
         if self.asked_migration.as_ref().is_some_and(answered) {
             self.asked_migration = None;
         }
+    }
+
+    /// The wall clock, where times are to be of it and the session has one.
+    pub(crate) fn wall(&self, state: &State) -> Option<Wall> {
+        if self.clock == Clock::Wall { Wall::of(state) } else { None }
+    }
+
+    /// A time as it is shown, with as many decimals as tell neighbours `step` ns apart.
+    pub(crate) fn time_words(&self, state: &State, t: Nanos, step: Nanos) -> String {
+        self.wall(state).map_or_else(|| clock(t, step), |wall| wall.clock(t, step))
     }
 
     /// The load as requested: what is on its way, else what the session knows.

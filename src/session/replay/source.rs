@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::flaws::Flaws;
 use crate::event::{Body, Event, Header, HvEvent, Nanos};
 use crate::session::State;
+use crate::session::probed;
 use crate::session::reader::{ReadError, Reader};
 
 /// A copy of the state is kept after this many events: they are read and folded in anew within
@@ -46,6 +47,8 @@ pub(super) struct Indexed {
     pub(super) checkpoints: Vec<Checkpoint>,
     pub(super) events: usize,
     pub(super) end: Nanos,
+    /// The longest outage.
+    pub(super) worst: Option<(Nanos, Option<Nanos>)>,
 }
 
 struct Indexing {
@@ -110,7 +113,8 @@ impl Indexing {
     }
 
     fn done(self) -> Indexed {
-        Indexed { checkpoints: self.checkpoints, events: self.events, end: self.due }
+        let worst = probed::worst(&self.state);
+        Indexed { checkpoints: self.checkpoints, events: self.events, end: self.due, worst }
     }
 }
 

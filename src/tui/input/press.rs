@@ -102,6 +102,8 @@ pub(super) fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<
         | Action::ZoomOut
         | Action::ZoomAuto
         | Action::ZoomAll
+        | Action::WorstOutage
+        | Action::WallClock
         | Action::TimeStart
         | Action::TimeEnd
         | Action::Back

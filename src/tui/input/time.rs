@@ -1,12 +1,19 @@
 //! Keys that move about in time.
 
+use std::time::Duration;
+
 use super::situation::{Effect, Situation, ask};
 use crate::event::{Intent, Nanos};
 use crate::session::notable::{self, Notable};
+use crate::session::probed;
 use crate::session::state::Migration;
-use crate::tui::axis::clock;
 use crate::tui::keys::Action;
+use crate::tui::options::Clock;
 use crate::tui::view::{Asked, Menu, View};
+use crate::units::show_duration;
+
+/// So long after the end of an outage a replay goes, ns.
+const AFTER: Nanos = 2_000_000_000;
 
 pub(super) fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<Effect> {
     let (state, now) = (at.state, at.now);
@@ -35,6 +42,8 @@ pub(super) fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<
         Action::ZoomOut => zoom(view, false, view.time.cursor, at),
         Action::ZoomAuto => automatic(view, at),
         Action::ZoomAll => view.time.whole(),
+        Action::WorstOutage => return worst(view, at),
+        Action::WallClock => other_clock(view, at),
         Action::TimeStart | Action::TimeEnd => return end(view, action == Action::TimeStart, at),
         Action::Back => {
             view.time.back();
@@ -47,7 +56,8 @@ pub(super) fn act(view: &mut View, action: Action, at: Situation<'_>) -> Option<
 /// Marks an instant.
 pub(super) fn mark(view: &mut View, t: Nanos, note: &str, at: Situation<'_>) {
     view.ask(Intent::Mark { note: note.to_owned(), at: Some(t) });
-    view.notify(at.now, format!("marked {}", clock(t, 100_000_000)));
+    let time = view.time_words(at.state, t, 100_000_000);
+    view.notify(at.now, format!("marked {time}"));
 }
 
 /// Nearer or farther; the instant `about` keeps its place.
@@ -76,6 +86,43 @@ fn end(view: &mut View, start: bool, at: Situation<'_>) -> Option<Effect> {
         view.time.follow();
     }
     None
+}
+
+/// The longest outage into view, with the cursor at its beginning; a replay goes behind its end.
+fn worst(view: &mut View, at: Situation<'_>) -> Option<Effect> {
+    let found = at.replay.map_or_else(|| probed::worst(at.state), |info| info.worst);
+    let Some((from, to)) = found else {
+        view.notify(at.now, "no outage was seen");
+        return None;
+    };
+    let end = to.unwrap_or_else(|| at.replay.map_or(at.now, |info| info.length));
+    let words = view.time_words(at.state, from, 100_000_000);
+    let gone = show_duration(Duration::from_nanos(end.saturating_sub(from)));
+    view.notify(at.now, format!("the worst outage: from {words} on, at most {gone}"));
+    let info = at.replay;
+    if info.is_none_or(|info| info.position >= end) {
+        view.time.fit(from, end);
+        view.time.settle(at.state, at.now);
+        view.time.cursor = Some(from);
+        return None;
+    }
+    view.time.follow();
+    Some(Effect::Seek(end.saturating_add(AFTER).min(info.map_or(end, |info| info.length))))
+}
+
+/// Times of the other clock from now on.
+fn other_clock(view: &mut View, at: Situation<'_>) {
+    let to = if view.clock == Clock::Wall { Clock::Session } else { Clock::Wall };
+    view.clock = to;
+    let text = match (to, view.wall(at.state)) {
+        (Clock::Session, _) => "times since the session began".to_owned(),
+        (Clock::Wall, Some(wall)) => format!("times of the day, {}", wall.offset(at.now)),
+        (Clock::Wall, None) => {
+            view.clock = Clock::Session;
+            "this session has no wall clock: times are since it began".to_owned()
+        }
+    };
+    view.notify(at.now, text);
 }
 
 /// Sets the anchor at the cursor; at the same place again, takes it away.
@@ -135,7 +182,8 @@ fn jump(view: &mut View, onward: bool, at: Situation<'_>) {
         Some(Notable { t, text, .. }) => {
             view.time.go_to(t);
             view.time.settle(at.state, at.now);
-            view.notify(at.now, format!("{} {text}", clock(t, 1_000_000)));
+            let time = view.time_words(at.state, t, 1_000_000);
+            view.notify(at.now, format!("{time} {text}"));
         }
         None => {
             let way = if onward { "later" } else { "earlier" };
@@ -152,6 +200,7 @@ mod tests {
     use super::*;
     use crate::event::MigrationEnd;
     use crate::session::State;
+    use crate::tui::feed::ReplayInfo;
     use crate::tui::fixture::{self, BEGAN, RESUMED, S, STOPPED};
     use crate::tui::time::Scale;
 
@@ -242,6 +291,35 @@ mod tests {
         assert_eq!(d.view.time.axis(&d.state, d.now).first, 0);
         d.code(KeyCode::Home);
         assert_eq!(d.view.time.axis(&d.state, d.now).first, 0);
+    }
+
+    #[test]
+    fn the_worst_outage_comes_into_view_and_there_may_be_none() {
+        let mut d = Desk::at(RESUMED + 60 * S);
+        d.keys("W");
+        assert_eq!((d.notice(), d.view.time.cursor), ("no outage was seen", None));
+        let info = ReplayInfo { worst: Some((STOPPED, Some(RESUMED))), ..fixture::replay_info(BEGAN) };
+        let at = Situation { state: &d.state, now: BEGAN, replay: Some(&info), steerable: false };
+        let key = KeyEvent::new(KeyCode::Char('W'), KeyModifiers::NONE);
+        assert_eq!(press(&mut d.view, &key, at), Some(Effect::Seek((RESUMED + 2 * S).min(info.length))));
+        assert!(d.notice().contains("from 0:22.2 on, at most 2.90 s"), "{}", d.notice());
+        let there = ReplayInfo { position: info.length, ..info.clone() };
+        let at = Situation { state: &d.state, now: info.length, replay: Some(&there), steerable: false };
+        assert_eq!((press(&mut d.view, &key, at), d.view.time.cursor), (None, Some(STOPPED)));
+        let axis = d.view.time.axis(&d.state, info.length);
+        assert!(axis.column(STOPPED).is_some() && axis.column(RESUMED).is_some());
+    }
+
+    #[test]
+    fn times_are_of_the_wall_clock_where_there_is_one() {
+        let mut d = Desk::at(BEGAN);
+        d.keys("C");
+        assert!(d.notice().contains("has no wall clock") && d.view.clock == Clock::Session, "{}", d.notice());
+        d.state.header.as_mut().unwrap().wall_origin_unix_ns = 1_795_376_700 * S;
+        d.keys("C");
+        assert!(d.notice().starts_with("times of the day, UTC") && d.view.clock == Clock::Wall, "{}", d.notice());
+        d.keys("C");
+        assert_eq!((d.notice(), d.view.clock), ("times since the session began", Clock::Session));
     }
 
     #[test]

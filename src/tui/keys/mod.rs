@@ -76,6 +76,10 @@ pub enum Action {
     ZoomAuto,
     /// The whole session.
     ZoomAll,
+    /// The longest outage into view.
+    WorstOutage,
+    /// Times of the wall clock, or since the session began.
+    WallClock,
     /// The beginning of the session.
     TimeStart,
     /// The end: now.

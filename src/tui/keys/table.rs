@@ -99,6 +99,8 @@ pub static BINDINGS: &[Binding] = &[
     bind("zoom_out", Action::ZoomOut, &[ch('-')], Always, TIME, "farther", None),
     bind("zoom_auto", Action::ZoomAuto, &[ch('0')], Always, TIME, "fit the migration", None),
     bind("zoom_all", Action::ZoomAll, &[ch('w')], Always, TIME, "the whole session", None),
+    bind("worst_outage", Action::WorstOutage, &[ch('W')], Always, TIME, "the worst outage", Some("worst")),
+    bind("wall_clock", Action::WallClock, &[ch('C')], Always, TIME, "time of the day or not", None),
     bind("time_start", Action::TimeStart, &[plain(Home)], Always, TIME, "to the beginning", None),
     bind("time_end", Action::TimeEnd, &[plain(End)], Always, TIME, "to the end", None),
     bind("back", Action::Back, &[plain(Esc)], Always, TIME, "leave cursor and measure", Some("leave")),

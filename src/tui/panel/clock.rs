@@ -10,7 +10,6 @@ use ratatui::style::Modifier;
 
 use super::readout::length;
 use crate::event::Nanos;
-use crate::tui::axis::clock;
 use crate::tui::ctx::Ctx;
 use crate::tui::keys::Action;
 use crate::tui::pen::{Pen, width};
@@ -61,14 +60,18 @@ fn busy(ctx: &Ctx<'_>, sign: Option<Range<u16>>) -> Vec<Range<u16>> {
 
 fn labels(ctx: &Ctx<'_>, pen: &mut Pen<'_>, busy: &[Range<u16>]) {
     let g = ctx.gutter;
-    let ticks = ctx.axis.ticks(if ctx.axis.column_ns < 20_000_000 { 12 } else { 10 });
+    let (apart, ahead) = match &ctx.wall {
+        Some(wall) => (if ctx.axis.column_ns < 20_000_000 { 16 } else { 12 }, wall.after_midnight()),
+        None => (if ctx.axis.column_ns < 20_000_000 { 12 } else { 10 }, 0),
+    };
+    let ticks = ctx.axis.ticks(apart, ahead);
     let step = match ticks.as_slice() {
         [a, b, ..] => b - a,
         _ => ctx.axis.column_ns,
     };
     for t in ticks {
         let Some(x) = ctx.axis.column(t) else { continue };
-        let label = clock(t, step);
+        let label = ctx.clock(t, step);
         let end = x + 1 + width(&label);
         if end <= ctx.axis.columns && !busy.iter().any(|b| b.start < end && x < b.end) {
             pen.cell(g + x, 0, ctx.glyphs.tick, ctx.style(Role::Rule));

@@ -144,6 +144,9 @@ fn identity(ctx: &Ctx<'_>, pen: &mut Pen<'_>, end: u16) {
         }
         fits
     };
+    if let Some(wall) = &ctx.wall {
+        item(&format!("times {}", wall.offset(ctx.extra.now)), muted);
+    }
     if let Some((from, to)) = route(ctx) {
         item(&format!("{from} {} {to}", ctx.glyphs.arrow), ctx.style(Role::Value));
     }

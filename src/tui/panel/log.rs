@@ -5,7 +5,6 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
 use crate::event::Level;
-use crate::tui::axis::clock;
 use crate::tui::ctx::Ctx;
 use crate::tui::hits::Hit;
 use crate::tui::keys::Action;
@@ -86,6 +85,9 @@ fn level(level: Level) -> (&'static str, Role) {
 
 fn title(ctx: &Ctx<'_>, pen: &mut Pen<'_>, search: &str, query: &Query, newer: u64) {
     let mut x = ctx.title(pen, "LOG");
+    if let Some(wall) = &ctx.wall {
+        x = pen.text(x, 0, &format!(" {} ", wall.offset(ctx.extra.now)), ctx.style(Role::Muted));
+    }
     let log = &ctx.view.log;
     if newer > 0 {
         x = pen.text(x, 0, &format!(" {newer} newer below "), ctx.style(Role::Warn));
@@ -125,7 +127,9 @@ fn row(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, group: &Group<'_>, query: &Quer
     if ctx.view.log.selected.is_some_and(|n| group.first <= n && n <= group.number) {
         pen.text(0, y, ctx.glyphs.pointer, ctx.style(Role::Key));
     }
-    pen.right(1, 8, y, &clock(line.t, 100_000_000), ctx.style(Role::Muted));
+    // The time of the day takes a column more.
+    let (end, step) = if ctx.wall.is_some() { (9, 1_000_000_000) } else { (8, 100_000_000) };
+    pen.right(1, end, y, &ctx.clock(line.t, step), ctx.style(Role::Muted));
     pen.text(9, y, letter, ctx.style(role));
     let from = shorten(&line.from, FROM, ctx.glyphs);
     found(pen, 11, y, TEXT - 1, &from, query, ctx.style(Role::Muted));

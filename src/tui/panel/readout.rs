@@ -37,7 +37,11 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let g = ctx.gutter;
     let step = ctx.axis.column_ns.min(100_000_000);
     let style = ctx.style(Role::Cursor).remove_modifier(Modifier::REVERSED);
-    let time = format!("{} {}", ctx.glyphs.pointer, clock(t, step));
+    let time = match &ctx.wall {
+        // The pointer would leave it too little room beside the axis.
+        Some(wall) => wall.clock(t, step.max(100_000_000)),
+        None => format!("{} {}", ctx.glyphs.pointer, clock(t, step)),
+    };
     let mut start = pen.text(0, 0, &time, style) + 1;
     if g > 0 {
         start = g;
