@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use blackout::analysis::{Downtimes, Method};
 use blackout::event::{
-    Body, Fate, Header, HostFacts, Hub, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, ProbeId, Versions,
+    Body, Fate, Header, HostFacts, Hub, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, ProbeId, ProbeKind,
+    Versions,
 };
+use blackout::probe::page::{Expected, Page};
 use blackout::probe::{self, ProbeOptions};
 use blackout::session::State;
 use rand::rngs::StdRng;
@@ -20,9 +22,8 @@ use crate::responder::{self, Known, Order, Path, Responder};
 const TUN: &str = "known0";
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 2);
-/// Shortest and longest blackout.
-const SHORTEST: f64 = 0.005;
-const LONGEST: f64 = 3.0;
+/// The port that UDP is sent to and connections are made to.
+const PORT: u16 = 80;
 /// After the probe's deadline a session waits this much longer before a result is final.
 const TAIL: Duration = Duration::from_millis(200);
 /// Nothing here takes longer.
@@ -32,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(crate) struct Lane {
     pub(crate) condition: String,
+    pub(crate) kind: ProbeKind,
     pub(crate) path: Path,
     pub(crate) interval: Duration,
     pub(crate) blackouts: u32,
@@ -53,7 +55,33 @@ pub(crate) struct Measured {
     pub(crate) held: bool,
     pub(crate) lost_pings: Option<Bounds>,
     pub(crate) reply_gap: Option<Bounds>,
+    /// SYNs that the kernel had sent before, since the lane began.
+    pub(crate) again: u64,
     pub(crate) notes: String,
+}
+
+impl Lane {
+    /// Shortest and longest blackout, s. A connection for each slot is made for those that people notice.
+    fn lasts(&self) -> (f64, f64) {
+        match self.kind {
+            ProbeKind::Icmp => (0.005, 3.0),
+            ProbeKind::Udp | ProbeKind::Tcp | ProbeKind::Http => (0.05, 5.0),
+        }
+    }
+
+    fn options(&self) -> ProbeOptions {
+        let (id, at) = (ProbeId(0), SocketAddr::new(IpAddr::V4(GUEST), PORT));
+        let options = match self.kind {
+            ProbeKind::Icmp => ProbeOptions::icmp(id, at),
+            ProbeKind::Udp => ProbeOptions::udp(id, at, Vec::new()),
+            ProbeKind::Tcp => ProbeOptions::tcp(id, at),
+            ProbeKind::Http => {
+                let page = Page { host: GUEST.to_string(), path: "/".into(), expected: Expected::default() };
+                ProbeOptions::http(id, at, page)
+            }
+        };
+        ProbeOptions { interval: self.interval, ..options }
+    }
 }
 
 /// Runs a lane; the process must have no other thread yet, for it enters a namespace.
@@ -64,11 +92,12 @@ pub(crate) fn run(lane: &Lane, mut tell: impl FnMut(&Measured)) -> Result<(), St
     let guest = Responder::start(tun, lane.path, lane.seed).map_err(|e| format!("no thread for the responder: {e}"))?;
     let mut session = Session::begin(lane)?;
     let mut dice = StdRng::seed_from_u64(lane.seed ^ 0x5eed);
-    let ratio = LONGEST / SHORTEST;
+    let (shortest, longest) = lane.lasts();
+    let ratio = longest / shortest;
     for n in 1..=lane.blackouts {
         // One of each stratum of the logarithm of its length, in an order of chance.
         let share = (f64::from(n - 1) + dice.random::<f64>()) / f64::from(lane.blackouts);
-        let lasts = Duration::from_secs_f64(SHORTEST * ratio.powf(share));
+        let lasts = Duration::from_secs_f64(shortest * ratio.powf(share));
         let holds = dice.random::<bool>();
         session.go_on(Duration::from_secs_f64(dice.random_range(0.8..2.2)))?;
         session.tell(MigrationEvent::Began {
@@ -127,8 +156,7 @@ impl Session {
             simulated: false,
         };
         let (sink, hub) = Hub::new(blackout::event::SessionClock::start(), 1 << 16);
-        let mut options = ProbeOptions::icmp(ProbeId(0), SocketAddr::new(IpAddr::V4(GUEST), 0));
-        options.interval = lane.interval;
+        let options = lane.options();
         let probe = probe::start(&options, &sink).map_err(|e| e.to_string())?;
         Ok(Self { state: State::begin(header), hub, probe, sink, deadline: options.deadline })
     }
@@ -193,7 +221,7 @@ impl Session {
         let clock = self.sink.clock();
         let picture = self.picture(clock.at(known.stopped), clock.at(known.resumed));
         let notes = format!("lost-pings: {lost_note}; reply-gap: {gap_note}; slots: {picture}");
-        Ok(Measured { truth, held, lost_pings, reply_gap, notes })
+        Ok(Measured { truth, held, lost_pings, reply_gap, again: known.again, notes })
     }
 
     /// The slots around a blackout, for those who look why a bound did not hold: a letter each with the

@@ -1,5 +1,5 @@
-//! A guest whose blackouts are known to the microsecond: it answers the ICMP echo requests that come
-//! in on a TUN device, except in the blackouts it was ordered.
+//! A guest whose blackouts are known to the microsecond: it answers what comes in on a TUN device (see `answer`),
+//! except in the blackouts it was ordered.
 //!
 //! No answer is given in `[S, R)`: what comes in meanwhile is dropped, or held and answered at `R`.
 //! Both times are read from CLOCK_MONOTONIC at the moment the responder itself turns, so the truth of
@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
+use crate::answer::{self, Syns};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
@@ -73,6 +74,8 @@ pub(crate) struct Known {
     pub(crate) stopped: Instant,
     /// The first moment at which it was answered again.
     pub(crate) resumed: Instant,
+    /// SYNs so far that had been sent before.
+    pub(crate) again: u64,
 }
 
 /// A responder on a thread of its own; it ends when this is dropped.
@@ -86,7 +89,16 @@ impl Responder {
         let (orders, asked) = channel();
         let (tell, known) = channel();
         let dice = StdRng::seed_from_u64(seed);
-        let mut guest = Guest { tun, path, dice, under_way: BinaryHeap::new(), held: Vec::new(), gone: None };
+        let mut guest = Guest {
+            tun,
+            path,
+            dice,
+            under_way: BinaryHeap::new(),
+            held: Vec::new(),
+            gone: None,
+            syns: Syns::default(),
+            again: 0,
+        };
         std::thread::Builder::new().name("responder".into()).spawn(move || guest.run(&asked, &tell))?;
         Ok(Self { orders, known })
     }
@@ -137,6 +149,9 @@ struct Guest {
     under_way: BinaryHeap<UnderWay>,
     held: Vec<Vec<u8>>,
     gone: Option<Gone>,
+    syns: Syns,
+    /// SYNs that had been sent before.
+    again: u64,
 }
 
 impl Guest {
@@ -172,7 +187,7 @@ impl Guest {
         for packet in std::mem::take(&mut self.held) {
             self.send(now, packet);
         }
-        Some(Known { stopped: since, resumed: now })
+        Some(Known { stopped: since, resumed: now, again: self.again })
     }
 
     fn is_gone(&self) -> bool {
@@ -213,10 +228,9 @@ impl Guest {
                 return;
             }
             let Ok(n) = self.tun.read(&mut packet) else { return };
-            let mut packet = packet[..n].to_vec();
-            if !turn_into_an_answer(&mut packet) {
-                continue;
-            }
+            let packet = &packet[..n];
+            self.again += u64::from(self.syns.is_again(packet));
+            let Some(packet) = answer::to(packet) else { continue };
             match &self.gone {
                 Some(gone) if self.is_gone() => {
                     if gone.order.holds && self.held.len() < MOST {
@@ -243,37 +257,4 @@ impl Guest {
             }
         }
     }
-}
-
-/// Makes an ICMP echo request over IPv4 its own answer; false for anything else.
-fn turn_into_an_answer(packet: &mut [u8]) -> bool {
-    const ICMP: u8 = 1;
-    const ECHO_REQUEST: u8 = 8;
-    let Some(first) = packet.first() else { return false };
-    let head = usize::from(first & 15) * 4;
-    if first >> 4 != 4 || head < 20 || packet.len() < head + 8 || packet[9] != ICMP || packet[head] != ECHO_REQUEST {
-        return false;
-    }
-    for i in 12..16 {
-        packet.swap(i, i + 4);
-    }
-    packet[8] = 64;
-    packet[10..12].fill(0);
-    let sum = checksum(&packet[..head]);
-    packet[10..12].copy_from_slice(&sum);
-    packet[head] = 0;
-    packet[head + 2..head + 4].fill(0);
-    let sum = checksum(&packet[head..]);
-    packet[head + 2..head + 4].copy_from_slice(&sum);
-    true
-}
-
-/// The checksum of RFC 1071.
-fn checksum(bytes: &[u8]) -> [u8; 2] {
-    let words = bytes.chunks(2).map(|w| u32::from(w[0]) << 8 | u32::from(w.get(1).copied().unwrap_or(0)));
-    let mut sum: u32 = words.sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    (!(sum as u16)).to_be_bytes()
 }
