@@ -7,6 +7,7 @@ pub mod explain;
 pub mod prediction;
 pub mod probing;
 pub mod stats;
+pub mod stretch;
 pub mod table;
 
 use std::time::Duration;

@@ -1,34 +1,10 @@
 //! `lost-pings` and `reply-gap`: the downtime the probe saw.
 //!
-//! # What interval must contain the outage
-//!
-//! Let the guest answer nothing between `S` and `R`; the outage is `D = R - S`. A probe sent at
-//! `s` whose reply came at `r` was answered by the guest at some `a` with `s <= a <= r`, and `a`
-//! is not inside `(S, R)`.
-//!
-//! **Upper bound, without any assumption.** Of all answers with `a >= R`, let `r2` be the first to
-//! be received. Whatever was received before `r2` was answered at `a <= S`, hence sent at
-//! `s <= S`; let `s1` be the latest such send. Then `r2 >= R` and `s1 <= S`, so
-//! `D <= r2 - s1`. This pair is a neighbouring pair in *receive* order, so the largest
-//! `r(i+1) - max(s(0..=i))` over all neighbours bounds every outage in the window, whether its
-//! probes were lost, held back and answered late (the saw-tooth of a queueing tap), re-ordered, or
-//! never sent.
-//!
-//! **Lower bound.** What proves that the guest was gone? A lost probe: it reached the guest inside
-//! the outage. A *held* probe, whose round trip is longer than the network's: it reached the guest
-//! inside the outage and was answered when the guest was back. Let `n` be the longest round trip
-//! of the undisturbed network: the slowest of the answers before, no further back than the end of
-//! the migration before this one, whose held probes say nothing of the network. The first such
-//! probe, sent at `f`, arrived by `f + n`, so `S <= f + n`. The last lost one, sent at `l`, arrived at `l` or
-//! later, so `R >= l`; a held one received at `r2` was answered at `R`, so `R >= r2 - n`. Hence
-//! `D >= max(l, r2 - n) - (f + n)`. The assumptions: no probe takes longer on its way than `n`,
-//! losses are the outage's, and a guest that is back answers at once. A path that was seen to lose
-//! probes by itself takes some of the witnesses away: see [`path`](super::path).
-//!
-//! **Value**, by the vocabulary: from the last good reply's send to the first good reply's send
-//! after it. For a held reply the send that counts is the one an undisturbed probe answered at the
-//! same time would have had, `r2 - n`. Without any probe lost, held or in error there is no gap and
-//! the value is 0.
+//! What interval must contain an outage is told at [`stretch`](crate::analysis::stretch). Here `n`, the longest
+//! round trip of the undisturbed network, is the slowest of the answers before the migration, no further back
+//! than the end of the migration before this one, whose held probes say nothing of the network. A path that
+//! was seen to lose probes by itself takes some of the witnesses away: see [`path`](super::path). Without any
+//! probe lost, held or in error there is no gap and the value is 0.
 //!
 //! # A probe that did not work
 //!
@@ -49,13 +25,12 @@ use super::bounds::{bounded, joined, unknown};
 use super::path::Path;
 use super::seen::ProbeSeen;
 use super::silence::{self, Silence};
+use crate::analysis::stretch::{Answer, Baseline, Last, Stretch, proved};
 use crate::analysis::{Estimate, Method};
 use crate::event::{Fate, Nanos};
 
 /// So many slots before the beginning tell what the undisturbed network is like.
 const LEAD_SLOTS: u64 = 512;
-/// A round trip this much above the baseline, or more, was held back, whatever the interval, ns.
-const HELD_AT_LEAST: u64 = 5_000_000;
 /// A probe's engine hands its outcomes over in batches: one that is missing for so long may still be on
 /// its way to us, ns.
 const HAND_OVER: u64 = 100_000_000;
@@ -68,53 +43,18 @@ pub(super) struct Shape {
     pub(super) gaps_total: Duration,
 }
 
-struct Answer {
-    sent: Nanos,
-    got: Nanos,
-}
-
-impl Answer {
-    fn rtt(&self) -> u64 {
-        self.got.saturating_sub(self.sent)
+/// The undisturbed network, from the answers to probes sent since `calm` and received before the migration
+/// began; with too few of them from all.
+fn baseline(answers: &[Answer], calm: Nanos, began: Nanos) -> Baseline {
+    let before: Vec<u64> = answers.iter().filter(|a| a.sent >= calm && a.got <= began).map(Answer::rtt).collect();
+    if before.len() >= 8 {
+        let rtt_min = before.iter().copied().min().unwrap_or(0);
+        return Baseline { rtt_min, rtt_max: before.iter().copied().max().unwrap_or(0) };
     }
-}
-
-/// The undisturbed network, ns.
-#[derive(Clone, Copy)]
-struct Baseline {
-    rtt_min: u64,
-    rtt_max: u64,
-}
-
-impl Baseline {
-    /// From the answers to probes sent since `calm` and received before the migration began; with
-    /// too few of them from all.
-    fn of(answers: &[Answer], calm: Nanos, began: Nanos) -> Self {
-        let before: Vec<u64> = answers.iter().filter(|a| a.sent >= calm && a.got <= began).map(Answer::rtt).collect();
-        if before.len() >= 8 {
-            let rtt_min = before.iter().copied().min().unwrap_or(0);
-            return Self { rtt_min, rtt_max: before.iter().copied().max().unwrap_or(0) };
-        }
-        let mut all: Vec<u64> = answers.iter().map(Answer::rtt).collect();
-        all.sort_unstable();
-        let median = all.get(all.len() / 2).copied().unwrap_or(0);
-        Self { rtt_min: all.first().copied().unwrap_or(0), rtt_max: median.saturating_mul(2) }
-    }
-
-    fn held(&self, rtt: u64, interval: u64) -> bool {
-        rtt > self.rtt_max.saturating_add(interval.max(HELD_AT_LEAST))
-    }
-
-    /// When an undisturbed probe answered at the same time would have been sent, ns.
-    fn effective_send(&self, answer: &Answer, held: bool) -> Nanos {
-        if held { answer.sent.max(answer.got.saturating_sub(self.rtt_max)) } else { answer.sent }
-    }
-
-    /// Takes an answer into account that was not held: a network may grow slower.
-    fn learn(&mut self, rtt: u64) {
-        self.rtt_max = self.rtt_max.max(rtt);
-        self.rtt_min = self.rtt_min.min(rtt);
-    }
+    let mut all: Vec<u64> = answers.iter().map(Answer::rtt).collect();
+    all.sort_unstable();
+    let median = all.get(all.len() / 2).copied().unwrap_or(0);
+    Baseline { rtt_min: all.first().copied().unwrap_or(0), rtt_max: median.saturating_mul(2) }
 }
 
 /// A stretch between two neighbouring answers in receive order.
@@ -125,15 +65,6 @@ struct Gap {
     hi: u64,
     evident: bool,
     open: bool,
-}
-
-/// What is known of the answers before a gap.
-#[derive(Clone, Copy)]
-struct Last {
-    /// The latest send among them.
-    sent: Nanos,
-    /// The latest effective send among them.
-    answered: Nanos,
 }
 
 /// Sorted send times of the slots that were not answered.
@@ -174,7 +105,7 @@ pub(super) fn measure(
     let mut gone = Unanswered::default();
     for outcome in probe.outcomes.range(from..) {
         match (outcome.fate, outcome.answered()) {
-            (_, Some(got)) => answers.push(Answer { sent: outcome.sent, got }),
+            (_, Some(got)) => answers.push(Answer { k: outcome.k, sent: outcome.sent, got }),
             (fate, None) if fate.is_witness(probe.spec.kind) => gone.lost.push(outcome.sent),
             (fate, None) if fate.class().is_down() => gone.error.push(outcome.sent),
             _ => {}
@@ -183,7 +114,7 @@ pub(super) fn measure(
     gone.lost.sort_unstable();
     gone.error.sort_unstable();
     answers.sort_by_key(|a| a.got);
-    let baseline = Baseline::of(&answers, calm, began);
+    let baseline = baseline(&answers, calm, began);
     if let Silence::Deaf(why) = silence::before(probe, began, end) {
         let (lost_pings, reply_gap) = (unknown(Method::LostPings, &*why), unknown(Method::ReplyGap, &*why));
         return Some(Shape { lost_pings, reply_gap, gaps: 0, gaps_total: Duration::ZERO });
@@ -339,8 +270,8 @@ fn reply_gap(
         return (unknown(Method::ReplyGap, note), 0, Duration::ZERO);
     }
     // Before the first answer we know of, the guest may have been gone since the window began.
-    let mut last_sent = answers.first().map_or(window.start, |a| a.sent.min(window.start.max(window.lead)));
-    let mut last_answered = last_sent;
+    let since = answers.first().map_or(window.start, |a| a.sent.min(window.start.max(window.lead)));
+    let mut last = Last { k: 0, sent: since, answered: since };
     let mut longest = Gap::default();
     let (mut widest, mut gaps, mut total) = (0, 0_u32, 0_u64);
     let mut take = |gap: Gap| {
@@ -354,26 +285,28 @@ fn reply_gap(
         }
     };
     for (i, answer) in answers.iter().enumerate() {
-        let held = baseline.held(answer.rtt(), interval);
-        if answer.got > window.start && last_sent < window.end {
-            let last = Last { sent: last_sent, answered: last_answered };
-            let held = earliest_held(&answers[i..], last, baseline, interval);
-            take(between(last, answer, held, gone, baseline, path));
+        if answer.got > window.start && last.sent < window.end {
+            let mut stretch = Stretch::new(last, *answer, baseline.rtt_max, baseline.held_above(interval), interval);
+            let first = stretch;
+            for together in answers[i..].iter().take_while(|a| first.is_together(a)) {
+                stretch.join(together);
+            }
+            take(gap(&stretch, gone, path));
         }
+        let held = baseline.held(answer.rtt(), interval);
         if !held && answer.sent >= window.calm {
             baseline.learn(answer.rtt());
         }
-        last_sent = last_sent.max(answer.sent);
-        last_answered = last_answered.max(baseline.effective_send(answer, held));
+        last.take(answer, held, baseline.rtt_max);
     }
-    let silent = window.end.saturating_sub(last_answered);
+    let silent = window.end.saturating_sub(last.answered);
     let patience = interval.saturating_mul(2).saturating_add(baseline.rtt_max);
-    let gone_since = |times: &[Nanos]| !Unanswered::between(times, last_answered, Nanos::MAX).is_empty();
+    let gone_since = |times: &[Nanos]| !Unanswered::between(times, last.answered, Nanos::MAX).is_empty();
     let unanswered = gone_since(&gone.lost) || gone_since(&gone.error);
     if silent > patience && (unanswered || silent > patience.saturating_add(HAND_OVER)) {
         let lo = path
-            .span(Unanswered::between(&gone.lost, last_answered, Nanos::MAX))
-            .map_or(0, |(first, last)| last.saturating_sub(first.saturating_add(baseline.rtt_max)));
+            .span(Unanswered::between(&gone.lost, last.answered, Nanos::MAX))
+            .map_or(0, |span| proved(span, baseline.rtt_max));
         take(Gap { value: silent, lo, hi: silent, evident: true, open: true });
     }
     if longest.open {
@@ -386,47 +319,19 @@ fn reply_gap(
     (estimate, gaps, Duration::from_nanos(total))
 }
 
-/// After a silence: when the earliest of the probes was sent that were held back and came together
-/// with the first answer. On their way back they may overtake each other, and be overtaken.
-fn earliest_held(answers: &[Answer], last: Last, baseline: Baseline, interval: u64) -> Option<Nanos> {
-    let first = answers.first()?;
-    let silence = first.got.saturating_sub(baseline.rtt_max).saturating_sub(last.answered);
-    if silence < interval.saturating_mul(2) {
-        return None;
-    }
-    let together = first.got.saturating_add(baseline.rtt_max);
-    let group = answers.iter().take_while(|a| a.got <= together).filter(|a| baseline.held(a.rtt(), interval));
-    // One sent long before the last answer was late for a reason of its own.
-    group.map(|a| a.sent).filter(|sent| sent.saturating_add(baseline.rtt_max) > last.answered).min()
-}
-
-/// The gap that ends with `answer`, `held` being when the first probe held back with it was sent;
-/// see the head of this file.
-fn between(
-    last: Last,
-    answer: &Answer,
-    held: Option<Nanos>,
-    gone: &Unanswered,
-    baseline: Baseline,
-    path: &Path,
-) -> Gap {
-    let slack = baseline.rtt_max;
-    let back = match held {
-        Some(_) => answer.got.saturating_sub(slack),
-        None => answer.sent,
-    };
-    let lost = Unanswered::between(&gone.lost, last.answered, back);
-    let error = Unanswered::between(&gone.error, last.answered, back);
-    let value = back.saturating_sub(last.answered);
-    let span = match held {
+/// What a stretch says of the outage; see [`stretch`](crate::analysis::stretch).
+fn gap(stretch: &Stretch, gone: &Unanswered, path: &Path) -> Gap {
+    let within = |times| Unanswered::between(times, stretch.last.answered, stretch.back());
+    let (lost, error) = (within(&gone.lost), within(&gone.error));
+    let witnesses = if stretch.is_held() {
         // One held back was not lost by the path: only those lost before it may be, the earliest first.
-        Some(held) => Some((lost.get(path.edge).map_or(held, |first| held.min(*first)), back)),
-        None => path.span(lost),
+        lost.get(path.edge).map(|first| (*first, *first))
+    } else {
+        path.span(lost)
     };
-    let lo = span.map_or(0, |(first, last)| last.saturating_sub(first.saturating_add(slack)));
-    let evident = !lost.is_empty() || !error.is_empty() || held.is_some();
-    let hi = answer.got.saturating_sub(last.sent);
-    Gap { value: if evident { value } else { 0 }, lo, hi, evident, open: false }
+    let evident = !lost.is_empty() || !error.is_empty() || stretch.is_held();
+    let value = if evident { stretch.value() } else { 0 };
+    Gap { value, lo: stretch.lo(witnesses), hi: stretch.hi(), evident, open: false }
 }
 
 fn show(ns: u64) -> String {

@@ -38,8 +38,12 @@ fn script(letters: &str, interval: u64) -> Chunked<Outcome> {
 
 /// The migration begins at slot 10 and settles `after` slots beyond the last.
 fn measured(letters: &str) -> Downtimes {
+    measured_by(letters, ProbeKind::Icmp)
+}
+
+fn measured_by(letters: &str, kind: ProbeKind) -> Downtimes {
     let interval = 50 * MS;
-    let (spec, outcomes, none) = (spec(interval), script(letters, interval), Chunked::new());
+    let (spec, outcomes, none) = (ProbeSpec { kind, ..spec(interval) }, script(letters, interval), Chunked::new());
     let seen = Seen {
         calm_since: 0,
         disturbed: &[],
@@ -157,6 +161,22 @@ fn errors_are_no_replies_and_no_proof() {
     let d = measured("............eeee..........");
     assert_eq!(of(&d, Method::LostPings), (200, 0, 250));
     assert_eq!(of(&d, Method::ReplyGap), (250, 0, 251));
+}
+
+#[test]
+fn a_connection_that_is_refused_is_a_witness_and_no_reply() {
+    // The kernel answers, the service does not; an error is a witness where a connection is asked for.
+    for (letters, kind) in [
+        ("............rrrr..........", ProbeKind::Tcp),
+        ("............rrrr..........", ProbeKind::Http),
+        ("............eeee..........", ProbeKind::Tcp),
+    ] {
+        let d = measured_by(letters, kind);
+        assert_eq!(of(&d, Method::LostPings), (200, 150, 250), "{letters}");
+        assert_eq!(of(&d, Method::ReplyGap), (250, 149, 251), "{letters}");
+    }
+    let d = measured_by("............rrrr..........", ProbeKind::Tcp);
+    assert!(note(&d, Method::LostPings).contains("4 of them were refused"), "{d:?}");
 }
 
 #[test]

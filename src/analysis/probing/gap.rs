@@ -1,19 +1,15 @@
-//! Silences: stretches without a reply, with bounds on how long the target was really gone.
+//! The silences of a probe, one by one as its slots are judged, in bounded memory. What interval must contain
+//! an outage is told at [`stretch`](crate::analysis::stretch).
 //!
-//! Between A and B, the next slot answered after it, the target was gone for at most `hi` =
-//! received(B) - sent(A): it answered A after A was sent, and B before B came in. It was gone for at
-//! least `lo`, which needs witnesses, and spans from the first to the last of them:
-//! - a slot in between that was lost, or overtaken by B by more than an interval: at its sending;
-//! - B itself, if it waited more than an interval longer than A did (a paused guest's queue): from
-//!   its sending to received(B) less A's round trip.
-//!
-//! So `lo` holds if the path neither loses nor delays single probes by itself. Slots we did not send
-//! widen `hi` and never raise `lo`. A revised slot (lost, then late) stays a witness: it was not
-//! answered when it should have been.
+//! There is no migration here to tell what is before and what is after. So the undisturbed network is that of
+//! [the newest answers](Network), and losses are taken to be the target's: the path is not accounted for, as it
+//! is in the downtime of a migration. A slot that was lost and is answered late after all is no witness any
+//! more; if it was held back with others it is one for that.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::analysis::stretch::{Answer, Baseline, Last, Stretch, proved};
 use crate::chunked::Chunked;
 use crate::event::Nanos;
 
@@ -47,70 +43,127 @@ pub struct Interruptions {
     pub hi: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Reply {
-    k: u64,
-    sent: Nanos,
-    received: Nanos,
+/// Answers that tell what the network is like, in each of two halves.
+const HALF: u32 = 256;
+/// Fewer answers than this say little of the network: the longest of them is taken for a quarter of it.
+const FEW: u32 = 8;
+
+/// The undisturbed network by the newest answers that were not held back: 256 to 512 of them. Where all of 256
+/// were, the network has become slower, and they count.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Network {
+    before: Option<Baseline>,
+    calm: Option<Baseline>,
+    all: Option<Baseline>,
+    n: u32,
 }
 
-impl Reply {
-    fn rtt(&self) -> u64 {
-        self.received.saturating_sub(self.sent)
+impl Network {
+    fn baseline(&self) -> Option<Baseline> {
+        match (self.before, self.calm) {
+            (Some(before), Some(calm)) => Some(joined(before, calm)),
+            (one, other) => one.or(other).or(self.all),
+        }
+    }
+
+    /// A longer round trip than this was held back, ns.
+    fn held_above(&self, interval: u64) -> u64 {
+        let Some(mut baseline) = self.baseline() else { return u64::MAX };
+        if self.before.is_none() && self.n < FEW {
+            baseline.rtt_max = baseline.rtt_max.saturating_mul(4);
+        }
+        baseline.held_above(interval)
+    }
+
+    fn learn(&mut self, rtt: u64, held: bool) {
+        let with = |known: Option<Baseline>| Some(known.map_or(Baseline::one(rtt), |b| joined(b, Baseline::one(rtt))));
+        self.all = with(self.all);
+        if !held {
+            self.calm = with(self.calm);
+        }
+        self.n += 1;
+        if self.n == HALF {
+            *self = Self { before: self.calm.or(self.all), ..Self::default() };
+        }
     }
 }
 
-/// The span of what the witnesses of a stretch have seen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Span {
-    first: Nanos,
-    last: Nanos,
+fn joined(a: Baseline, b: Baseline) -> Baseline {
+    Baseline { rtt_min: a.rtt_min.min(b.rtt_min), rtt_max: a.rtt_max.max(b.rtt_max) }
 }
 
-fn join(span: Option<Span>, more: Span) -> Option<Span> {
-    let s = span.unwrap_or(more);
-    Some(Span { first: s.first.min(more.first), last: s.last.max(more.last) })
-}
-
-fn at(sent: Nanos) -> Span {
-    Span { first: sent, last: sent }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Stretch {
-    from: Reply,
-    to: Reply,
-    witnesses: Option<Span>,
+/// What speaks for an outage.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+struct Evidence {
+    /// When the first and the last witness were sent, ns.
+    witnesses: Option<(Nanos, Nanos)>,
+    /// Slots that were not answered, and have not been since.
+    gone: u64,
+    /// Slots that were not answered in time.
     unanswered: u64,
 }
 
-impl Stretch {
-    /// `to` answers a slot after that of `from`.
-    fn new(from: Reply, to: Reply, (witnesses, unanswered): (Option<Span>, u64), interval: u64) -> Self {
-        let usual = from.rtt();
-        let waited = to.rtt() > usual.saturating_add(interval);
-        let itself = Span { first: to.sent, last: to.received.saturating_sub(usual) };
-        Self { from, to, witnesses: if waited { join(witnesses, itself) } else { witnesses }, unanswered }
+impl Evidence {
+    fn add(&mut self, sent: Nanos, is_witness: bool) {
+        self.gone += 1;
+        self.unanswered += 1;
+        if is_witness {
+            let (first, last) = self.witnesses.unwrap_or((sent, sent));
+            self.witnesses = Some((first.min(sent), last.max(sent)));
+        }
     }
 
-    fn hi(&self) -> u64 {
-        self.to.received.saturating_sub(self.from.sent)
+    fn join(&mut self, more: Self) {
+        if let Some((first, last)) = more.witnesses {
+            let (known_first, known_last) = self.witnesses.unwrap_or((first, last));
+            self.witnesses = Some((known_first.min(first), known_last.max(last)));
+        }
+        self.gone += more.gone;
+        self.unanswered += more.unanswered;
     }
 
-    /// None without a witness.
-    fn lo(&self) -> Option<u64> {
-        self.witnesses.map(|w| w.last - w.first)
+    /// One of the slots was answered after all.
+    fn revise(&mut self) {
+        self.gone = self.gone.saturating_sub(1);
+        if self.gone == 0 {
+            self.witnesses = None;
+        }
+    }
+}
+
+/// Slots after the newest answer that were not answered.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Trailing {
+    first: Nanos,
+    last: Nanos,
+    evidence: Evidence,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Open {
+    stretch: Stretch,
+    evidence: Evidence,
+}
+
+impl Open {
+    fn is_evident(&self) -> bool {
+        self.evidence.gone > 0 || self.stretch.is_held()
+    }
+
+    fn lo(&self) -> u64 {
+        self.stretch.lo(self.evidence.witnesses)
     }
 
     fn gap(&self) -> Gap {
+        let Stretch { last, answer, .. } = self.stretch;
         Gap {
-            from_k: self.from.k,
-            to_k: Some(self.to.k),
-            lo: Duration::from_nanos(self.lo().unwrap_or(0)),
-            hi: Some(Duration::from_nanos(self.hi())),
-            from: self.from.sent,
-            to: Some(self.to.received),
-            unanswered: self.unanswered,
+            from_k: last.k,
+            to_k: Some(answer.k),
+            lo: Duration::from_nanos(self.lo()),
+            hi: Some(Duration::from_nanos(self.stretch.hi())),
+            from: last.sent,
+            to: Some(answer.got),
+            unanswered: self.evidence.unanswered,
         }
     }
 }
@@ -125,13 +178,12 @@ const KEPT: usize = 4_096;
 #[derive(Debug, Clone, PartialEq)]
 pub struct GapFinder {
     interval: u64,
-    /// The newest slot answered.
-    newest: Option<Reply>,
-    /// Losses after the newest slot answered, as far as judged.
-    trailing: Option<Span>,
-    /// How many they are.
-    trailing_slots: u64,
-    recent: VecDeque<Stretch>,
+    network: Network,
+    /// The answers so far.
+    last: Option<Last>,
+    /// What was not answered after them, as far as judged.
+    trailing: Option<Trailing>,
+    recent: VecDeque<Open>,
     longest: Option<Gap>,
     /// From one answer to the next, the longest of all that are settled, ns.
     widest: u64,
@@ -146,9 +198,9 @@ impl GapFinder {
     pub fn new(interval_ns: u64) -> Self {
         Self {
             interval: interval_ns,
-            newest: None,
+            network: Network::default(),
+            last: None,
             trailing: None,
-            trailing_slots: 0,
             recent: VecDeque::new(),
             longest: None,
             widest: 0,
@@ -157,99 +209,141 @@ impl GapFinder {
         }
     }
 
-    /// Slot `k`, sent at `sent`, was answered after `rtt`; in time or late.
+    /// Slot `k`, sent at `sent`, was answered after `rtt` in time.
     pub fn answered(&mut self, k: u64, sent: Nanos, rtt: u64) {
-        let to = Reply { k, sent, received: sent.saturating_add(rtt) };
-        let Some(from) = self.newest else {
-            (self.newest, self.trailing, self.trailing_slots) = (Some(to), None, 0);
+        let answer = Answer { k, sent, got: sent.saturating_add(rtt) };
+        let held_above = self.network.held_above(self.interval);
+        let slack = self.network.baseline().map_or(rtt, |network| network.rtt_max);
+        let held = rtt > held_above;
+        self.network.learn(rtt, held);
+        let Some(last) = &mut self.last else {
+            // Nothing was answered before: there is no reply to measure from.
+            (self.last, self.trailing) = (Some(Last { k, sent, answered: sent }), None);
             return;
         };
-        if k <= from.k {
-            self.overtaken(k, sent, rtt);
-            return;
-        }
-        // Where no slot lies in between, what was lost is `to` itself, which speaks for itself, or
-        // comes after it.
-        let next = k <= from.k.saturating_add(1);
-        let witnesses = self.trailing.take().filter(|_| !next);
-        let unanswered = std::mem::take(&mut self.trailing_slots);
-        let stretch = Stretch::new(from, to, (witnesses, unanswered), self.interval);
-        self.newest = Some(to);
-        // Only a slot in between can be judged, or answered, later.
-        if !next {
-            self.recent.push_back(stretch);
+        let stretch = Stretch::new(*last, answer, slack, held_above, self.interval);
+        last.take(&answer, held, slack);
+        self.join(&answer);
+        let evidence = self.take_trailing(&stretch);
+        let open = Open { stretch, evidence };
+        // Only where slots lie in it can something be judged, or answered, later.
+        if k > stretch.last.k.saturating_add(1) || stretch.is_held() {
+            self.recent.push_back(open);
             if self.recent.len() > RECENT
                 && let Some(old) = self.recent.pop_front()
             {
                 self.settle(&old);
             }
         } else {
-            self.settle(&stretch);
+            self.settle(&open);
         }
     }
 
-    /// Slot `k`, sent at `sent`, was not answered by its deadline.
-    pub fn lost(&mut self, k: u64, sent: Nanos) {
-        match self.newest {
-            // Nothing was ever answered: there is no reply to measure from.
-            None => {}
-            Some(newest) if k > newest.k => {
-                self.trailing = join(self.trailing, at(sent));
-                self.trailing_slots += 1;
-            }
-            Some(_) => {
-                if let Some(stretch) = self.around(k) {
-                    stretch.witnesses = join(stretch.witnesses, at(sent));
-                    stretch.unanswered += 1;
-                }
+    /// Slot `k`, sent at `sent` and lost before, was answered after `rtt`.
+    pub fn answered_late(&mut self, k: u64, sent: Nanos, rtt: u64) {
+        if let Some(open) = self.around(sent) {
+            open.evidence.revise();
+        } else if let Some(trailing) = self.trailing.as_mut().filter(|t| (t.first..=t.last).contains(&sent)) {
+            trailing.evidence.revise();
+            if trailing.evidence.gone == 0 {
+                self.trailing = None;
             }
         }
+        self.answered(k, sent, rtt);
     }
 
-    fn overtaken(&mut self, k: u64, sent: Nanos, rtt: u64) {
-        let interval = self.interval;
-        if let Some(stretch) = self.around(k)
-            && rtt > stretch.from.rtt().saturating_add(interval)
-        {
-            stretch.witnesses = join(stretch.witnesses, at(sent));
+    /// A slot sent at `sent` was not answered as it should have been; whether it is a
+    /// [witness](crate::event::Fate::is_witness).
+    pub fn unanswered(&mut self, sent: Nanos, is_witness: bool) {
+        if let Some(open) = self.around(sent) {
+            open.evidence.add(sent, is_witness);
+        } else if self.last.is_some_and(|last| sent > last.answered) {
+            let fresh = Trailing { first: sent, last: sent, evidence: Evidence::default() };
+            let trailing = self.trailing.get_or_insert(fresh);
+            (trailing.first, trailing.last) = (trailing.first.min(sent), trailing.last.max(sent));
+            trailing.evidence.add(sent, is_witness);
         }
     }
 
-    fn around(&mut self, k: u64) -> Option<&mut Stretch> {
-        self.recent.iter_mut().rev().find(|s| s.from.k < k && k < s.to.k)
+    /// Hands an answer to the stretches it came together with.
+    fn join(&mut self, answer: &Answer) {
+        for i in (0..self.recent.len()).rev() {
+            let open = &mut self.recent[i];
+            if !open.stretch.is_together(answer) {
+                break;
+            }
+            if open.stretch.join(answer) {
+                let stretch = open.stretch;
+                let more = self.take_trailing(&stretch);
+                self.recent[i].evidence.join(more);
+            }
+        }
+    }
+
+    /// What was not answered and lies in a stretch, as far as that is known.
+    fn take_trailing(&mut self, stretch: &Stretch) -> Evidence {
+        let Some(trailing) = self.trailing.filter(|trailing| trailing.first < stretch.back()) else {
+            return Evidence::default();
+        };
+        let Trailing { first, last, evidence } = trailing;
+        if last < stretch.back() {
+            self.trailing = None;
+            return match evidence.witnesses {
+                _ if !stretch.holds(last) => Evidence::default(),
+                Some((first, last)) if !stretch.holds(first) => Evidence { witnesses: Some((last, last)), ..evidence },
+                _ => evidence,
+            };
+        }
+        // Of those in the middle it is not known on which side they lie: they speak for what comes after.
+        let mut within = Evidence::default();
+        if stretch.holds(first) {
+            within.add(first, evidence.witnesses.is_some_and(|w| w.0 == first));
+        }
+        let after = Evidence {
+            witnesses: evidence.witnesses.map(|(_, last)| (last, last)),
+            gone: evidence.gone.saturating_sub(within.gone).max(1),
+            unanswered: evidence.unanswered.saturating_sub(within.unanswered).max(1),
+        };
+        self.trailing = Some(Trailing { first: last, last, evidence: after });
+        within
+    }
+
+    fn around(&mut self, sent: Nanos) -> Option<&mut Open> {
+        self.recent.iter_mut().rev().find(|open| open.stretch.holds(sent))
     }
 
     /// Memory taken, bytes, roughly.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.recent.capacity() * size_of::<Stretch>() + self.kept.heap_bytes()
+        self.recent.capacity() * size_of::<Open>() + self.kept.heap_bytes()
     }
 
     /// The longest silence that ended: by its lower bound, then by its upper.
     #[must_use]
     pub fn longest(&self) -> Option<Gap> {
-        self.recent.iter().map(|s| s.gap()).chain(self.longest).max_by_key(|g| (g.lo, g.hi))
+        self.recent.iter().map(Open::gap).chain(self.longest).max_by_key(|g| (g.lo, g.hi))
     }
 
     /// The longest from one answer to the next, from the sending of the first on, with or without a witness: no silence
     /// in between can have been longer.
     #[must_use]
     pub fn widest(&self) -> Duration {
-        Duration::from_nanos(self.recent.iter().map(Stretch::hi).max().unwrap_or(0).max(self.widest))
+        Duration::from_nanos(self.recent.iter().map(|open| open.stretch.hi()).max().unwrap_or(0).max(self.widest))
     }
 
-    /// The silence that lasts still, if probes after the last reply were lost.
+    /// The silence that lasts still, if probes after the last reply were not answered.
     #[must_use]
     pub fn unfinished(&self) -> Option<Gap> {
-        let (newest, span) = (self.newest?, self.trailing?);
+        let (last, Evidence { witnesses, unanswered, .. }) = (self.last?, self.trailing?.evidence);
+        let slack = self.network.baseline().map_or(0, |network| network.rtt_max);
         Some(Gap {
-            from_k: newest.k,
+            from_k: last.k,
             to_k: None,
-            lo: Duration::from_nanos(span.last - span.first),
+            lo: Duration::from_nanos(witnesses.map_or(0, |span| proved(span, slack))),
             hi: None,
-            from: newest.sent,
+            from: last.sent,
             to: None,
-            unanswered: self.trailing_slots,
+            unanswered,
         })
     }
 
@@ -258,7 +352,7 @@ impl GapFinder {
     /// counts all that ended.
     #[must_use]
     pub fn outages(&self) -> Vec<Gap> {
-        let recent = self.recent.iter().filter(|s| s.witnesses.is_some()).map(Stretch::gap);
+        let recent = self.recent.iter().filter(|open| open.is_evident()).map(Open::gap);
         let mut all: Vec<Gap> = self.kept.iter().copied().chain(recent).collect();
         all.sort_by_key(|g| g.from_k);
         all.extend(self.unfinished());
@@ -269,15 +363,15 @@ impl GapFinder {
     #[must_use]
     pub fn interruptions(&self) -> Interruptions {
         let mut all = self.settled;
-        self.recent.iter().for_each(|s| count(&mut all, s));
+        self.recent.iter().for_each(|open| count(&mut all, open));
         all
     }
 
-    fn settle(&mut self, stretch: &Stretch) {
-        count(&mut self.settled, stretch);
-        let gap = stretch.gap();
-        self.widest = self.widest.max(stretch.hi());
-        if stretch.witnesses.is_some() {
+    fn settle(&mut self, open: &Open) {
+        count(&mut self.settled, open);
+        let gap = open.gap();
+        self.widest = self.widest.max(open.stretch.hi());
+        if open.is_evident() {
             self.kept.push_back(gap);
             if self.kept.len() >= 2 * KEPT {
                 let mut all: Vec<Gap> = self.kept.iter().copied().collect();
@@ -291,189 +385,13 @@ impl GapFinder {
     }
 }
 
-fn count(all: &mut Interruptions, stretch: &Stretch) {
-    if let Some(lo) = stretch.lo() {
+fn count(all: &mut Interruptions, open: &Open) {
+    if open.is_evident() {
         all.count += 1;
-        all.lo = all.lo.saturating_add(Duration::from_nanos(lo));
-        all.hi = all.hi.saturating_add(Duration::from_nanos(stretch.hi()));
+        all.lo = all.lo.saturating_add(Duration::from_nanos(open.lo()));
+        all.hi = all.hi.saturating_add(Duration::from_nanos(open.stretch.hi()));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const MS: u64 = 1_000_000;
-
-    fn ms(d: Duration) -> u64 {
-        d.as_millis() as u64
-    }
-
-    #[test]
-    fn no_silence_without_a_witness() {
-        let mut g = GapFinder::new(10 * MS);
-        (0..100).for_each(|k| g.answered(k, k * 10 * MS, MS));
-        let longest = g.longest().unwrap();
-        assert_eq!((ms(longest.lo), longest.hi.map(ms)), (0, Some(11)));
-        assert_eq!(g.interruptions(), Interruptions::default());
-        assert_eq!(g.unfinished(), None);
-    }
-
-    #[test]
-    fn slots_we_did_not_send_raise_no_lower_bound() {
-        let mut g = GapFinder::new(10 * MS);
-        g.answered(0, 0, MS);
-        g.answered(50, 500 * MS, MS);
-        let longest = g.longest().unwrap();
-        assert_eq!((ms(longest.lo), longest.hi.map(ms)), (0, Some(501)));
-        assert_eq!(g.interruptions().count, 0);
-    }
-
-    #[test]
-    fn a_hole_in_a_blackout_makes_two() {
-        let mut g = GapFinder::new(10 * MS);
-        g.answered(0, 0, MS);
-        g.answered(6, 60 * MS, MS);
-        g.answered(10, 100 * MS, MS);
-        for k in [1, 2, 3, 4, 5, 7, 8, 9] {
-            g.lost(k, k * 10 * MS);
-        }
-        let longest = g.longest().unwrap();
-        assert_eq!((longest.from_k, longest.to_k), (0, Some(6)));
-        assert_eq!((ms(longest.lo), longest.hi.map(ms)), (40, Some(61)));
-        let all = g.interruptions();
-        assert_eq!((all.count, ms(all.lo), ms(all.hi)), (2, 60, 102));
-    }
-
-    #[test]
-    fn a_silence_that_lasts_has_no_upper_bound() {
-        let mut g = GapFinder::new(10 * MS);
-        g.lost(0, 0);
-        assert_eq!(g.unfinished(), None, "never answered: no silence to speak of");
-        g.answered(1, 10 * MS, MS);
-        g.lost(2, 20 * MS);
-        g.lost(3, 30 * MS);
-        assert_eq!(g.unfinished().map(|x| (ms(x.lo), x.hi)), Some((10, None)));
-    }
-
-    #[test]
-    fn outages_have_their_bounds_and_times() {
-        let mut g = GapFinder::new(10 * MS);
-        g.answered(0, 0, MS);
-        (1..5).for_each(|k| g.lost(k, k * 10 * MS));
-        g.answered(5, 50 * MS, MS);
-        g.answered(6, 60 * MS, MS);
-        (7..9).for_each(|k| g.lost(k, k * 10 * MS));
-        let seen =
-            g.outages().iter().map(|o| (o.from / MS, o.to.map(|t| t / MS), ms(o.lo), o.unanswered)).collect::<Vec<_>>();
-        assert_eq!(seen, [(0, Some(51), 30, 4), (60, None, 10, 2)]);
-    }
-
-    #[test]
-    fn of_many_outages_the_longest_are_kept_and_all_are_counted() {
-        let mut g = GapFinder::new(10 * MS);
-        let mut k = 0;
-        for n in 0..3 * KEPT as u64 {
-            g.answered(k, k * 10 * MS, MS);
-            let lost = if n == 77 { 40 } else { 1 };
-            (k + 1..=k + lost).for_each(|k| g.lost(k, k * 10 * MS));
-            k += lost + 1;
-        }
-        let kept = g.outages();
-        assert!(kept.len() <= 3 * KEPT && kept.len() >= KEPT, "{}", kept.len());
-        assert!(kept.iter().any(|o| o.unanswered == 40), "the longest is among them");
-        assert_eq!(g.interruptions().count + 1, 3 * KEPT as u64);
-    }
-
-    #[test]
-    fn absurd_numbers_of_a_strangers_capture_are_borne() {
-        let mut g = GapFinder::new(u64::MAX);
-        g.answered(u64::MAX, u64::MAX, u64::MAX);
-        g.answered(u64::MAX, 0, 0);
-        g.lost(u64::MAX, u64::MAX);
-        let mut g = GapFinder::new(1);
-        g.answered(0, u64::MAX, 1);
-        g.lost(1, 0);
-        g.answered(u64::MAX, 0, u64::MAX);
-        let _ = (g.outages(), g.longest(), g.interruptions());
-    }
-
-    #[test]
-    fn a_queue_answered_late_is_one_interruption() {
-        let mut g = GapFinder::new(10 * MS);
-        g.answered(0, 0, MS);
-        for k in 1..=200 {
-            // Some judged lost beforehand, some only as their late answer is read.
-            g.lost(k, k * 10 * MS);
-            g.answered(k, k * 10 * MS, (2_001 - k * 10 + 10) * MS);
-        }
-        let all = g.interruptions();
-        assert_eq!((all.count, ms(all.lo), ms(all.hi)), (1, 2_000, 2_011));
-    }
-
-    #[test]
-    fn a_single_probe_delayed_on_its_way_is_no_silence() {
-        let mut g = GapFinder::new(10 * MS);
-        for k in 0..100 {
-            if k % 10 != 7 {
-                g.answered(k, k * 10 * MS, MS);
-            }
-            if k % 10 == 9 {
-                g.answered(k - 2, (k - 2) * 10 * MS, 25 * MS);
-            }
-        }
-        let longest = g.longest().unwrap();
-        assert_eq!((ms(longest.lo), longest.hi.map(ms)), (0, Some(21)));
-        assert_eq!(g.interruptions().lo, Duration::ZERO);
-    }
-
-    proptest! {
-        /// A target gone from `begin` for `gone`, its queue lost or kept, always within the bounds.
-        #[test]
-        fn the_true_outage_lies_within_the_bounds(
-            begin in 200u64..300, gone in 0u64..3_000, interval in 1u64..60, owd in 0u64..5, kept in 0usize..400, deadline in 100u64..1_500, newest_first: bool,
-        ) {
-            let (begin, gone, interval, owd, deadline) = (begin * MS, gone * MS, interval * MS, owd * MS / 2, deadline * MS);
-            let back = begin + gone;
-            // (when judged, k, sent, received); the first `kept` probes that meet no guest wait for it.
-            let mut outcomes = Vec::new();
-            let mut queued = 0;
-            for k in 0..(back + 500 * MS) / interval {
-                let sent = k * interval;
-                let arrives = sent + owd;
-                let answered = if arrives < begin || arrives >= back {
-                    Some(arrives)
-                } else if queued < kept {
-                    queued += 1;
-                    Some(back)
-                } else {
-                    None
-                };
-                match answered.map(|t| t + owd) {
-                    Some(t) if t < sent + deadline => outcomes.push((t, k, sent, Some(t))),
-                    Some(t) => {
-                        outcomes.push((sent + deadline, k, sent, None));
-                        outcomes.push((t, k, sent, Some(t)));
-                    }
-                    None => outcomes.push((sent + deadline, k, sent, None)),
-                }
-            }
-            outcomes.sort_by_key(|o| (o.0, if newest_first && o.3.is_some() { u64::MAX - o.1 } else { o.1 }));
-            let mut g = GapFinder::new(interval);
-            for (_, k, sent, received) in outcomes {
-                match received {
-                    Some(t) => g.answered(k, sent, t - sent),
-                    None => g.lost(k, sent),
-                }
-            }
-            let longest = g.longest().unwrap();
-            let (lo, hi) = (longest.lo.as_nanos() as u64, longest.hi.unwrap().as_nanos() as u64);
-            prop_assert!(lo <= gone, "lo {lo} gone {gone}");
-            // Without a witness another, ordinary stretch may be the longest; it is no shorter.
-            prop_assert!(hi >= gone, "hi {hi} gone {gone}");
-            prop_assert!(hi - lo <= 2 * interval + 2 * (2 * owd) + interval, "[{lo}, {hi}] is wider than it need be");
-        }
-    }
-}
+mod tests;

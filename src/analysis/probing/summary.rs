@@ -151,9 +151,14 @@ impl Summary {
         }
         if let Some(rtt) = fate.rtt() {
             self.rtt.add(rtt);
-            self.gaps.answered(k, sent, rtt);
-        } else if fate.is_witness(self.spec.kind) {
-            self.gaps.lost(k, sent);
+        }
+        match fate {
+            Fate::Ok { rtt } => self.gaps.answered(k, sent, rtt),
+            Fate::Late { rtt } => self.gaps.answered_late(k, sent, rtt),
+            Fate::Lost | Fate::Error | Fate::Refused => {
+                self.gaps.unanswered(sent, fate.is_witness(self.spec.kind));
+            }
+            Fate::NotSent => {}
         }
     }
 

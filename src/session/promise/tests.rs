@@ -118,7 +118,7 @@ fn an_outage_counts_by_its_bounds_and_what_was_not_looked_at_is_not_known() {
     assert_eq!(outage(&gone, 900).verdict, Verdict::Broken);
     assert_eq!(
         outage(&gone, 900).words,
-        "broken: probe 0 saw its target gone for [950 ms, 1.05 s], promised at most 900 ms"
+        "broken: probe 0 saw its target gone for [949 ms, 1.05 s], promised at most 900 ms"
     );
     assert_eq!((outage(&gone, 1000).verdict, outage(&gone, 1100).verdict), (Verdict::NotKnown, Verdict::Kept));
     let lasts = watched(|k| (k >= 390).then_some(true));
