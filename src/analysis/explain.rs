@@ -178,7 +178,7 @@ mod tests {
                 note: None,
             })
             .collect();
-        Downtimes { estimates, gaps: 1, gaps_total: ms(100) }
+        Downtimes { estimates, gaps: 1, gaps_total: ms(100), probes: Vec::new() }
     }
 
     fn seen() -> Circumstances {

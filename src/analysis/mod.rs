@@ -12,6 +12,8 @@ pub mod table;
 
 use std::time::Duration;
 
+use crate::event::ProbeId;
+
 /// The five ways to say how long the guest was gone (design: vocabulary).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Method {
@@ -75,6 +77,35 @@ pub struct Downtimes {
     pub gaps: u32,
     /// All gaps together.
     pub gaps_total: Duration,
+    /// What each probe saw by itself, in the order of their numbers, the primary one among them. Empty where
+    /// nothing was worked out.
+    pub probes: Vec<ByProbe>,
+}
+
+/// What one of the probes says of a migration. A probe of the network or the guest's kernel sees them gone; one
+/// of a service sees the service gone as well.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ByProbe {
+    /// Which probe.
+    pub id: ProbeId,
+    /// Its [name](crate::event::ProbeSpec::name).
+    pub name: String,
+    /// Whether the estimates at the top are this probe's.
+    pub is_primary: bool,
+    /// [`Method::LostPings`] and [`Method::ReplyGap`].
+    pub estimates: [Estimate; 2],
+    /// How many gaps of at least two intervals there were.
+    pub gaps: u32,
+    /// All gaps together.
+    pub gaps_total: Duration,
+}
+
+impl ByProbe {
+    /// Its `reply-gap`.
+    #[must_use]
+    pub fn reply_gap(&self) -> &Estimate {
+        &self.estimates[1]
+    }
 }
 
 impl Downtimes {

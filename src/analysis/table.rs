@@ -6,8 +6,8 @@ use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
 use super::prediction::words;
-use super::{Downtimes, Estimate, Method};
-use crate::event::{Forecast, Span, StopForecast};
+use super::{ByProbe, Downtimes, Estimate, Method};
+use crate::event::{Forecast, ProbeId, Span, StopForecast};
 use crate::units::{show_bytes, show_count, show_duration};
 
 /// One downtime, for programs. Unknown is `null`.
@@ -34,6 +34,36 @@ impl From<&Estimate> for Downtime {
             lo_ms: estimate.value.map(|v| ms(v.lo)),
             hi_ms: estimate.value.map(|v| ms(v.hi)),
             note: estimate.note.clone(),
+        }
+    }
+}
+
+/// What one probe saw of a migration, for programs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProbeDowntimes {
+    /// Which probe.
+    pub id: ProbeId,
+    /// What it is called.
+    pub name: String,
+    /// Whether the downtimes of the migration are this probe's.
+    pub primary: bool,
+    /// `lost-pings` and `reply-gap`.
+    pub downtimes: Vec<Downtime>,
+    /// How many gaps of at least two intervals it saw.
+    pub gaps: u32,
+    /// All gaps together, ms.
+    pub gaps_total_ms: f64,
+}
+
+impl From<&ByProbe> for ProbeDowntimes {
+    fn from(seen: &ByProbe) -> Self {
+        Self {
+            id: seen.id,
+            name: seen.name.clone(),
+            primary: seen.is_primary,
+            downtimes: seen.estimates.iter().map(Downtime::from).collect(),
+            gaps: seen.gaps,
+            gaps_total_ms: seen.gaps_total.as_nanos() as f64 / 1e6,
         }
     }
 }
@@ -101,6 +131,8 @@ pub struct Row {
     pub gaps: Option<u32>,
     /// All gaps together, ms.
     pub gaps_total_ms: Option<f64>,
+    /// What each probe saw by itself; the five downtimes above are those of the primary one.
+    pub probes: Vec<ProbeDowntimes>,
     /// `done`, `failed`, `cancelled`, `unsettled` or `unfinished`.
     pub outcome: &'static str,
     /// The rule that ended pre-copy, in words.
@@ -179,6 +211,7 @@ impl Row {
         };
         self.gaps = downtimes.map(|d| d.gaps);
         self.gaps_total_ms = downtimes.map(|d| d.gaps_total.as_nanos() as f64 / 1e6);
+        self.probes = downtimes.map_or_else(Vec::new, |d| d.probes.iter().map(ProbeDowntimes::from).collect());
     }
 }
 
@@ -255,6 +288,7 @@ pub fn text(rows: &[Row], width: usize) -> String {
     lay_out(&mut out, &number, &facts, width);
     out.push_str("\nDowntime [bounds]\n");
     lay_out(&mut out, &number, &downtimes, width);
+    by_probe(&mut out, rows, width);
     out.push('\n');
     for row in rows {
         wrap(&mut out, &format!("{}: {}", row.n, row.verdict), width);
@@ -274,8 +308,39 @@ pub fn text(rows: &[Row], width: usize) -> String {
                 wrap(&mut out, &format!("   {}: {note}", downtime.method), width);
             }
         }
+        for probe in row.probes.iter().filter(|probe| !probe.primary) {
+            for downtime in &probe.downtimes {
+                if let Some(note) = &downtime.note {
+                    wrap(&mut out, &format!("   {}, {}: {note}", probe.name, downtime.method), width);
+                }
+            }
+        }
     }
     out
+}
+
+/// What each probe saw, side by side; nothing where there was one at most.
+fn by_probe(out: &mut String, rows: &[Row], width: usize) {
+    if rows.iter().all(|row| row.probes.len() < 2) {
+        return;
+    }
+    let all: Vec<(u32, &ProbeDowntimes)> =
+        rows.iter().flat_map(|row| row.probes.iter().map(|probe| (row.n, probe))).collect();
+    let column = |title: &str, cell: &dyn Fn(&ProbeDowntimes) -> String| -> Vec<String> {
+        std::iter::once(title.to_owned()).chain(all.iter().map(|(_, probe)| cell(probe))).collect()
+    };
+    let number: Vec<String> = std::iter::once("n".to_owned()).chain(all.iter().map(|(n, _)| n.to_string())).collect();
+    let mut columns =
+        vec![column("probe", &|p| format!("{} {}{}", p.id, p.name, if p.primary { ", primary" } else { "" }))];
+    for (i, method) in [Method::LostPings, Method::ReplyGap].into_iter().enumerate() {
+        columns.push(column(method.name(), &|p| p.downtimes.get(i).map_or_else(|| UNKNOWN.to_owned(), with_bounds)));
+    }
+    columns.push(column("gaps", &|p| match p.gaps {
+        0 => "0".to_owned(),
+        n => format!("{n}, {}", ms(Some(p.gaps_total_ms))),
+    }));
+    out.push_str("\nBy probe [bounds]\n");
+    lay_out(out, &number, &columns, width);
 }
 
 fn cells_width(column: &[String]) -> usize {

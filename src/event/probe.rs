@@ -1,7 +1,7 @@
 //! The fate of each probe. Rules of measurement: probe k is due at `t0 + k * interval`, absolutely;
 //! there is one record for each outcome, and a slot that is due and has none yet is *pending*.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -252,6 +252,18 @@ impl ProbeSpec {
             from: None,
             role: None,
             refused_is_ok: false,
+        }
+    }
+
+    /// What it is called: as the operator wrote it, else what it asks in the same way, `tcp:192.0.2.10:443`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        if let Some(asked) = &self.asked {
+            return asked.clone();
+        }
+        match self.port {
+            Some(port) => format!("{}:{}", self.kind.name(), SocketAddr::new(self.target, port)),
+            None => format!("{}:{}", self.kind.name(), self.target),
         }
     }
 

@@ -20,6 +20,10 @@ const LISTED: usize = 100;
 pub struct ProbeRow {
     /// Which probe.
     pub id: ProbeId,
+    /// What it is called.
+    pub name: String,
+    /// Whether downtime is measured with it.
+    pub primary: bool,
     /// The address that is asked.
     pub target: String,
     /// Its counts, round trips and silences, ns.
@@ -67,6 +71,8 @@ fn row(state: &State, id: ProbeId, summary: &Summary) -> ProbeRow {
     let spec = &summary.spec;
     let span = |ns| show_duration(Duration::from_nanos(ns));
     let kind = spec.kind.name().to_uppercase();
+    let port = spec.port.map(|port| format!(" port {port}")).unwrap_or_default();
+    let primary = state.primary_id() == Some(id);
     let mut figures = summary.json();
     if let Some(object) = figures.as_object_mut() {
         object.remove("outages");
@@ -74,14 +80,18 @@ fn row(state: &State, id: ProbeId, summary: &Summary) -> ProbeRow {
     let gaps = summary.gaps.outages();
     ProbeRow {
         id,
+        name: spec.name(),
+        primary,
         target: spec.target.to_string(),
         summary: figures,
         outages: gaps.iter().map(|gap| outage(state, gap)).collect(),
         head: format!(
-            "probe {id}: {}, {kind} every {}, lost after {}",
+            "probe {id}: {}{}, {kind}{port} every {}, lost after {}{}",
+            spec.asked.as_ref().map(|asked| format!("{asked}, ")).unwrap_or_default(),
             spec.target,
             span(spec.interval_ns),
-            span(spec.deadline_ns)
+            span(spec.deadline_ns),
+            if primary && state.digests.len() > 1 { ", primary" } else { "" }
         ),
         lines: summary.lines(None),
         count: summary.gaps.interruptions().count + u64::from(summary.gaps.unfinished().is_some()),

@@ -133,6 +133,7 @@ pub fn row(m: &Migration, now: Nanos) -> Row {
         downtimes: Vec::new(),
         gaps: None,
         gaps_total_ms: None,
+        probes: Vec::new(),
         outcome: match &m.ended {
             Some((_, MigrationEnd::Done)) => "done",
             Some((_, MigrationEnd::Failed { .. })) => "failed",
@@ -281,7 +282,10 @@ pub fn text(result: &SessionResult, width: usize) -> String {
     if result.migrations.is_empty() && !result.probes.is_empty() {
         return probed::text(&result.probes);
     }
-    let table = table::text(&result.migrations, width);
+    let mut table = table::text(&result.migrations, width);
+    if result.probes.len() > 1 {
+        table += &format!("\n{}", probed::text(&result.probes));
+    }
     match &result.header {
         Some(header) if header.simulated => {
             let by = header.versions.hypervisor.as_deref().unwrap_or("SIMULATED");

@@ -8,8 +8,8 @@ use crate::analysis::probing;
 use crate::chunked::Chunked;
 use crate::event::{
     By, Capabilities, Class, Forecast, ForeignTime, GuestId, Header, HostEvent, Incident, Level, LoadReport,
-    LoadSettings, Location, MigrationEnd, MigrationSettings, Nanos, Phase, ProbeId, ProbeSpec, Sample, StopForecast,
-    StopRule, Substate, Then,
+    LoadSettings, Location, MigrationEnd, MigrationSettings, Nanos, Phase, ProbeId, ProbeSpec, Role, Sample,
+    StopForecast, StopRule, Substate, Then,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub struct State {
     pub load: LoadState,
     /// The guest agent.
     pub agent: AgentState,
-    /// Probes by id. Probe 0 is the one downtime is measured with.
+    /// Probes by id.
     pub probes: BTreeMap<ProbeId, ProbeState>,
     /// What each probe's outcomes say by themselves, by its id: counts, round trips, outages. Shared
     /// between copies of the state until it changes.
@@ -391,16 +391,18 @@ impl State {
 }
 
 impl State {
-    /// The id of the primary probe, which downtime is measured with: of several the one with the lowest id.
+    /// The id of the primary probe, which downtime is measured with: the one whose role that is, else the one
+    /// with the lowest id.
     #[must_use]
     pub fn primary_id(&self) -> Option<ProbeId> {
-        self.probes.keys().next().copied()
+        let named = self.probes.iter().find(|(_, probe)| probe.spec.role == Some(Role::Primary));
+        named.or_else(|| self.probes.iter().next()).map(|(id, _)| *id)
     }
 
     /// The primary probe.
     #[must_use]
     pub fn primary(&self) -> Option<&ProbeState> {
-        self.probes.values().next()
+        self.probes.get(&self.primary_id()?)
     }
 
     /// Whether this session only watches a target: no hypervisor is attached, and none will be.

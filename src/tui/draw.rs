@@ -17,6 +17,8 @@ use crate::session::State;
 const GUTTER: u16 = 12;
 /// Rows of a panel of controls: a title and seven rows.
 const CONTROLS: u16 = 8;
+/// Rows that the further probes of a result get of the tracks where there is little room.
+const FURTHER: u16 = 3;
 /// Rows that the tracks keep where others want more.
 const TRACKS_LEAST: u16 = 14;
 
@@ -118,7 +120,9 @@ fn full(ctx: &Ctx<'_>, layout: Layout, mut area: Rect, buf: &mut Buffer) {
 
 fn compact(ctx: &Ctx<'_>, mut area: Rect, buf: &mut Buffer) {
     let extra = area.height.saturating_sub(24 - 5) / 3;
-    let bottom = take_bottom(&mut area, CONTROLS + extra);
+    // Each further probe of a result is worth a row of the tracks, up to a few.
+    let further = if ctx.view.page == Page::Result { panel::result::further(ctx).min(FURTHER) } else { 0 };
+    let bottom = take_bottom(&mut area, CONTROLS + extra + further);
     panel::tracks::render(ctx, area, buf);
     match ctx.view.page {
         Page::Controls => {

@@ -307,6 +307,7 @@ fn downtimes() -> Downtimes {
         ],
         gaps: 1,
         gaps_total: ms(2_960),
+        probes: Vec::new(),
     }
 }
 

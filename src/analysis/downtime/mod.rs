@@ -20,23 +20,13 @@ use std::time::Duration;
 pub use self::seen::{ProbeSeen, Seen, Turn, Turns};
 
 use self::bounds::unknown;
-use super::{Downtimes, Method};
+use super::{Downtimes, Estimate, Method};
 use crate::event::Nanos;
 
-/// All five estimates of one migration.
+/// All five estimates of one migration, by the primary probe.
 #[must_use]
 pub fn estimate(seen: &Seen<'_>) -> Downtimes {
-    let shape = seen.probe.map(|probe| gaps::measure(&probe, seen.calm_since, seen.disturbed, seen.began, seen.until));
-    let (lost_pings, reply_gap, gaps, gaps_total) = match shape {
-        Some(Some(shape)) => (shape.lost_pings, shape.reply_gap, shape.gaps, shape.gaps_total),
-        Some(None) => {
-            let why = "the probe was not running during the migration";
-            (unknown(Method::LostPings, why), unknown(Method::ReplyGap, why), 0, Duration::ZERO)
-        }
-        None => {
-            (unknown(Method::LostPings, "no probe ran"), unknown(Method::ReplyGap, "no probe ran"), 0, Duration::ZERO)
-        }
-    };
+    let ([lost_pings, reply_gap], gaps, gaps_total) = by_probe(seen);
     Downtimes {
         estimates: vec![
             lost_pings,
@@ -47,6 +37,19 @@ pub fn estimate(seen: &Seen<'_>) -> Downtimes {
         ],
         gaps,
         gaps_total,
+        probes: Vec::new(),
+    }
+}
+
+/// `lost-pings` and `reply-gap` by the probe of `seen`, and how many gaps there were, and how long together.
+#[must_use]
+pub fn by_probe(seen: &Seen<'_>) -> ([Estimate; 2], u32, Duration) {
+    let shape = seen.probe.map(|probe| gaps::measure(&probe, seen.calm_since, seen.disturbed, seen.began, seen.until));
+    let none = |why: &str| ([unknown(Method::LostPings, why), unknown(Method::ReplyGap, why)], 0, Duration::ZERO);
+    match shape {
+        Some(Some(shape)) => ([shape.lost_pings, shape.reply_gap], shape.gaps, shape.gaps_total),
+        Some(None) => none("the probe was not running during the migration"),
+        None => none("no probe ran"),
     }
 }
 
@@ -69,5 +72,5 @@ pub fn never_ran() -> Downtimes {
 #[must_use]
 pub fn not_estimated(why: &str) -> Downtimes {
     let estimates = Method::ALL.map(|method| unknown(method, why)).to_vec();
-    Downtimes { estimates, gaps: 0, gaps_total: Duration::ZERO }
+    Downtimes { estimates, gaps: 0, gaps_total: Duration::ZERO, probes: Vec::new() }
 }

@@ -55,7 +55,7 @@ pub struct Seen<'a> {
     pub began: Nanos,
     /// Its result was settled (or, provisionally, the newest event), ns.
     pub until: Nanos,
-    /// The probe, if there is one.
+    /// The probe to measure with, if there is one.
     pub probe: Option<ProbeSeen<'a>>,
     /// Heartbeats: (received ns of the session clock, sequence, guest ns).
     pub heartbeats: &'a Chunked<(Nanos, u64, u64)>,

@@ -2,11 +2,11 @@
 
 use super::bounds::LEAD;
 
-use crate::analysis::Method;
-use crate::analysis::downtime::{self, ProbeSeen, Seen, Turn, Turns};
-use crate::event::{ForeignTime, Nanos};
+use crate::analysis::downtime::{self, Seen, Turn, Turns};
+use crate::analysis::{ByProbe, Downtimes, Method};
+use crate::event::{ForeignTime, Nanos, ProbeId};
 use crate::session::claims;
-use crate::session::state::{Migration, State};
+use crate::session::state::{Migration, ProbeState, State};
 
 /// What the estimators may look at for all migrations together: so many outcomes and heartbeats, and so many
 /// more an event. A session whose probe runs at 1 kHz and that migrates each 10 s needs a quarter of it.
@@ -19,10 +19,14 @@ impl State {
     /// Whether the estimators may look at what was seen since `since` once more.
     pub(in crate::session) fn may_look(&mut self, since: Nanos) -> bool {
         let beats = self.heartbeats.len() - self.heartbeats.partition_point(|b| b.0 < since);
-        let slots = self.primary().map_or(0, |p| {
-            let first = since.saturating_sub(p.spec.t0) / p.spec.interval_ns.max(1);
-            p.outcomes.len() - p.outcomes.partition_point(|o| o.k < first)
-        });
+        let slots: usize = self
+            .probes
+            .values()
+            .map(|p| {
+                let first = since.saturating_sub(p.spec.t0) / p.spec.interval_ns.max(1);
+                p.outcomes.len() - p.outcomes.partition_point(|o| o.k < first)
+            })
+            .sum();
         self.spent.looks = self.spent.looks.saturating_add((beats + slots) as u64);
         self.spent.looks <= LOOKS.saturating_add(self.events.saturating_mul(LOOKS_AN_EVENT))
     }
@@ -51,13 +55,14 @@ impl State {
             calm_since: self.migrations[..at].iter().rev().take(BEFORE).find_map(|before| before.settled).unwrap_or(0),
             began: m.began,
             until,
-            probe: self.primary().map(|p| ProbeSeen { spec: &p.spec, outcomes: &p.outcomes, stopped: p.stopped }),
+            probe: self.primary().map(ProbeState::seen),
             heartbeats: &self.heartbeats,
             turns,
             claimed: m.claims.iter().find(|c| c.starts_with(claims::DOWNTIME)).map(String::as_str),
             reported_ms: m.samples.iter().rev().find_map(|(_, s)| s.downtime_ms),
         };
         let mut downtimes = downtime::estimate(&seen);
+        downtimes.probes = self.by_probe(&seen, &downtimes);
         let offers = self.hosts.get(&m.from).and_then(|host| host.offers.as_ref());
         if let Some((product, sees)) = offers.and_then(|offers| Some((&offers.product, offers.sees.as_ref()?))) {
             for (method, told) in [
@@ -70,6 +75,22 @@ impl State {
             }
         }
         self.migrations[at].downtime = Some(downtimes);
+    }
+
+    /// What each probe says of a migration; what the primary one says is known.
+    fn by_probe(&self, seen: &Seen<'_>, known: &Downtimes) -> Vec<ByProbe> {
+        let primary = self.primary_id();
+        let of = |(id, probe): (&ProbeId, &ProbeState)| {
+            let is_primary = primary == Some(*id);
+            let (estimates, gaps, gaps_total) = match known.estimates.as_slice() {
+                [lost_pings, reply_gap, ..] if is_primary => {
+                    ([lost_pings.clone(), reply_gap.clone()], known.gaps, known.gaps_total)
+                }
+                _ => downtime::by_probe(&Seen { probe: Some(probe.seen()), ..*seen }),
+            };
+            ByProbe { id: *id, name: probe.spec.name(), is_primary, estimates, gaps, gaps_total }
+        };
+        self.probes.iter().map(of).collect()
     }
 
     /// The stop and resume of a migration with what is known of the clocks that stamped them.

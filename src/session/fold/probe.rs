@@ -120,7 +120,12 @@ impl ProbeState {
     /// does, or where that is not known yet.
     #[must_use]
     pub fn deaf(&self, t: Nanos) -> Option<String> {
-        downtime::deaf(&ProbeSeen { spec: &self.spec, outcomes: &self.outcomes, stopped: self.stopped }, t)
+        downtime::deaf(&self.seen(), t)
+    }
+
+    /// What an estimator looks at.
+    pub(in crate::session) fn seen(&self) -> ProbeSeen<'_> {
+        ProbeSeen { spec: &self.spec, outcomes: &self.outcomes, stopped: self.stopped }
     }
 
     /// Puts an outcome in its slot and counts it.

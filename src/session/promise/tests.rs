@@ -30,7 +30,12 @@ fn migrated(all: &[&[(Method, [u64; 3])]]) -> State {
         };
         let m = state.migrations.last_mut().unwrap();
         m.settled = Some(t + 3 * MS);
-        m.downtime = Some(Downtimes { estimates: Method::ALL.map(of).to_vec(), gaps: 0, gaps_total: Duration::ZERO });
+        m.downtime = Some(Downtimes {
+            estimates: Method::ALL.map(of).to_vec(),
+            gaps: 0,
+            gaps_total: Duration::ZERO,
+            probes: Vec::new(),
+        });
     }
     state
 }

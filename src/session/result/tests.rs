@@ -2,7 +2,7 @@ use super::*;
 use crate::analysis::table;
 use crate::event::{
     Body, Class, DirtyCycle, Event, Fate, ForeignTime, HvEvent, LoadSettings, MigrationEvent, MigrationSettings,
-    Pattern, ProbeEvent, ProbeId, ProbeKind, ProbeSpec, Sample, StopPolicy,
+    Pattern, ProbeEvent, ProbeId, ProbeKind, ProbeSpec, Role, Sample, StopPolicy,
 };
 use crate::session::testing::header;
 
@@ -227,4 +227,84 @@ fn the_log_tells_a_long_loss_once() {
     let told: Vec<&str> = state.log.iter().map(|l| l.text.as_str()).filter(|t| t.contains("does not answer")).collect();
     assert_eq!(told, ["probe 0: the guest does not answer since slot 401"]);
     assert!(state.log.iter().any(|l| l.text == "phase pre-copy (active)"));
+}
+
+/// Two probes of a guest that is gone from 4 to 6 s; its service comes back a second later.
+fn two_probes() -> State {
+    let mut state = State::begin(header());
+    let mut tell = |ms: u64, ev: Body| state.apply(&Event::new(ms * MS, ev));
+    let (icmp, tcp) = (ProbeId(2), ProbeId(5));
+    let target = [10, 0, 0, 2].into();
+    let spec = ProbeSpec { role: Some(Role::Further), ..ProbeSpec::new(ProbeKind::Icmp, target, 50 * MS) };
+    tell(0, Body::Probe(ProbeEvent::Started { id: icmp, spec }));
+    let spec = ProbeSpec {
+        asked: Some("tcp:web:443".into()),
+        port: Some(443),
+        role: Some(Role::Primary),
+        ..ProbeSpec::new(ProbeKind::Tcp, target, 50 * MS)
+    };
+    tell(0, Body::Probe(ProbeEvent::Started { id: tcp, spec }));
+    let (from, to) = ("a".to_owned(), "b".to_owned());
+    let began = MigrationEvent::Began { n: 1, from, to, settings: settings("none") };
+    for k in 0..200_u64 {
+        let (t, sent) = (k * 50 + 1, k * 50 * MS);
+        if t == 2_001 {
+            tell(2_000, Body::Migration(began.clone()));
+        }
+        for id in [icmp, tcp] {
+            let ev = match k * 50 {
+                4_000..6_000 => ProbeEvent::Lost { id, k, sent },
+                6_000..7_000 if id == tcp => ProbeEvent::Refused { id, k, sent, rtt: MS, what: "refused".into() },
+                _ => ProbeEvent::Ok { id, k, sent, rtt: MS },
+            };
+            tell(t, Body::Probe(ev));
+        }
+    }
+    tell(9_000, Body::Migration(MigrationEvent::Ended { n: 1, end: MigrationEnd::Done }));
+    tell(10_000, Body::Migration(MigrationEvent::Settled { n: 1 }));
+    state
+}
+
+#[test]
+fn each_probe_has_its_own_estimates_and_the_primary_ones_are_at_the_top() {
+    let results = result(&two_probes());
+    let row = &results.migrations[0];
+    let gap = |downtimes: &[table::Downtime]| downtimes.iter().find(|d| d.method == "reply-gap").unwrap().value_ms;
+    let seen: Vec<_> =
+        row.probes.iter().map(|p| (p.id, p.name.as_str(), p.primary, p.gaps, gap(&p.downtimes))).collect();
+    // Without the service the guest is back a second earlier.
+    let icmp = (ProbeId(2), "icmp:10.0.0.2", false, 1, Some(2_050.0));
+    assert_eq!(seen, [icmp, (ProbeId(5), "tcp:web:443", true, 1, Some(3_050.0))]);
+    assert_eq!(gap(&row.downtimes), Some(3_050.0));
+    assert_eq!(row.gaps_total_ms, Some(3_050.0));
+    let text = text(&results, 120);
+    for words in ["By probe [bounds]", "5 tcp:web:443, primary", "3.05 s [2.95, 3.05]", "probe 2: 10.0.0.2, ICMP every"]
+    {
+        assert!(text.contains(words), "{words} is missing in\n{text}");
+    }
+    let json = serde_json::to_value(&results).unwrap();
+    assert_eq!(json["migrations"][0]["probes"][1]["name"], "tcp:web:443");
+    assert_eq!(json["migrations"][0]["probes"][0]["downtimes"][0]["method"], "lost-pings");
+}
+
+#[test]
+fn the_outages_of_each_probe_have_their_time_of_day() {
+    let state = two_probes();
+    let rows = super::probed::rows(&state);
+    assert_eq!(
+        rows.iter().map(|r| (r.name.as_str(), r.primary)).collect::<Vec<_>>(),
+        [("icmp:10.0.0.2", false), ("tcp:web:443", true)]
+    );
+    for (row, lasts) in rows.iter().zip([2_000_u64, 3_000]) {
+        let [outage] = &row.outages[..] else { panic!("one outage: {row:?}") };
+        let time = |t: &Option<String>| t.as_ref().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond();
+        let origin = (header().wall_origin_unix_ns / 1_000_000) as i64;
+        assert_eq!((time(&outage.from) - origin, time(&outage.to) - origin), (3_950, 4_001 + lasts as i64));
+        assert_eq!((outage.migration, outage.unanswered), (Some(1), lasts / 50));
+        // The same bounds as those of the migration: it is one rule.
+        let seen = state.migrations[0].downtime.as_ref().unwrap().probes.iter().find(|p| p.id == row.id).unwrap();
+        let gap = seen.reply_gap().value.unwrap();
+        let ms = |d: Duration| d.as_nanos() as f64 / 1e6;
+        assert_eq!((outage.lo_ms, outage.hi_ms), (ms(gap.lo), Some(ms(gap.hi))));
+    }
 }

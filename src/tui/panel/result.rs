@@ -10,7 +10,7 @@ use ratatui::style::Style;
 use super::phases::texture;
 use crate::analysis::explain::explain;
 use crate::analysis::prediction::words::{beside, stop_beside, time};
-use crate::analysis::{Bounded, Downtimes, Estimate, Method};
+use crate::analysis::{Bounded, ByProbe, Downtimes, Estimate, Method};
 use crate::event::{MigrationEnd, StopRule};
 use crate::session::outlook::over_limit_pct;
 use crate::session::product::product;
@@ -26,9 +26,11 @@ use crate::tui::theme::Role;
 use crate::tui::view::Page;
 use crate::units::{show_bandwidth, show_bytes, show_count, show_duration};
 
-/// Where the values end and where the bounds end.
+/// Where the values end and where the bounds end, with names of the usual length.
 const VALUE_END: u16 = 22;
 const BOUNDS_END: u16 = 42;
+/// So long are the names of the five measures.
+const NAMES: u16 = 12;
 /// A chart narrower than this tells nothing.
 const CHART_LEAST: u16 = 12;
 
@@ -66,7 +68,8 @@ pub(crate) fn wanted(ctx: &Ctx<'_>, columns: u16) -> u16 {
     let Some(m) = ctx.view.history.result(ctx.state).filter(|m| m.final_downtime().is_some()) else { return 0 };
     let room = columns.saturating_sub(3);
     let reasons: usize = why(ctx, m).iter().map(|(text, _)| wrap(text, room).len()).sum();
-    u16::try_from(1 + 5 + facts(ctx, m, columns).1.len() + reasons).unwrap_or(u16::MAX)
+    let others = m.final_downtime().map_or(0, |d| others(d).len());
+    u16::try_from(1 + 5 + others + facts(ctx, m, columns).1.len() + reasons).unwrap_or(u16::MAX)
 }
 
 /// What came of it and what it ran under: as much as the title row has room for, and the rest in lines.
@@ -114,6 +117,8 @@ fn card(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration, downtimes: &Downtimes, 
         rows
     };
     let first_why = give(1);
+    let others = others(downtimes);
+    let other_rows = give(others.len());
     let facts = give(lines.facts.len());
     let why_rows = first_why + give(why.len().saturating_sub(1));
     let bar = give(1);
@@ -124,13 +129,17 @@ fn card(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration, downtimes: &Downtimes, 
         spread(pen, y, line);
         y += 1;
     }
-    let chart = Chart::of(pen, downtimes, head_row == 0);
+    let left_out = usize::from(usize::from(other_rows) < others.len());
+    let shown = others.iter().take(usize::from(other_rows).saturating_sub(left_out));
+    let names = shown.map(|(name, _)| width(name)).max().unwrap_or(0);
+    let names = names.clamp(NAMES, NAMES + pen.width() / 4);
+    let chart = Chart::of(pen, downtimes, names - NAMES, head_row == 0);
     if head_row > 0 {
-        head(ctx, pen, y, chart.as_ref());
+        head(ctx, pen, y, names - NAMES, chart.as_ref());
         y += 1;
     }
     for (i, estimate) in downtimes.estimates.iter().take(5).enumerate() {
-        row(ctx, pen, y, estimate, chart.as_ref());
+        row(ctx, pen, y, (estimate.method.name(), names), estimate, chart.as_ref());
         if i == 0
             && head_row == 0
             && let Some(chart) = &chart
@@ -139,11 +148,32 @@ fn card(ctx: &Ctx<'_>, pen: &mut Pen<'_>, m: &Migration, downtimes: &Downtimes, 
         }
         y += 1;
     }
+    for (i, (name, estimate)) in others.iter().take(usize::from(other_rows)).enumerate() {
+        let left = others.len() - i;
+        if left > 1 && i + 1 == usize::from(other_rows) {
+            pen.text(2, y, &format!("and {left} more probes"), ctx.style(Role::Muted));
+        } else {
+            row(ctx, pen, y, (name, names), estimate, chart.as_ref());
+        }
+        y += 1;
+    }
     reasons(ctx, pen, y, why_rows, &why);
     y += why_rows;
     if bar > 0 {
         phases(ctx, pen, y, m);
     }
+}
+
+/// Rows for what the further probes say.
+pub(crate) fn further(ctx: &Ctx<'_>) -> u16 {
+    let shown = ctx.view.history.result(ctx.state).and_then(|m| m.final_downtime());
+    shown.map_or(0, |d| u16::try_from(others(d).len()).unwrap_or(u16::MAX))
+}
+
+/// What the further probes say, by their names.
+fn others(downtimes: &Downtimes) -> Vec<(String, &Estimate)> {
+    let further = downtimes.probes.iter().filter(|probe| !probe.is_primary);
+    further.map(|probe| (format!("{}, {}", Method::ReplyGap.name(), probe.name), probe.reply_gap())).collect()
 }
 
 /// As many of the lines of reasons as there are rows for, from the one that was scrolled to.
@@ -309,11 +339,14 @@ struct Chart {
 }
 
 impl Chart {
-    fn of(pen: &Pen<'_>, downtimes: &Downtimes, labelled: bool) -> Option<Self> {
-        let highest = downtimes.estimates.iter().filter_map(|e| e.value).map(|v| v.hi).max().unwrap_or_default();
+    /// `shift` is by how many columns the names are longer than usual.
+    fn of(pen: &Pen<'_>, downtimes: &Downtimes, shift: u16, labelled: bool) -> Option<Self> {
+        let others = downtimes.probes.iter().map(ByProbe::reply_gap);
+        let values = downtimes.estimates.iter().chain(others).filter_map(|e| e.value);
+        let highest = values.map(|v| v.hi).max().unwrap_or_default();
         let top = nice_ceiling(highest.as_secs_f64().max(1e-6));
         let label = if labelled { width(&scale(top)) + 1 } else { 0 };
-        let (from, to) = (BOUNDS_END + 2, pen.width().saturating_sub(1 + label));
+        let (from, to) = (BOUNDS_END + shift + 2, pen.width().saturating_sub(1 + label));
         (to >= from + CHART_LEAST).then_some(Self { from, to, top })
     }
 
@@ -328,11 +361,11 @@ fn scale(seconds: f64) -> String {
     show_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default()).replace(".00 ", " ").replace(".0 ", " ")
 }
 
-fn head(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, chart: Option<&Chart>) {
+fn head(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, shift: u16, chart: Option<&Chart>) {
     let muted = ctx.style(Role::Muted);
     pen.text(2, y, "measure", muted);
-    pen.right(0, VALUE_END, y, "downtime", muted);
-    pen.right(VALUE_END, BOUNDS_END, y, "bounds", muted);
+    pen.right(0, VALUE_END + shift, y, "downtime", muted);
+    pen.right(VALUE_END + shift, BOUNDS_END + shift, y, "bounds", muted);
     let Some(chart) = chart else { return };
     pen.text(chart.from, y, "0", muted);
     pen.right(chart.from + 2, chart.to, y, &scale(chart.top), muted);
@@ -343,18 +376,20 @@ fn head(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, chart: Option<&Chart>) {
     }
 }
 
-fn row(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, e: &Estimate, chart: Option<&Chart>) {
-    pen.text(2, y, e.method.name(), ctx.style(Role::Text));
+/// A measure by its name, for which there are so many columns.
+fn row(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, (name, names): (&str, u16), e: &Estimate, chart: Option<&Chart>) {
+    let shift = names - NAMES;
+    pen.text(2, y, &shorten(name, names, ctx.glyphs), ctx.style(Role::Text));
     let Some(v) = e.value else {
         let note = e.note.as_deref().unwrap_or("no reason given");
         let text = format!("unknown: {note}");
-        let room = pen.width().saturating_sub(15);
-        pen.text(15, y, &shorten(&text, room, ctx.glyphs), ctx.style(Role::Muted));
+        let room = pen.width().saturating_sub(15 + shift);
+        pen.text(15 + shift, y, &shorten(&text, room, ctx.glyphs), ctx.style(Role::Muted));
         return;
     };
-    pen.right(0, VALUE_END, y, &show_duration(v.value), ctx.style(Role::Value));
+    pen.right(0, VALUE_END + shift, y, &show_duration(v.value), ctx.style(Role::Value));
     let bounds = format!("{} to {}", show_duration(v.lo), show_duration(v.hi));
-    pen.right(VALUE_END, BOUNDS_END, y, &bounds, ctx.style(Role::Muted));
+    pen.right(VALUE_END + shift, BOUNDS_END + shift, y, &bounds, ctx.style(Role::Muted));
     if let Some(chart) = chart {
         range(ctx, pen, y, chart, v);
     }

@@ -188,7 +188,7 @@ mod tests {
         let ms = Duration::from_millis;
         let value = Some(Bounded { value: ms(135), lo: ms(130), hi: ms(140) });
         let estimates = vec![Estimate { method: Method::GuestClock, value, note: None }];
-        m.downtime = Some(Downtimes { estimates, gaps: 0, gaps_total: Duration::ZERO });
+        m.downtime = Some(Downtimes { estimates, gaps: 0, gaps_total: Duration::ZERO, probes: Vec::new() });
         // The same at any zoom, also where the migration is not in view as a whole.
         for (column_ns, first, at) in [(100 * MS, 0, 6), (100 * MS, 6, 0), (10 * MS, 66, 0), (2_000 * MS, 0, 0)] {
             let axis = Axis { column_ns, first, columns: 8, now: 4_000 * MS };
