@@ -23,6 +23,8 @@ use crate::event::{Fate, Outcome, Phase, ProbeId, Sample};
 use crate::session::State;
 use crate::session::state::{PhaseSpan, Ramp};
 
+#[path = "probes_tests.rs"]
+mod probes;
 #[path = "results_tests.rs"]
 mod results;
 

@@ -95,10 +95,15 @@ impl Track {
         }
     }
 
-    fn rows(self) -> Rows {
+    /// `probes` is how many there are.
+    fn rows(self, probes: usize) -> Rows {
         let rows = |least, good, roomy, most, weight, extra| Rows { least, good, roomy, most, weight, extra };
         match self {
             Self::Phases => rows(1, 1, 2, 2, 1, false),
+            Self::Ping if probes > 1 => {
+                let [least, good, roomy] = wanted(probes);
+                rows(least, good, roomy, u16::MAX, 3, false)
+            }
             Self::Ping => rows(3, 4, 4, u16::MAX, 3, false),
             // The dirty rate against the link is the picture of the jump: it gets the most.
             Self::Dirty => rows(3, 4, 6, u16::MAX, 5, false),
@@ -108,6 +113,12 @@ impl Track {
             Self::Step => rows(1, 1, 1, 3, 1, true),
         }
     }
+}
+
+/// Rows to tell `n` probes apart by, rows for a head each, and rows for bars each.
+fn wanted(n: usize) -> [u16; 3] {
+    let rows = |each: usize, most: usize| u16::try_from(n.saturating_mul(each).min(most)).unwrap_or(u16::MAX);
+    [rows(1, 4), rows(2, 8), rows(3, 12)]
 }
 
 /// A track of the list.
@@ -130,7 +141,7 @@ pub struct TrackList(Vec<TrackEntry>);
 
 impl Default for TrackList {
     fn default() -> Self {
-        let entry = |track: Track| TrackEntry { track, hidden: false, weight: track.rows().weight };
+        let entry = |track: Track| TrackEntry { track, hidden: false, weight: track.rows(1).weight };
         Self(Track::ALL.map(entry).to_vec())
     }
 }
@@ -178,7 +189,7 @@ impl TrackList {
     /// Gives a track the share of the rows it had at first.
     pub fn reset(&mut self, i: usize) {
         if let Some(e) = self.0.get_mut(i) {
-            e.weight = e.track.rows().weight;
+            e.weight = e.track.rows(1).weight;
         }
     }
 
@@ -186,16 +197,16 @@ impl TrackList {
     /// show gets none. As long as a track is shown every row is used. Where there is little room the less important ones get none, except those
     /// that have been given more weight than they had at first.
     #[must_use]
-    pub fn heights(&self, total: u16, has: impl Fn(Track) -> bool) -> Vec<u16> {
+    pub fn heights(&self, total: u16, probes: usize, has: impl Fn(Track) -> bool) -> Vec<u16> {
         let mut heights = vec![0; self.0.len()];
         let mut left = total;
-        let raised = |e: &TrackEntry| e.weight > e.track.rows().weight;
+        let raised = |e: &TrackEntry| e.weight > e.track.rows(1).weight;
         let mut order: Vec<usize> = (0..self.0.len()).filter(|i| !self.0[*i].hidden).collect();
         if order.iter().any(|i| has(self.0[*i].track)) {
             order.retain(|i| has(self.0[*i].track));
         }
         order.sort_by_key(|i| (!raised(&self.0[*i]), Track::RANKED.iter().position(|t| *t == self.0[*i].track)));
-        let core = |i: &&usize| !self.0[**i].track.rows().extra || raised(&self.0[**i]);
+        let core = |i: &&usize| !self.0[**i].track.rows(probes).extra || raised(&self.0[**i]);
         let mut grow = |heights: &mut Vec<u16>, i: usize, to: u16, whole: bool| {
             let more = to.saturating_sub(heights[i]);
             let more = if more <= left {
@@ -209,24 +220,24 @@ impl TrackList {
             left -= more;
         };
         for i in order.iter().filter(core) {
-            grow(&mut heights, *i, self.0[*i].track.rows().least, true);
+            grow(&mut heights, *i, self.0[*i].track.rows(probes).least, true);
         }
         // Where every track can be there, none is left out for another's comfort.
         let extras: Vec<usize> = order.iter().filter(|i| !core(i)).copied().collect();
         let room = total.saturating_sub(heights.iter().sum());
-        if total >= EVERYTHING && extras.iter().map(|i| self.0[*i].track.rows().good).sum::<u16>() <= room {
+        if total >= EVERYTHING && extras.iter().map(|i| self.0[*i].track.rows(probes).good).sum::<u16>() <= room {
             for i in extras {
-                grow(&mut heights, i, self.0[i].track.rows().good, true);
+                grow(&mut heights, i, self.0[i].track.rows(probes).good, true);
             }
         }
         for i in order.iter().filter(core).filter(|i| heights[**i] > 0).copied().collect::<Vec<_>>() {
-            grow(&mut heights, i, self.0[i].track.rows().good, false);
+            grow(&mut heights, i, self.0[i].track.rows(probes).good, false);
         }
         let roomy: u16 =
-            order.iter().filter(core).map(|i| self.0[*i].track.rows().roomy.saturating_sub(heights[*i])).sum();
+            order.iter().filter(core).map(|i| self.0[*i].track.rows(probes).roomy.saturating_sub(heights[*i])).sum();
         let mut spare = left.saturating_sub(roomy);
         for i in order.iter().filter(|i| !core(i) && heights[**i] == 0).copied().collect::<Vec<_>>().iter() {
-            let rows = self.0[*i].track.rows().good;
+            let rows = self.0[*i].track.rows(probes).good;
             if rows <= spare {
                 spare -= rows;
                 left -= rows;
@@ -234,7 +245,7 @@ impl TrackList {
             }
         }
         for i in order.iter().filter(|i| heights[**i] > 0).copied().collect::<Vec<_>>() {
-            let more = self.0[i].track.rows().roomy.saturating_sub(heights[i]).min(left);
+            let more = self.0[i].track.rows(probes).roomy.saturating_sub(heights[i]).min(left);
             heights[i] += more;
             left -= more;
         }
@@ -249,8 +260,8 @@ impl TrackList {
             let shown = || order.iter().copied().filter(|i| heights[*i] > 0);
             let most = |i: &usize| {
                 let e = &self.0[*i];
-                e.track.rows().most.saturating_add(if raised(e) {
-                    3 * u16::from(e.weight - e.track.rows().weight)
+                e.track.rows(probes).most.saturating_add(if raised(e) {
+                    3 * u16::from(e.weight - e.track.rows(1).weight)
                 } else {
                     0
                 })
@@ -275,7 +286,7 @@ mod tests {
     use super::*;
 
     fn of(list: &TrackList, total: u16) -> Vec<(Track, u16)> {
-        list.entries().iter().map(|e| e.track).zip(list.heights(total, |_| true)).filter(|(_, h)| *h > 0).collect()
+        list.entries().iter().map(|e| e.track).zip(list.heights(total, 1, |_| true)).filter(|(_, h)| *h > 0).collect()
     }
 
     #[test]
@@ -298,11 +309,11 @@ mod tests {
     fn a_track_given_weight_is_not_left_out() {
         let mut list = TrackList::default();
         let cpu = Track::ALL.iter().position(|t| *t == Track::Cpu).unwrap();
-        assert_eq!(list.heights(10, |_| true)[cpu], 0);
+        assert_eq!(list.heights(10, 1, |_| true)[cpu], 0);
         list.weigh(cpu, true);
-        assert_eq!(list.heights(10, |_| true)[cpu], 3);
+        assert_eq!(list.heights(10, 1, |_| true)[cpu], 3);
         list.reset(cpu);
-        assert_eq!(list.heights(10, |_| true)[cpu], 0);
+        assert_eq!(list.heights(10, 1, |_| true)[cpu], 0);
     }
 
     #[test]
@@ -365,7 +376,7 @@ mod tests {
             for (i, down) in shifts {
                 list.shift(i, down);
             }
-            let heights = list.heights(total, |t| t != Track::ALL[lacking]);
+            let heights = list.heights(total, 1, |t| t != Track::ALL[lacking]);
             prop_assert_eq!(heights.iter().sum::<u16>(), total);
             for (e, h) in list.entries().iter().zip(&heights) {
                 prop_assert!(!e.hidden || *h == 0);

@@ -20,6 +20,7 @@ pub(crate) mod migration;
 pub(crate) mod phases;
 pub(crate) mod ping;
 pub(crate) mod presets;
+pub(crate) mod probes;
 pub(crate) mod readout;
 pub(crate) mod remaining;
 pub(crate) mod result;

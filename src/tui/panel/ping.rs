@@ -102,7 +102,7 @@ pub(crate) fn eighths(share: f64, rows: u16) -> u32 {
 }
 
 /// Logarithms (base 10, ns) below and above all round trips, in halves: at least a decade apart.
-fn decades(rtts: impl Iterator<Item = u64>) -> (f64, f64) {
+pub(super) fn decades(rtts: impl Iterator<Item = u64>) -> (f64, f64) {
     let (mut low, mut high) = (u64::MAX, 0);
     for rtt in rtts {
         (low, high) = (low.min(rtt.max(1)), high.max(rtt.max(1)));
@@ -179,34 +179,14 @@ fn legend(ctx: &Ctx<'_>, pen: &mut Pen<'_>, probe: &ProbeState) {
         return;
     }
     let pings = Pings::of(ctx, probe);
-    let count = |class| pings.count(class);
     let muted = ctx.style(Role::Muted);
     let mut x = ctx.gutter;
     if let Some(rtt) = &pings.rtt {
         x = pen.text(x, 0, "rtt ", muted);
         x = pen.text(x, 0, rtt, ctx.style(Role::Value)) + 3;
     }
-    let entries = [
-        (Class::Lost, "lost", true),
-        (Class::Refused, "refused", false),
-        (Class::Late, "late", true),
-        (Class::Error, "error", false),
-        (Class::NotSent, "not sent", false),
-        (Class::Duplicate, "twice", false),
-    ];
-    for (class, word, always) in entries {
-        let Some((mark, role)) = symbol(ctx, Worst::Of(class)) else { continue };
-        let n = count(class);
-        let number = show_count(n);
-        if (n == 0 && !always) || x + 4 + width(word) + width(&number) > pen.width() {
-            continue;
-        }
-        pen.cell(x, 0, mark, ctx.style(role));
-        x = pen.text(x + 2, 0, word, muted);
-        let style = if n > 0 && matches!(class, Class::Lost | Class::Refused) { Role::Error } else { Role::Value };
-        x = pen.text(x + 1, 0, &number, ctx.style(style)) + 3;
-    }
-    let word = format!("ok {}", show_count(count(Class::Ok)));
+    x = entries(ctx, pen, x, &pings);
+    let word = format!("ok {}", show_count(pings.count(Class::Ok)));
     let target = format!(
         "{} {} every {}",
         probe.spec.kind.name(),
@@ -218,4 +198,30 @@ fn legend(ctx: &Ctx<'_>, pen: &mut Pen<'_>, probe: &ProbeState) {
             x = pen.text(x, 0, &text, muted) + 3;
         }
     }
+}
+
+/// How many ended in what, from column `x` of the first row on, as far as there is room; the column after it.
+pub(super) fn entries(ctx: &Ctx<'_>, pen: &mut Pen<'_>, mut x: u16, pings: &Pings) -> u16 {
+    let muted = ctx.style(Role::Muted);
+    let entries = [
+        (Class::Lost, "lost", true),
+        (Class::Refused, "refused", false),
+        (Class::Late, "late", true),
+        (Class::Error, "error", false),
+        (Class::NotSent, "not sent", false),
+        (Class::Duplicate, "twice", false),
+    ];
+    for (class, word, always) in entries {
+        let Some((mark, role)) = symbol(ctx, Worst::Of(class)) else { continue };
+        let n = pings.count(class);
+        let number = show_count(n);
+        if (n == 0 && !always) || x + 4 + width(word) + width(&number) > pen.width() {
+            continue;
+        }
+        pen.cell(x, 0, mark, ctx.style(role));
+        x = pen.text(x + 2, 0, word, muted);
+        let style = if n > 0 && matches!(class, Class::Lost | Class::Refused) { Role::Error } else { Role::Value };
+        x = pen.text(x + 1, 0, &number, ctx.style(style)) + 3;
+    }
+    x
 }

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 
-use super::{clock, cpu, dirty, phases, ping, readout, remaining, step, throughput};
+use super::{clock, cpu, dirty, phases, ping, probes, readout, remaining, step, throughput};
 use crate::tui::ctx::Ctx;
 use crate::tui::hits::Hit;
 use crate::tui::theme::Role;
@@ -15,10 +15,12 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let charts = area.height - readout;
     let tracks = charts.saturating_sub(1);
     let mut y = area.y;
-    let heights = ctx.view.tracks.heights(tracks, |track| track.has_data(ctx.state));
+    let probes = ctx.state.probes.len();
+    let heights = ctx.view.tracks.heights(tracks, probes, |track| track.has_data(ctx.state));
     for (entry, height) in ctx.view.tracks.entries().iter().zip(heights) {
         let render = match entry.track {
             Track::Phases => phases::render,
+            Track::Ping if probes > 1 => probes::render,
             Track::Ping => ping::render,
             Track::Dirty => dirty::render,
             Track::Throughput => throughput::render,
