@@ -124,6 +124,9 @@ fn compact(ctx: &Ctx<'_>, mut area: Rect, buf: &mut Buffer) {
     let further = if ctx.view.page == Page::Result { panel::result::further(ctx).min(FURTHER) } else { 0 };
     let bottom = take_bottom(&mut area, CONTROLS + extra + further);
     panel::tracks::render(ctx, area, buf);
+    if ctx.state.only_watches() {
+        return watched(ctx, bottom, buf);
+    }
     match ctx.view.page {
         Page::Controls => {
             let (left, right) = halves(bottom, bottom.width / 2);
@@ -131,6 +134,19 @@ fn compact(ctx: &Ctx<'_>, mut area: Rect, buf: &mut Buffer) {
             panel::migration::render(ctx, right, buf);
         }
         page => panel_of(page)(ctx, bottom, buf),
+    }
+}
+
+/// What stands below the tracks where nothing can be migrated: the outages, and the load of a guest that has an agent.
+fn watched(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
+    match ctx.view.page {
+        Page::Log => panel::log::render(ctx, area, buf),
+        Page::Controls if ctx.state.agent.since > 0 => {
+            let (left, right) = halves(area, area.width / 2);
+            panel::load::render(ctx, left, buf);
+            panel::outages::render(ctx, right, buf);
+        }
+        _ => panel::outages::render(ctx, area, buf),
     }
 }
 
@@ -143,6 +159,12 @@ fn panel_of(page: Page) -> Render {
 }
 
 fn stacked(ctx: &Ctx<'_>, mut area: Rect, buf: &mut Buffer) {
+    if ctx.state.only_watches() {
+        let mut lower = take_bottom(&mut area, 2 * CONTROLS);
+        panel::tracks::render(ctx, area, buf);
+        watched(ctx, take_top(&mut lower, CONTROLS), buf);
+        return panel::log::render(ctx, lower, buf);
+    }
     let spare = area.height.saturating_sub(35);
     let mut rows = 2 * CONTROLS + 1 + spare / 2;
     if ctx.view.page == Page::Result {
@@ -173,6 +195,14 @@ fn side(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let right_width = side_width(area.width);
     let (left, mut right) = halves(area, area.width.saturating_sub(right_width + 1));
     panel::tracks::render(ctx, left, buf);
+    if ctx.state.only_watches() {
+        if ctx.state.agent.since > 0 {
+            panel::load::render(ctx, take_top(&mut right, CONTROLS), buf);
+        }
+        let half = right.height / 2;
+        panel::outages::render(ctx, take_top(&mut right, half), buf);
+        return panel::log::render(ctx, right, buf);
+    }
     panel::load::render(ctx, take_top(&mut right, CONTROLS), buf);
     panel::migration::render(ctx, take_top(&mut right, CONTROLS), buf);
     panel::result::render(ctx, take_top(&mut right, CONTROLS + 4), buf);

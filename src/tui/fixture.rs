@@ -111,6 +111,29 @@ pub(crate) fn idle(now: Nanos) -> State {
     s
 }
 
+/// The header of a session that only watches.
+pub(crate) fn watch_header() -> Header {
+    let mut header = idle(0).header.unwrap();
+    header.settings = serde_json::json!({ "command": "watch" }).into();
+    header
+}
+
+/// Some targets pinged at 50 ms for 20 s; of probe `id` slot `k` is lost where `lost` says so.
+pub(crate) fn watched(targets: u16, lost: impl Fn(u16, u64) -> bool) -> State {
+    let mut state = State::begin(watch_header());
+    for id in 0..targets {
+        let spec = ProbeSpec::new(ProbeKind::Icmp, [192, 0, 2, id as u8 + 1].into(), 50 * MS);
+        state.apply(&Event::new(0, Body::Probe(ProbeEvent::Started { id: ProbeId(id), spec })));
+        for k in 0..400 {
+            let (id, sent) = (ProbeId(id), k * 50 * MS);
+            let ev =
+                if lost(id.0, k) { ProbeEvent::Lost { id, k, sent } } else { ProbeEvent::Ok { id, k, sent, rtt: MS } };
+            state.apply(&Event::new(sent + MS, Body::Probe(ev)));
+        }
+    }
+    state
+}
+
 fn reports(s: &mut State, from: Nanos, to: Nanos) {
     let mut t = from;
     while t <= to {

@@ -31,8 +31,10 @@ mod series;
 pub mod start;
 pub mod theme;
 pub mod time;
+mod tone;
 pub mod tracks;
 pub mod view;
+mod watching;
 mod window;
 
 pub use ctx::{Extra, Mode};
@@ -57,3 +59,5 @@ mod pty_tests;
 mod styled;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod watch_tests;

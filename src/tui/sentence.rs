@@ -13,27 +13,17 @@ use crate::session::state::Migration;
 use crate::session::stopping::stop_forecast;
 use crate::units::{PAGE_BYTES, link_pages_per_s, show_bandwidth, show_bytes, show_count, show_duration};
 
+pub use super::tone::Tone;
+
 use super::edit::default_migration;
 use super::estimate::{
     NEAR, crosses_in_s, dirty_pages_per_s, link_bytes_per_s, newest, phase, policy_in_s, ramp_left_s, rest_s,
     rough_seconds, wset_fits,
 };
+use super::watching;
 
 /// Figures older than this, while memory should move, are shown with their age, ns.
 const STALE: Nanos = 1_000_000_000;
-
-/// How much a sentence matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
-    /// Nothing special.
-    Calm,
-    /// As it should be.
-    Good,
-    /// To be looked at.
-    Warn,
-    /// The guest is gone, or something failed.
-    Bad,
-}
 
 /// What goes on, in one sentence.
 #[must_use]
@@ -48,7 +38,7 @@ pub fn sentence(state: &State, now: Nanos) -> (Tone, String) {
 fn idle(state: &State, now: Nanos) -> (Tone, String) {
     if state.hosts.is_empty() || (state.lab.guest.is_none() && !state.lab.step.is_empty()) {
         if state.only_watches() {
-            return (Tone::Calm, "watching: no hypervisor is attached, so nothing can be migrated here".into());
+            return watching::sentence(state, now);
         }
         let step = if state.lab.step.is_empty() { "no hypervisor has reported yet" } else { &state.lab.step };
         return (Tone::Calm, format!("starting: {step}"));
@@ -453,7 +443,7 @@ mod tests {
         if let Some(header) = &mut watching.header {
             header.settings.command = Some("watch".into());
         }
-        assert!(say(&watching).contains("no hypervisor is attached"));
+        assert_eq!(say(&watching), "starting: no probe has been sent yet");
     }
 
     #[test]

@@ -349,9 +349,7 @@ mod tests {
 
     #[test]
     fn where_nothing_can_be_migrated_there_is_no_track_of_a_migration() {
-        let mut header = crate::tui::fixture::idle(0).header.unwrap();
-        header.settings = serde_json::json!({ "command": "watch" }).into();
-        let state = State::begin(header);
+        let state = State::begin(crate::tui::fixture::watch_header());
         assert_eq!(Track::ALL.into_iter().filter(|t| t.has_data(&state)).collect::<Vec<_>>(), [Track::Ping]);
     }
 

@@ -148,6 +148,8 @@ fn keys(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16) {
 /// The actions to offer as things are, those first that matter most; then all others that have a word.
 fn matter_most(ctx: &Ctx<'_>, paged: bool) -> Vec<Action> {
     use Action as A;
+    // Nothing to migrate, and no agent that could make a load.
+    let bare = ctx.state.only_watches() && ctx.state.agent.since == 0;
     let running = ctx.state.migrations.last().is_some_and(|m| m.ended.is_none());
     let mut first: Vec<A> = Vec::new();
     if ctx.view.time.cursor.is_some() {
@@ -167,15 +169,19 @@ fn matter_most(ctx: &Ctx<'_>, paged: bool) -> Vec<Action> {
             first.push(A::PostCopy);
         }
         first.extend([A::More, A::Freeze]);
-    } else {
+    } else if !bare {
         first.extend([A::More, A::Migrate, A::Type]);
+    } else {
+        first.extend([A::WorstOutage, A::WallClock]);
     }
     first.extend([A::CursorOn, A::EventOn, A::ZoomIn, A::Freeze, A::Mark]);
     if !paged {
         first.push(A::NextPage);
     }
     let not_now = [A::Migrate, A::StopAndCopy, A::Cancel, A::PostCopy, A::NextPage, A::Back, A::Help, A::Quit];
-    let rest = ctx.view.keymap.bindings().map(|(b, _)| b.action).filter(|a| !not_now.contains(a));
+    let of_load = [A::Less, A::More, A::MuchLess, A::MuchMore, A::Type, A::Ramp, A::Presets, A::Hold];
+    let off = |a: &A| not_now.contains(a) || bare && of_load.contains(a);
+    let rest = ctx.view.keymap.bindings().map(|(b, _)| b.action).filter(|a| !off(a));
     let mut order: Vec<A> = Vec::new();
     for action in first.into_iter().chain(rest) {
         if !order.contains(&action) {

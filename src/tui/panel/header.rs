@@ -14,6 +14,7 @@ use crate::tui::looked::Looked;
 use crate::tui::pen::{Pen, shorten, width, wrap};
 use crate::tui::sentence::{Tone, sentence};
 use crate::tui::theme::Role;
+use crate::tui::watching;
 use crate::units::show_duration;
 
 /// Columns of the badge: the longest phase and a margin.
@@ -85,6 +86,9 @@ pub(crate) fn tone_style(ctx: &Ctx<'_>, tone: Tone) -> Style {
 
 /// The phase in words, the round, and how long: the badge's three lines.
 pub(crate) fn badge_lines(ctx: &Ctx<'_>) -> (Phase, [String; 3]) {
+    if ctx.state.only_watches() {
+        return watching::badge(ctx.state, ctx.extra.now, |t| ctx.clock(t, 1_000_000_000));
+    }
     let phase = phase_now(ctx.state);
     let migration = ctx.state.migrations.last();
     let now = ctx.extra.now;
@@ -217,6 +221,8 @@ fn agent(ctx: &Ctx<'_>, item: &mut dyn FnMut(&str, Style) -> bool) {
     } else if agent.since > 0 {
         let since = ctx.extra.now.saturating_sub(agent.since) / 1_000_000_000;
         item(&format!("{} agent gone {since} s", ctx.glyphs.ring), ctx.style(Role::Warn))
+    } else if ctx.state.only_watches() {
+        false
     } else {
         item(&format!("{} no agent yet", ctx.glyphs.ring), ctx.style(Role::Muted))
     };

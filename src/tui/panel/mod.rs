@@ -17,6 +17,7 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod menu;
 pub(crate) mod migration;
+pub(crate) mod outages;
 pub(crate) mod phases;
 pub(crate) mod ping;
 pub(crate) mod presets;

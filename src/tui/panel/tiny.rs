@@ -16,6 +16,7 @@ use crate::tui::looked;
 use crate::tui::pen::{Pen, shorten, width, wrap};
 use crate::tui::sentence::sentence;
 use crate::tui::theme::Role;
+use crate::tui::watching;
 use crate::units::{show_count, show_duration};
 
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
@@ -51,8 +52,11 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
         y = told(ctx, area, y, buf);
     }
     let top = y;
-    phases::render(ctx, row(y, 1), buf);
-    y += 1;
+    let watches = ctx.state.only_watches();
+    if !watches {
+        phases::render(ctx, row(y, 1), buf);
+        y += 1;
+    }
     let bottom = area.height.saturating_sub(3);
     let chart_end = bottom.saturating_sub(1).max(y);
     if let Some(probe) = ctx.state.primary()
@@ -68,11 +72,15 @@ pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
         blackout(ctx, &mut pen, chart_end);
     }
     let looked = looked::rates(ctx);
-    let (rate, link) = (looked.requested.unwrap_or(0.0), looked.link);
+    let (rate, link) = (looked.requested.unwrap_or(0.0), looked.link.filter(|_| !watches));
     let over = link.is_some_and(|l| rate > l);
-    let mut x = pen.text(0, bottom, "RATE ", ctx.style(Role::Muted));
-    let text = format!("{}/s", show_count(rate.round().max(0.0) as u64));
-    x = pen.text(x, bottom, &text, ctx.style(if over { Role::Warn } else { Role::Value }));
+    let mut x = if watches {
+        pen.text(0, bottom, &watching::in_brief(ctx.state), ctx.style(Role::Value))
+    } else {
+        let x = pen.text(0, bottom, "RATE ", ctx.style(Role::Muted));
+        let text = format!("{}/s", show_count(rate.round().max(0.0) as u64));
+        pen.text(x, bottom, &text, ctx.style(if over { Role::Warn } else { Role::Value }))
+    };
     if let Some(link) = link {
         let word = if over { "over the limit" } else { "limit" };
         x = pen.text(x + 2, bottom, &format!("{word} {}", show_count(link as u64)), ctx.style(Role::Muted));
