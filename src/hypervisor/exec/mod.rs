@@ -5,6 +5,7 @@
 //! does not end is shown once nothing more of it has come for a moment. Some tools heed ^C only at a
 //! terminal that controls them (`virsh` ignores SIGINT otherwise); [`Spec::pty`] gives them one.
 
+mod dialogue;
 mod lines;
 mod pty;
 
@@ -26,6 +27,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::process::Child;
 use tokio::time::{Instant, sleep_until};
 
+pub use dialogue::Pen;
 use lines::Lines;
 pub use lines::Piece;
 
@@ -119,6 +121,11 @@ impl Spec {
     /// # Errors
     /// If there is no such program, or no process or terminal to be had.
     pub fn spawn(&self) -> Result<Process, ExecError> {
+        self.launch(|command| if self.pty { pty::attach(command) } else { piped(command) })
+    }
+
+    /// Starts it once `prepare` has set what it reads and writes; that gives our end of its output.
+    fn launch(&self, prepare: impl FnOnce(&mut Command) -> io::Result<OwnedFd>) -> Result<Process, ExecError> {
         let words = self.words();
         let (program, arguments) = words
             .split_first()
@@ -126,8 +133,7 @@ impl Spec {
         let fail = |why: String| ExecError::NotRun { program: visible(program).into_owned(), why };
         let mut command = Command::new(program);
         command.args(arguments).env("LC_ALL", "C").env("TERM", "dumb");
-        let output = if self.pty { pty::attach(&mut command) } else { piped(&mut command) };
-        let output = output.map_err(|e| fail(e.to_string()))?;
+        let output = prepare(&mut command).map_err(|e| fail(e.to_string()))?;
         let terminal = if self.pty { Some(output.try_clone().map_err(|e| fail(e.to_string()))?) } else { None };
         let output = unblocked(output).map_err(|e| fail(e.to_string()))?;
         let mut command = tokio::process::Command::from(command);
@@ -230,6 +236,12 @@ impl Process {
     #[must_use]
     pub fn control(&self) -> Control {
         self.control.clone()
+    }
+
+    /// What it has said so far counts no more towards the limit of what is read: for a command that is to run on and
+    /// on, and that is bounded otherwise.
+    pub fn forgive(&mut self) {
+        self.read = 0;
     }
 
     /// What comes next. Comes back at once when it has ended; may be dropped without loss.

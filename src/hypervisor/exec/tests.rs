@@ -135,6 +135,24 @@ async fn dropped_it_leaves_nothing() {
     }
 }
 
+#[tokio::test]
+async fn a_command_can_be_spoken_to_and_has_no_terminal_to_ask_at() {
+    let script = "(: </dev/tty) 2>/dev/null || echo none; while read -r line; do echo \"<$line>\"; done; echo end";
+    let (mut process, mut pen) = shell(script, false).converse().unwrap();
+    pen.write("a\nb c\n").await.unwrap();
+    let mut said = Vec::new();
+    while said.len() < 3 {
+        match tokio::time::timeout(SOON, process.next()).await.expect("it answers") {
+            Step::Said(piece) => said.push(piece.text),
+            Step::Ended(status) => panic!("{said:?} {status}"),
+        }
+    }
+    assert_eq!(said, ["none", "<a>", "<b c>"]);
+    drop(pen);
+    let (pieces, status) = all(&mut process).await;
+    assert_eq!((texts(&pieces), status.success()), (vec!["end"], true));
+}
+
 #[test]
 fn over_ssh_no_shell_reads_the_words() {
     let over = Spec { ssh: Some("root@a".into()), ..spec(&["xl", "migrate", "a guest's", "", "$(x)"]) };
