@@ -31,6 +31,9 @@ pub struct Capabilities {
     pub post_copy: bool,
     /// The guest can be throttled until pre-copy converges.
     pub auto_converge: bool,
+    /// The guest can be throttled from the start of a migration, but not later. Since schema 1.4.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub throttle_from_start: bool,
     /// The source can be stopped from outside to end pre-copy.
     pub stop_and_copy: bool,
     /// A running migration can be cancelled.

@@ -37,6 +37,7 @@ pub fn offers(product: Product, link: Link, settings: &MigrationSettings) -> Cap
         parameters: product.about().parameters().iter().map(parameter).collect(),
         post_copy: product.about().has_post_copy(),
         auto_converge: product.about().has_auto_converge(),
+        throttle_from_start: false,
         // No product but QEMU has a command for it; the guest can be suspended on each of them.
         stop_and_copy: true,
         cancel: true,

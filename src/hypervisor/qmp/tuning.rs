@@ -32,6 +32,7 @@ pub(super) fn capabilities(offer: &Offer, product: &str) -> Capabilities {
         parameters: offer.parameters.iter().map(parameter).chain(switches.map(switch)).collect(),
         post_copy: offer.capabilities.contains_key("postcopy-ram"),
         auto_converge: offer.capabilities.contains_key("auto-converge"),
+        throttle_from_start: false,
         stop_and_copy: true,
         cancel: true,
         own_rule: None,

@@ -147,7 +147,9 @@ fn own_value(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, control: Control, m: &Mig
         }
         Control::Policy => (m.policy.name.clone(), policy_words(ctx, m)),
         Control::PostCopy => (on_off(m.post_copy), not_offered(offered.is_some_and(|o| !o.post_copy))),
-        Control::AutoConverge => (on_off(m.auto_converge), not_offered(offered.is_some_and(|o| !o.auto_converge))),
+        Control::AutoConverge => {
+            (on_off(m.auto_converge), not_offered(offered.is_some_and(|o| !o.auto_converge && !o.throttle_from_start)))
+        }
         _ => return,
     };
     let x = pen.text(VALUES, y, &value, ctx.style(Role::Value)) + 2;
