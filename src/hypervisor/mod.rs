@@ -10,6 +10,7 @@ pub mod command;
 pub mod contract;
 mod error;
 pub mod exec;
+pub mod libvirt;
 pub mod observe;
 pub mod place;
 pub mod policy;

@@ -5,7 +5,7 @@ use super::products;
 
 /// Every product there is.
 pub(crate) const KINDS: &[Kind] =
-    &[products::qmp::KIND, products::command::KIND, products::lab::KIND, products::demo::KIND];
+    &[products::qmp::KIND, products::libvirt::KIND, products::command::KIND, products::lab::KIND, products::demo::KIND];
 
 /// The product of this name.
 pub(crate) fn kind(name: &str) -> Option<&'static Kind> {

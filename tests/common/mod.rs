@@ -4,6 +4,7 @@
 
 pub mod burden;
 pub mod contract;
+pub mod libvirt;
 pub mod tun;
 
 use std::fs;

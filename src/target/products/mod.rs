@@ -3,4 +3,5 @@
 pub(crate) mod command;
 pub(crate) mod demo;
 pub(crate) mod lab;
+pub(crate) mod libvirt;
 pub(crate) mod qmp;
