@@ -17,7 +17,7 @@ const TRIAL_STACK: usize = 64 << 10;
 
 /// A limit that is too low.
 #[derive(Debug, Error)]
-pub enum Shortage {
+pub(crate) enum Shortage {
     /// Too few threads.
     #[error(
         "this process may start {had} more thread(s) and needs about {needed} ({why}): raise the limit, as `ulimit -u` or \
@@ -50,7 +50,7 @@ pub enum Shortage {
 ///
 /// # Errors
 /// Which there are too few of, and what there are.
-pub fn check(threads: usize, files: usize) -> Result<(), Shortage> {
+pub(crate) fn check(threads: usize, files: usize) -> Result<(), Shortage> {
     let mut open = Vec::with_capacity(files);
     while open.len() < files {
         match File::open("/dev/null") {
@@ -86,7 +86,10 @@ pub fn check(threads: usize, files: usize) -> Result<(), Shortage> {
 ///
 /// # Errors
 /// When the thread cannot be had, or the work panicked.
-pub async fn blocking<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
     let (tx, rx) = oneshot::channel();
     let run = move || {
         let _ = tx.send(work());

@@ -352,7 +352,7 @@ impl<'a, T> Iter<'a, T> {
 }
 
 /// Items of a [`Chunked`] in order, to be changed.
-pub type IterMut<'a, T> = Skip<Chain<Opened<'a, T>, slice::IterMut<'a, T>>>;
+pub(crate) type IterMut<'a, T> = Skip<Chain<Opened<'a, T>, slice::IterMut<'a, T>>>;
 
 /// The items of chunks, to be changed.
 type Opened<'a, T> = FlatMap<

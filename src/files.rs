@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 use thiserror::Error;
 
 /// The largest file of settings, keys or colours that is read, bytes: a hundred times the longest sensible.
-pub const SETTINGS_LIMIT: u64 = 1 << 20;
+pub(crate) const SETTINGS_LIMIT: u64 = 1 << 20;
 /// How long a pipe may take to deliver such a file.
 const PIPE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -25,7 +25,7 @@ const PIPE_PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// What the operating system says, or that it is longer, or took too long.
-pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(path)?;
     let kind = file.metadata()?.file_type();
     let waits = kind.is_fifo() || kind.is_char_device() || kind.is_socket();
@@ -53,7 +53,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// See [`read`]; or that it is no such text.
-pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
+pub(crate) fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     let text = String::from_utf8(read(path, limit)?)
         .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, format!("not text in UTF-8: {}", e.utf8_error())))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
@@ -68,7 +68,7 @@ fn readable(file: &File, deadline: Instant) -> io::Result<bool> {
 
 /// Why a file cannot be written.
 #[derive(Debug, Error)]
-pub enum WriteError {
+pub(crate) enum WriteError {
     /// Something is there.
     #[error("{} exists already: name another file, or let it be replaced with --force", .0.display())]
     Exists(PathBuf),
@@ -96,7 +96,7 @@ pub enum WriteError {
 /// A file that is being written. It takes its name when it is whole: until then, and if anything goes
 /// wrong, what was there before stays as it is.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     path: PathBuf,
     kind: Kind,
 }
@@ -114,7 +114,7 @@ impl Output {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn create(path: &Path, force: bool, inputs: &[PathBuf]) -> Result<Self, WriteError> {
+    pub(crate) fn create(path: &Path, force: bool, inputs: &[PathBuf]) -> Result<Self, WriteError> {
         let io = |source| WriteError::Io { path: path.to_owned(), source };
         let there = fs::metadata(path).ok();
         if let Some(there) = &there {
@@ -153,7 +153,7 @@ impl Output {
     ///
     /// # Errors
     /// When it cannot be written to its end, or another took the name meanwhile.
-    pub fn finish(mut self) -> Result<(), WriteError> {
+    pub(crate) fn finish(mut self) -> Result<(), WriteError> {
         let io = |source| WriteError::Io { path: self.path.clone(), source };
         match &mut self.kind {
             Kind::Direct(file) => file.flush().map_err(io)?,
@@ -192,7 +192,7 @@ impl Write for Output {
 ///
 /// # Errors
 /// See [`WriteError`].
-pub fn write(path: &Path, bytes: &[u8], force: bool, inputs: &[PathBuf]) -> Result<(), WriteError> {
+pub(crate) fn write(path: &Path, bytes: &[u8], force: bool, inputs: &[PathBuf]) -> Result<(), WriteError> {
     let mut out = Output::create(path, force, inputs)?;
     out.write_all(bytes).map_err(|source| WriteError::Io { path: path.to_owned(), source })?;
     out.finish()
@@ -215,7 +215,7 @@ pub struct NotOurs {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn is_ours(folder: &Path, right: &'static str) -> Result<(), NotOurs> {
+pub(crate) fn is_ours(folder: &Path, right: &'static str) -> Result<(), NotOurs> {
     let not = |why: String| Err(NotOurs { path: folder.to_owned(), why, right });
     let there = match fs::symlink_metadata(folder) {
         Ok(there) => there,
@@ -240,7 +240,7 @@ pub fn is_ours(folder: &Path, right: &'static str) -> Result<(), NotOurs> {
 ///
 /// # Errors
 /// When everybody can write into it.
-pub fn is_not_everybodys(folder: &Path, right: &'static str) -> Result<(), NotOurs> {
+pub(crate) fn is_not_everybodys(folder: &Path, right: &'static str) -> Result<(), NotOurs> {
     match fs::metadata(folder) {
         Ok(there) if there.is_dir() && there.mode() & 0o002 != 0 => {
             let why = format!("can be written by every user (mode {:04o})", there.mode() & 0o7777);

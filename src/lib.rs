@@ -5,24 +5,24 @@
 //! ([`session`]) over the same stream. The rooms below use each other downwards only.
 
 pub mod agent;
-pub mod allowed;
+mod allowed;
 pub mod analysis;
-pub mod chunked;
+mod chunked;
 pub mod cli;
 mod controller;
 pub mod demo;
 pub mod event;
 pub mod experiment;
-pub mod files;
+mod files;
 #[cfg(test)]
 mod fuzz;
-pub mod host;
+mod host;
 pub mod hypervisor;
 pub mod lab;
-pub mod load;
+mod load;
 pub mod model;
-pub mod own_folder;
-pub mod picture;
+mod own_folder;
+mod picture;
 pub mod probe;
 pub mod session;
 mod setting_file;

@@ -19,37 +19,21 @@ use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::unistd::getuid;
 
 /// How long another process of this user's may hold the lock on a folder.
-pub const LOCKED_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const LOCKED_WITHIN: Duration = Duration::from_secs(5);
 
-/// What others may do in a folder of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Others {
-    /// Nothing at all: no permission for group and others.
-    Nothing,
-    /// Read, but not write.
-    Read,
-}
-
-impl Others {
-    fn forbidden_mode(self) -> u32 {
-        match self {
-            Self::Nothing => 0o077,
-            Self::Read => 0o022,
-        }
-    }
-}
+/// Permissions of group and others, who may do nothing in it.
+const FORBIDDEN: u32 = 0o077;
 
 /// An open folder of this user's.
 #[derive(Debug)]
-pub struct OwnFolder {
+pub(crate) struct OwnFolder {
     dir: OwnedFd,
     path: PathBuf,
-    others: Others,
 }
 
 /// A lock on a folder, let go when dropped or when the process ends.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _held: Flock<OwnedFd>,
 }
 
@@ -71,10 +55,10 @@ impl OwnFolder {
     ///
     /// # Errors
     /// When it does not exist, is a link or no folder, belongs to another user, or others may do
-    /// more in it than `others`.
-    pub fn open(path: &Path, others: Others) -> io::Result<Self> {
+    /// anything in it.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let dir = open(path, folder_flags(), Mode::empty()).map_err(unusable)?;
-        Self::checked(dir, path.to_owned(), others)
+        Self::checked(dir, path.to_owned())
     }
 
     /// Opens the folder `path`; where there is none it is made, with its parents, for this user
@@ -82,15 +66,15 @@ impl OwnFolder {
     ///
     /// # Errors
     /// As [`open`](Self::open), and when it cannot be made.
-    pub fn make(path: &Path, others: Others) -> io::Result<Self> {
+    pub(crate) fn make(path: &Path) -> io::Result<Self> {
         match DirBuilder::new().mode(0o700).recursive(true).create(path) {
             // What stands there is judged below.
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-            _ => Self::open(path, others),
+            _ => Self::open(path),
         }
     }
 
-    fn checked(dir: OwnedFd, path: PathBuf, others: Others) -> io::Result<Self> {
+    fn checked(dir: OwnedFd, path: PathBuf) -> io::Result<Self> {
         let stat = fstat(&dir)?;
         let own = getuid().as_raw();
         if stat.st_uid != own {
@@ -98,20 +82,16 @@ impl OwnFolder {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
         let mode = stat.st_mode & 0o7777;
-        if mode & others.forbidden_mode() != 0 {
-            let (may, right) = match others {
-                Others::Nothing => ("read or write", "700"),
-                Others::Read => ("write", "go-w"),
-            };
-            let why = format!("others may {may} in it (mode {mode:03o}); `chmod {right}` it, or remove it");
+        if mode & FORBIDDEN != 0 {
+            let why = format!("others may read or write in it (mode {mode:03o}); `chmod 700` it, or remove it");
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
-        Ok(Self { dir, path, others })
+        Ok(Self { dir, path })
     }
 
     /// Its path, for people and for programs that need one.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -119,17 +99,17 @@ impl OwnFolder {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_in(&self, name: &OsStr) -> io::Result<Self> {
+    pub(crate) fn open_in(&self, name: &OsStr) -> io::Result<Self> {
         one_name(name)?;
         let dir = openat(&self.dir, name, folder_flags(), Mode::empty()).map_err(unusable)?;
-        Self::checked(dir, self.path.join(name), self.others)
+        Self::checked(dir, self.path.join(name))
     }
 
     /// Makes a new folder in it, for this user alone, and opens that.
     ///
     /// # Errors
     /// When there is something of that name, or it cannot be made.
-    pub fn make_in(&self, name: &OsStr) -> io::Result<Self> {
+    pub(crate) fn make_in(&self, name: &OsStr) -> io::Result<Self> {
         one_name(name)?;
         mkdirat(&self.dir, name, Mode::S_IRWXU)?;
         self.open_in(name)
@@ -139,7 +119,7 @@ impl OwnFolder {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when another holds the lock for longer than `patience`.
-    pub fn lock(&self, patience: Duration) -> io::Result<Lock> {
+    pub(crate) fn lock(&self, patience: Duration) -> io::Result<Lock> {
         let until = Instant::now() + patience;
         // Its own open file: a lock belongs to that, not to the process.
         let mut file = openat(&self.dir, ".", folder_flags(), Mode::empty())?;
@@ -163,7 +143,7 @@ impl OwnFolder {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn names(&self) -> io::Result<Vec<OsString>> {
+    pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         fs::read_dir(self.through(OsStr::new(".")))?.map(|entry| entry.map(|e| e.file_name())).collect()
     }
 
@@ -172,7 +152,7 @@ impl OwnFolder {
     ///
     /// # Errors
     /// When it is no regular file or cannot be read.
-    pub fn read(&self, name: &OsStr, limit: u64) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, name: &OsStr, limit: u64) -> io::Result<Vec<u8>> {
         one_name(name)?;
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = File::from(openat(&self.dir, name, flags, Mode::empty())?);
@@ -188,7 +168,7 @@ impl OwnFolder {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
         one_name(name)?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -199,13 +179,13 @@ impl OwnFolder {
     ///
     /// # Errors
     /// When something cannot be removed.
-    pub fn remove_all(&self, name: &OsStr) -> io::Result<()> {
+    pub(crate) fn remove_all(&self, name: &OsStr) -> io::Result<()> {
         one_name(name)?;
         fs::remove_dir_all(self.through(name))
     }
 
     /// Removes the folder itself if it is empty and still is what its path leads to.
-    pub fn remove_if_empty(self) {
+    pub(crate) fn remove_if_empty(self) {
         let same = || {
             let (there, here) = (fs::symlink_metadata(&self.path).ok()?, fstat(&self.dir).ok()?);
             Some((there.dev(), there.ino()) == (here.st_dev, here.st_ino))

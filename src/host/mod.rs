@@ -13,13 +13,13 @@ use thiserror::Error;
 use crate::event::{Body, EventSink, HostEvent};
 
 /// Usual distance of two looks.
-pub const INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest distance: the kernel counts CPU time in ticks of some milliseconds.
-pub const MIN_INTERVAL: Duration = Duration::from_millis(200);
+pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Why this machine's CPU cannot be watched.
 #[derive(Debug, Error)]
-pub enum HostError {
+pub(crate) enum HostError {
     /// The system's statistics cannot be read.
     #[error("the CPU of this machine cannot be watched: {0}; is /proc mounted?")]
     Statistics(String),
@@ -30,7 +30,7 @@ pub enum HostError {
 
 /// The source at work. Dropping it ends it.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -50,7 +50,7 @@ impl Drop for Watch {
 ///
 /// # Errors
 /// When the system's statistics cannot be read or a thread cannot be started.
-pub fn watch(
+pub(crate) fn watch(
     sink: EventSink,
     hypervisors: impl Fn() -> Vec<(String, u32)> + Send + 'static,
     interval: Duration,

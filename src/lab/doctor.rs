@@ -14,7 +14,7 @@ use super::error::LabError;
 use super::kernel::{self, Places};
 use super::packages::{Distro, KERNEL, QEMU};
 use super::{modules, netns, qemu, rundir, trial};
-use crate::own_folder::{Others, OwnFolder};
+use crate::own_folder::OwnFolder;
 use crate::units::show_bytes;
 
 /// Who needs it.
@@ -275,7 +275,7 @@ fn folder(part: Part, name: &'static str, path: &Path, room: u64) -> Check {
     let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
     let shown = path.display();
     if part == Part::Lab
-        && let Err(e) = OwnFolder::open(path, Others::Nothing)
+        && let Err(e) = OwnFolder::open(path)
         && e.kind() != std::io::ErrorKind::NotFound
     {
         let mend = format!("ls -ld {shown}   # then have it removed, or set XDG_RUNTIME_DIR to a folder of your own");

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getuid};
 
 use super::error::LabError;
-use crate::own_folder::{LOCKED_WITHIN, Lock, Others, OwnFolder};
+use crate::own_folder::{LOCKED_WITHIN, Lock, OwnFolder};
 
 /// Longest path of a UNIX socket, less room for the file's own name.
 const LONGEST_DIR: usize = 80;
@@ -67,7 +67,7 @@ impl RunDir {
     /// [`LabError::File`] when it cannot be made or is not ours.
     pub fn create(root: &Path) -> Result<Self, LabError> {
         // In /tmp somebody else may have been there first.
-        let folder = OwnFolder::make(root, Others::Nothing).map_err(|e| refused(root, e))?;
+        let folder = OwnFolder::make(root).map_err(|e| refused(root, e))?;
         // No sweep may come between the folder and its lock.
         let _all = folder.lock(LOCKED_WITHIN).map_err(|e| LabError::file("cannot lock", root, e))?;
         let pid = std::process::id();
@@ -146,7 +146,7 @@ pub struct Swept {
 /// [`LabError::File`] when `root` is not a folder of this user's alone: then nothing in it is
 /// looked at. Also when another process holds its lock for [`LOCKED_WITHIN`].
 pub fn sweep(root: &Path) -> Result<Swept, LabError> {
-    let folder = match OwnFolder::open(root, Others::Nothing) {
+    let folder = match OwnFolder::open(root) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Swept::default()),
         opened => opened.map_err(|e| refused(root, e))?,
     };
@@ -345,7 +345,7 @@ mod tests {
         let begun = Instant::now();
         assert!(sweep(&fifo).is_err() && RunDir::create(&fifo).is_err());
         assert!(begun.elapsed() < Duration::from_secs(2));
-        let _held = OwnFolder::open(root.path(), Others::Nothing).unwrap().lock(Duration::ZERO).unwrap();
+        let _held = OwnFolder::open(root.path()).unwrap().lock(Duration::ZERO).unwrap();
         let why = sweep(root.path()).unwrap_err().to_string();
         assert!(why.contains("held its lock for 5 s"), "{why}");
         assert!(begun.elapsed() < Duration::from_secs(60));

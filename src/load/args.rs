@@ -11,7 +11,7 @@ use crate::units::{ParseError, parse_bytes, parse_duration, parse_rate};
 /// Options that set the load; flatten them into a command's arguments.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Load")]
-pub struct LoadArgs {
+pub(crate) struct LoadArgs {
     /// LOAD: CPU utilisation of each CPU, 0 to 100 %
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent, allow_negative_numbers = true)]
     pub load: Option<f64>,
@@ -41,7 +41,7 @@ impl LoadArgs {
     /// # Errors
     /// When a value is out of range, BPC, PERIOD and RATE are all given and disagree, or there is a
     /// RATE and no WSET.
-    pub fn settings(&self) -> Result<LoadSettings, LoadError> {
+    pub(crate) fn settings(&self) -> Result<LoadSettings, LoadError> {
         self.over(LoadSettings::default())
     }
 
@@ -49,7 +49,7 @@ impl LoadArgs {
     ///
     /// # Errors
     /// As [`LoadArgs::settings`].
-    pub fn over(&self, base: LoadSettings) -> Result<LoadSettings, LoadError> {
+    pub(crate) fn over(&self, base: LoadSettings) -> Result<LoadSettings, LoadError> {
         let mut settings = LoadSettings {
             cpu_load_pct: self.load.unwrap_or(base.cpu_load_pct),
             wset_bytes: self.wset.unwrap_or(base.wset_bytes),
@@ -73,7 +73,7 @@ impl LoadArgs {
 ///
 /// # Errors
 /// When the text is not a number from 0 to 100.
-pub fn parse_percent(text: &str) -> Result<f64, ParseError> {
+pub(crate) fn parse_percent(text: &str) -> Result<f64, ParseError> {
     let fail = |why: &str| ParseError {
         text: text.into(),
         what: "percentage",
@@ -98,7 +98,7 @@ fn parse_rate_or_max(text: &str) -> Result<f64, ParseError> {
 ///
 /// # Errors
 /// When there is no such pattern.
-pub fn parse_pattern(text: &str) -> Result<Pattern, ParseError> {
+pub(crate) fn parse_pattern(text: &str) -> Result<Pattern, ParseError> {
     Pattern::ALL.into_iter().find(|p| p.name() == text.trim()).ok_or_else(|| ParseError {
         text: text.into(),
         what: "pattern",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// A limit on memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemoryBound {
+pub(crate) struct MemoryBound {
     /// The file that sets it.
     pub file: PathBuf,
     /// The limit, bytes.
@@ -22,14 +22,14 @@ pub struct MemoryBound {
 impl MemoryBound {
     /// What is left below the limit, bytes.
     #[must_use]
-    pub fn spare_bytes(&self) -> u64 {
+    pub(crate) fn spare_bytes(&self) -> u64 {
         self.limit_bytes.saturating_sub(self.held_bytes)
     }
 }
 
 /// A limit on CPU time.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CpuBound {
+pub(crate) struct CpuBound {
     /// The file that sets it.
     pub file: PathBuf,
     /// CPUs' worth of time: 0.5 is half of one CPU.
@@ -45,7 +45,7 @@ impl std::fmt::Display for CpuBound {
 /// What keeps the generators of this process from all of the machine's CPUs, in a sentence: a quota, or a
 /// set of CPUs. None if nothing does.
 #[must_use]
-pub fn cpu_limits() -> Option<String> {
+pub(crate) fn cpu_limits() -> Option<String> {
     let quota = cpu(Path::new("/")).map(|quota| format!("a CPU quota of {quota}"));
     let online = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).ok().flatten().unwrap_or(0);
     let allowed = super::cpu::cpus().len();
@@ -66,7 +66,7 @@ const FILE_BYTES: u64 = 1 << 20;
 
 /// The memory limit that leaves least, if there is any.
 #[must_use]
-pub fn memory(root: &Path) -> Option<MemoryBound> {
+pub(crate) fn memory(root: &Path) -> Option<MemoryBound> {
     let mut bounds = Vec::new();
     for group in groups(root, "memory") {
         // Locked memory does not swap: limits on swap alone do not matter, those on both do.
@@ -97,7 +97,7 @@ pub fn memory(root: &Path) -> Option<MemoryBound> {
 
 /// The CPU quota that allows least, if there is any.
 #[must_use]
-pub fn cpu(root: &Path) -> Option<CpuBound> {
+pub(crate) fn cpu(root: &Path) -> Option<CpuBound> {
     let bound = |group: Group| {
         let (file, quota, period) = match group.version {
             Version::Two => {

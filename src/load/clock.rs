@@ -9,7 +9,7 @@ fn read(clock: ClockId) -> u64 {
 
 /// CLOCK_MONOTONIC of the machine this runs on, ns. In a guest it is the guest's clock.
 #[must_use]
-pub fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     read(ClockId::CLOCK_MONOTONIC)
 }
 

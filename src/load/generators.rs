@@ -14,7 +14,7 @@ use crate::event::{LoadReport, LoadSettings};
 
 /// The three generators of this machine. All methods may be called from several threads.
 #[derive(Debug)]
-pub struct Generators {
+pub(crate) struct Generators {
     limits: Limits,
     dirty: Dirty,
     cpu: Cpu,
@@ -45,7 +45,7 @@ impl Generators {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(limits: Limits) -> Result<Self, LoadError> {
+    pub(crate) fn start(limits: Limits) -> Result<Self, LoadError> {
         let (dirty, cpu) = (Dirty::start()?, Cpu::start()?);
         let window = Window {
             t_ns: monotonic_ns(),
@@ -66,19 +66,19 @@ impl Generators {
 
     /// The limits they were started with.
     #[must_use]
-    pub fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
 
     /// The largest WSET that could be set now, bytes.
     #[must_use]
-    pub fn wset_limit_bytes(&self) -> u64 {
+    pub(crate) fn wset_limit_bytes(&self) -> u64 {
         self.limits.wset_limit_now(self.settings().wset_bytes)
     }
 
     /// What is set now.
     #[must_use]
-    pub fn settings(&self) -> LoadSettings {
+    pub(crate) fn settings(&self) -> LoadSettings {
         *lock(&self.set)
     }
 
@@ -88,7 +88,7 @@ impl Generators {
     /// # Errors
     /// When a value is out of range, WSET is over the limit or the kernel refuses the memory. Then
     /// the former settings stay.
-    pub fn apply(&self, settings: LoadSettings) -> Result<LoadSettings, LoadError> {
+    pub(crate) fn apply(&self, settings: LoadSettings) -> Result<LoadSettings, LoadError> {
         self.apply_while(settings, &|| true)
     }
 
@@ -97,7 +97,11 @@ impl Generators {
     /// # Errors
     /// As [`apply`](Self::apply), and [`LoadError::Superseded`]; then LOAD and RATE are as asked
     /// and WSET is as far as it came.
-    pub fn apply_while(&self, settings: LoadSettings, go_on: &dyn Fn() -> bool) -> Result<LoadSettings, LoadError> {
+    pub(crate) fn apply_while(
+        &self,
+        settings: LoadSettings,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<LoadSettings, LoadError> {
         let mut locked = lock(&self.locked);
         let asked = settings.checked()?;
         let former = self.settings();
@@ -125,7 +129,7 @@ impl Generators {
 
     /// Set and achieved values, measured since the last report.
     #[must_use]
-    pub fn report(&self) -> LoadReport {
+    pub(crate) fn report(&self) -> LoadReport {
         let set = self.settings();
         let progress = self.dirty.progress();
         let now = monotonic_ns();
@@ -155,7 +159,7 @@ impl Generators {
     }
 
     /// Stops all generators and frees the memory. Dropping does the same.
-    pub fn stop(self) {}
+    pub(crate) fn stop(self) {}
 
     /// Runs `work` on the very memory the generators hold, while they let go of it.
     pub(crate) fn borrow_memory<T>(&self, work: impl FnOnce(&mut [Chunk]) -> T) -> Result<T, LoadError> {

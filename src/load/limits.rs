@@ -7,18 +7,18 @@ use super::cgroup::{self, MemoryBound};
 use crate::units::{PAGE_BYTES, show_bytes};
 
 /// The reserve is at least so much, unless it was set explicitly. Bytes.
-pub const LEAST_RESERVE_BYTES: u64 = 32 << 20;
+pub(crate) const LEAST_RESERVE_BYTES: u64 = 32 << 20;
 
 /// The reserve of a machine with `ram_bytes` of RAM where none is set: 10 %, at least 32 MiB. Bytes.
 #[must_use]
-pub fn default_reserve(ram_bytes: u64) -> u64 {
+pub(crate) fn default_reserve(ram_bytes: u64) -> u64 {
     (ram_bytes / 10).max(LEAST_RESERVE_BYTES)
 }
 
 /// The largest WSET that leaves `reserve_bytes` (`None`: the default reserve) of `ram_bytes`, in
 /// whole pages. Bytes.
 #[must_use]
-pub fn wset_limit(ram_bytes: u64, reserve_bytes: Option<u64>) -> u64 {
+pub(crate) fn wset_limit(ram_bytes: u64, reserve_bytes: Option<u64>) -> u64 {
     let reserve = reserve_bytes.unwrap_or_else(|| default_reserve(ram_bytes));
     ram_bytes.saturating_sub(reserve) / PAGE_BYTES * PAGE_BYTES
 }
@@ -93,7 +93,7 @@ impl Limits {
 
 /// The machine's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// RAM as the kernel sees it, bytes.
     pub total_bytes: u64,
     /// What could be had without swapping, bytes (`MemAvailable`).
@@ -105,7 +105,7 @@ pub struct Memory {
 impl Memory {
     /// The machine's memory now, from `/proc/meminfo`, or `sysinfo(2)` where that is not mounted.
     #[must_use]
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self::under(Path::new("/"))
     }
 

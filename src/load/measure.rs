@@ -12,7 +12,7 @@ use crate::event::{LoadSettings, Pattern};
 
 /// Both figures at one FILL.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
-pub struct MaxRate {
+pub(crate) struct MaxRate {
     /// Bytes written in each page.
     pub bytes_per_page: u64,
     /// The plain loop, pages/s (best of the rounds).
@@ -24,7 +24,7 @@ pub struct MaxRate {
 impl MaxRate {
     /// The generator's share of the plain loop's RATE.
     #[must_use]
-    pub fn ratio(&self) -> f64 {
+    pub(crate) fn ratio(&self) -> f64 {
         self.generator_pages_per_s / self.plain_pages_per_s
     }
 }
@@ -35,7 +35,7 @@ impl MaxRate {
 ///
 /// # Errors
 /// When the memory cannot be had.
-pub fn max_rate(
+pub(crate) fn max_rate(
     generators: &Generators,
     wset_bytes: u64,
     fill_pct: f64,

@@ -16,32 +16,32 @@
 //! shrinking never race with writing, and the writing loop takes no lock: it looks at one atomic
 //! number every few hundred pages to learn that there is mail.
 
-pub mod args;
+pub(crate) mod args;
 mod busy;
-pub mod cgroup;
+pub(crate) mod cgroup;
 mod chunk;
 pub(crate) mod clock;
 mod cpu;
 mod dirty;
 mod error;
 mod generators;
-pub mod limits;
+pub(crate) mod limits;
 mod locked;
 mod mark;
-pub mod measure;
+pub(crate) mod measure;
 mod pacer;
-pub mod params;
-pub mod ramp;
+pub(crate) mod params;
+pub(crate) mod ramp;
 mod walk;
 
-pub use args::{LoadArgs, parse_pattern, parse_percent};
-pub use clock::monotonic_ns;
+pub(crate) use args::{LoadArgs, parse_pattern, parse_percent};
+pub(crate) use clock::monotonic_ns;
 pub(crate) use clock::{PROMPT, keep_time};
-pub use error::LoadError;
-pub use generators::Generators;
-pub use limits::{Limits, wset_limit};
-pub use params::{DEFAULT_PERIOD, MAX_RATE, MIN_PERIOD};
-pub use ramp::RampSpec;
+pub(crate) use error::LoadError;
+pub(crate) use generators::Generators;
+pub(crate) use limits::{Limits, wset_limit};
+pub(crate) use params::{DEFAULT_PERIOD, MAX_RATE, MIN_PERIOD};
+pub(crate) use ramp::RampSpec;
 
 #[doc(no_inline)]
-pub use crate::event::{DirtyCycle, LoadReport, LoadSettings, Pattern};
+pub(crate) use crate::event::{LoadReport, LoadSettings, Pattern};

@@ -12,13 +12,13 @@ use crate::units::PAGE_BYTES;
 
 /// PERIOD where none is given. Long enough that waking up costs nothing, short enough that a
 /// migration sees an even RATE.
-pub const DEFAULT_PERIOD: Duration = Duration::from_millis(10);
+pub(crate) const DEFAULT_PERIOD: Duration = Duration::from_millis(10);
 /// Shortest PERIOD: below it, a thread cannot be woken in time.
-pub const MIN_PERIOD: Duration = Duration::from_micros(100);
+pub(crate) const MIN_PERIOD: Duration = Duration::from_micros(100);
 /// Longest PERIOD.
-pub const MAX_PERIOD: Duration = Duration::from_secs(3600);
+pub(crate) const MAX_PERIOD: Duration = Duration::from_secs(3600);
 /// Highest RATE, pages/s: more than any memory takes, so it means "as fast as you can".
-pub const MAX_RATE: f64 = 1e9;
+pub(crate) const MAX_RATE: f64 = 1e9;
 
 const RATE_RANGE: &str = "a RATE is 0 to 1,000,000,000 pages/s";
 const BPC_RANGE: &str = "with this PERIOD it makes a RATE over 1,000,000,000 pages/s";

@@ -14,7 +14,7 @@ const HINT: &str = "for instance '2000..12000/20s', '2000 to 12000 in 20s' or, f
 
 /// A ramp as asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RampSpec {
+pub(crate) struct RampSpec {
     /// RATE at the beginning, pages/s; None begins at the RATE that is set then.
     pub from_pages_per_s: Option<f64>,
     /// RATE at the end, pages/s.
@@ -29,7 +29,7 @@ pub struct RampSpec {
 /// # Errors
 /// When a RATE is no number from 0 to [`MAX_RATE`], the time is no positive duration with its unit,
 /// or one of them is missing.
-pub fn parse(text: &str) -> Result<RampSpec, ParseError> {
+pub(crate) fn parse(text: &str) -> Result<RampSpec, ParseError> {
     let fail = |why: String| ParseError { text: text.into(), what: "ramp", why, hint: HINT };
     if text.contains("...") {
         return Err(fail("'...' is neither '..' nor a number".into()));
@@ -66,7 +66,7 @@ pub fn parse(text: &str) -> Result<RampSpec, ParseError> {
 /// RATE so long after the beginning of a ramp: on the straight line, and exactly `to` from its end
 /// on. Pages/s.
 #[must_use]
-pub fn rate_after(from_pages_per_s: f64, to_pages_per_s: f64, over: Duration, elapsed: Duration) -> f64 {
+pub(crate) fn rate_after(from_pages_per_s: f64, to_pages_per_s: f64, over: Duration, elapsed: Duration) -> f64 {
     if elapsed >= over {
         return to_pages_per_s;
     }
@@ -77,7 +77,7 @@ pub fn rate_after(from_pages_per_s: f64, to_pages_per_s: f64, over: Duration, el
 /// each step counts from there, so what one step makes of it is not handed on to the next. A RATE
 /// too low for any PERIOD is 0.
 #[must_use]
-pub fn cycle_at(base: DirtyCycle, rate_pages_per_s: f64) -> DirtyCycle {
+pub(crate) fn cycle_at(base: DirtyCycle, rate_pages_per_s: f64) -> DirtyCycle {
     // A single page in a long PERIOD is a low RATE's doing, not somebody's wish.
     let stretched = base.bpc_pages == 1 && base.period_ns > DEFAULT_PERIOD.as_nanos() as u64;
     let period_ns = if stretched { DEFAULT_PERIOD.as_nanos() as u64 } else { base.period_ns };

@@ -11,8 +11,8 @@ fn folder(root: &Path, name: &str, mode: u32) -> PathBuf {
     path
 }
 
-fn refusal(path: &Path, others: Others) -> String {
-    OwnFolder::make(path, others).unwrap_err().to_string()
+fn refusal(path: &Path) -> String {
+    OwnFolder::make(path).unwrap_err().to_string()
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn links_files_and_fifos_are_refused_at_once() {
     fs::write(at("file"), "").unwrap();
     let begun = Instant::now();
     for name in ["link", "dangling", "fifo", "file"] {
-        let why = refusal(&at(name), Others::Read);
+        let why = refusal(&at(name));
         assert!(why.contains("not a folder"), "{name}: {why}");
     }
     assert!(begun.elapsed() < Duration::from_secs(2));
@@ -37,9 +37,8 @@ fn links_files_and_fifos_are_refused_at_once() {
 fn what_others_may_do_is_limited() {
     let root = tempfile::tempdir().unwrap();
     let (open, shared) = (folder(root.path(), "open", 0o755), folder(root.path(), "shared", 0o1777));
-    assert!(refusal(&open, Others::Nothing).contains("chmod 700"));
-    assert!(OwnFolder::open(&open, Others::Read).is_ok());
-    assert!(refusal(&shared, Others::Read).contains("mode 1777"));
+    assert!(refusal(&open).contains("chmod 700"));
+    assert!(refusal(&shared).contains("mode 1777"));
 }
 
 #[test]
@@ -50,14 +49,14 @@ fn a_strangers_folder_is_refused_and_named() {
         eprintln!("skipped: only root can make a folder of another user's");
         return;
     }
-    let why = refusal(&theirs, Others::Read);
+    let why = refusal(&theirs);
     assert!(why.contains("user 65533"), "{why}");
 }
 
 #[test]
 fn what_is_done_stays_in_the_folder_that_was_opened() {
     let root = tempfile::tempdir().unwrap();
-    let own = OwnFolder::make(&root.path().join("own"), Others::Nothing).unwrap();
+    let own = OwnFolder::make(&root.path().join("own")).unwrap();
     let victim = folder(root.path(), "victim", 0o700);
     folder(&victim, "lab-1", 0o700);
     fs::create_dir(root.path().join("own/lab-1")).unwrap();
@@ -86,8 +85,7 @@ fn what_is_done_stays_in_the_folder_that_was_opened() {
 fn a_lock_that_is_held_is_not_waited_for_without_end() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("own");
-    let (one, two) =
-        (OwnFolder::make(&path, Others::Nothing).unwrap(), OwnFolder::make(&path, Others::Nothing).unwrap());
+    let (one, two) = (OwnFolder::make(&path).unwrap(), OwnFolder::make(&path).unwrap());
     let held = one.lock(Duration::ZERO).unwrap();
     let error = two.lock(Duration::from_millis(100)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);

@@ -29,7 +29,7 @@ const FRAMES: u64 = 1_000_000;
 
 /// What to play, and how.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CastOptions {
+pub(crate) struct CastOptions {
     /// Columns and rows.
     pub size: (u16, u16),
     /// Frames a second of the cast.
@@ -48,7 +48,7 @@ pub struct CastOptions {
 
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CastSummary {
+pub(crate) struct CastSummary {
     /// Frames that changed anything.
     pub frames: u64,
     /// Length of the cast, s.
@@ -62,7 +62,7 @@ pub struct CastSummary {
 ///
 /// # Errors
 /// When `out` cannot be written to.
-pub fn write(
+pub(crate) fn write(
     player: &mut Player,
     view: &mut View,
     extra: &dyn Fn(Nanos) -> Extra,

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// Why a picture cannot be drawn.
 #[derive(Debug, Error)]
-pub enum PictureError {
+pub(crate) enum PictureError {
     /// The file's name does not tell what to draw.
     #[error("{}: the name of a picture ends in .svg or .png, which tells what to draw", .0.display())]
     Extension(PathBuf),

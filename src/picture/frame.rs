@@ -15,7 +15,7 @@ use crate::tui::{Extra, View, draw};
 
 /// What kind of picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// Scalable; text stays text and is drawn with a font of the viewer's machine.
     Svg,
     /// Pixels; drawn with the font that is built in, the same everywhere.
@@ -27,7 +27,7 @@ impl Format {
     ///
     /// # Errors
     /// When it ends in neither `.svg` nor `.png`.
-    pub fn of(path: &Path) -> Result<Self, PictureError> {
+    pub(crate) fn of(path: &Path) -> Result<Self, PictureError> {
         let extension = path.extension().map(|e| e.to_ascii_lowercase());
         match extension.as_ref().and_then(|e| e.to_str()) {
             Some("svg") => Ok(Self::Svg),
@@ -39,7 +39,7 @@ impl Format {
     /// How many times the size of a cell of 9x19 px, unless asked otherwise. Pixels are doubled:
     /// most screens that show pictures are dense.
     #[must_use]
-    pub fn scale(self) -> u32 {
+    pub(crate) fn scale(self) -> u32 {
         match self {
             Self::Svg => 1,
             Self::Png => 2,
@@ -49,7 +49,7 @@ impl Format {
 
 /// The frame that a screen of so many columns and rows shows.
 #[must_use]
-pub fn frame(view: &View, state: &State, extra: &Extra, size: (u16, u16)) -> Buffer {
+pub(crate) fn frame(view: &View, state: &State, extra: &Extra, size: (u16, u16)) -> Buffer {
     Stage::new(size).frame(view, state, extra)
 }
 
@@ -57,7 +57,7 @@ pub fn frame(view: &View, state: &State, extra: &Extra, size: (u16, u16)) -> Buf
 ///
 /// # Errors
 /// See [`PictureError`].
-pub fn render(buffer: &Buffer, format: Format, paper: Paper, scale: u32) -> Result<Vec<u8>, PictureError> {
+pub(crate) fn render(buffer: &Buffer, format: Format, paper: Paper, scale: u32) -> Result<Vec<u8>, PictureError> {
     match format {
         Format::Svg => Ok(svg::render(buffer, paper, scale).into_bytes()),
         Format::Png => png::render(buffer, paper, scale),

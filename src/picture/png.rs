@@ -24,7 +24,7 @@ const LEAN: f32 = 0.2;
 ///
 /// # Errors
 /// See [`PictureError`].
-pub fn render(buffer: &Buffer, paper: Paper, scale: u32) -> Result<Vec<u8>, PictureError> {
+pub(crate) fn render(buffer: &Buffer, paper: Paper, scale: u32) -> Result<Vec<u8>, PictureError> {
     let scale = scale.max(1);
     let area = buffer.area;
     let mut canvas = Canvas::new(area.width, area.height, scale, paper.ground);

@@ -12,7 +12,7 @@ use crate::tui::theme::{Paper, Rgb};
 
 /// Draws a frame. Each word is put in its place, so the columns stand whatever the viewer's font.
 #[must_use]
-pub fn render(buffer: &Buffer, paper: Paper, scale: u32) -> String {
+pub(crate) fn render(buffer: &Buffer, paper: Paper, scale: u32) -> String {
     let area = buffer.area;
     let (w, h) = (u32::from(area.width) * CELL_W + 2 * MARGIN, u32::from(area.height) * CELL_H + 2 * MARGIN);
     let (wide, high) = (w * scale, h * scale);
