@@ -16,7 +16,7 @@ use crate::hypervisor::{HvError, Hypervisor, Migration, Observations, Place, Pro
 /// How long making both ends ready may take: a lab may have to start a host for it.
 const APPLY_WITHIN: Duration = Duration::from_secs(120);
 /// How long both hosts together may take to say where the guest is.
-const LOCATE_WITHIN: Duration = Duration::from_secs(6);
+const LOCATE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a hypervisor may take to answer anything else.
 const ANSWER_WITHIN: Duration = Duration::from_secs(35);
 
