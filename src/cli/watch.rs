@@ -64,7 +64,7 @@ pub struct Args {
 /// When the target is no address and no known name, it may not be pinged, the agent does not answer,
 /// or the output is no terminal.
 pub fn run(args: Args) -> Result<ExitCode> {
-    let mut probing = probing(&args)?;
+    let (mut probing, watched) = (probing(&args)?, watched(&args));
     let reached = args.agent.as_deref().map(|agent| guest::transport(agent, args.psk_file)).transpose()?;
     let (transport, warning) = reached.unzip();
     if let Some(warning) = warning.flatten() {
@@ -76,7 +76,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         remark: None,
         load: LoadSettings::default(),
         agent: transport.is_some(),
-        own: Map::from_iter([("watch".into(), json!({ "target": args.targets.join(" "), "agent": args.agent }))]),
+        own: Map::from_iter([("watch".into(), json!({ "target": watched, "agent": args.agent }))]),
         hypervisor: None,
         guest_kernel: None,
         forecasts: None,
@@ -100,6 +100,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         };
         Ok(Opened { hypervisor: None, agent, probe: probes.ending() })
     })
+}
+
+/// What is watched, for the header: the targets, or what is probed instead.
+fn watched(args: &Args) -> String {
+    let probes = args.probe.probes.iter().map(|asked| asked.written.as_str());
+    let targets: Vec<&str> = args.targets.iter().map(String::as_str).collect();
+    if targets.is_empty() { probes.collect::<Vec<_>>().join(" ") } else { targets.join(" ") }
 }
 
 /// What is probed: a ping of each target, then what was asked for. The guest is the target, where there is one.

@@ -8,7 +8,8 @@
 //! Dropped and held mixed, probed over a clean path, with 20 ms of delay give or take 10, with 0.5 % of loss, and
 //! with every CPU busy: by ICMP 5 ms to 3 s at 50, 10 and 1 ms; by UDP, TCP and HTTP (`--kind`) 50 ms to 5 s at 50
 //! and 10 ms. The truth must lie within the bounds of `lost-pings` and of `reply-gap`, in all but at most one of a
-//! kind. No SYN may ever come a second time: its answer would hide the end of a blackout, or all of it. `--harsh`
+//! kind. SYNs that come a second time are counted: their answers would hide the end of a blackout, or all of it. Such
+//! an answer is not believed, and with the deadline as it is there are none but where this machine stood still. `--harsh`
 //! adds what the bounds make no claim about by themselves (5 % of loss, 5 % of duplicates, 50 ms of jitter) and
 //! reports it too. `--seed N` repeats a run as far as a machine can be repeated, `--blackouts N` says how many a
 //! lane. Without `--kind` all conditions are for ICMP, and the other kinds have a clean path, once each.
@@ -204,7 +205,9 @@ fn measure(options: &Options) -> Result<bool, String> {
         println!(
             "{what}: {n} blackouts, outside the bounds of lost-pings {lost}, of reply-gap {gap}; SYNs sent again {again}"
         );
-        good &= (harsh || (lost <= 1 && gap <= 1)) && again == 0;
+        // A machine that stands still for a tenth of a second may send one again. Of a deadline that is too long,
+        // each blackout would have its own.
+        good &= (harsh || (lost <= 1 && gap <= 1)) && again <= n as u64 / 20;
     }
     for cell in &cells {
         for m in &cell.measured {
