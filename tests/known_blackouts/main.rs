@@ -3,7 +3,7 @@
 //! ```text
 //! cargo test --release --test known_blackouts                  15 lanes of 4 blackouts, about 40 s
 //! cargo test --release --test known_blackouts -- --ignored     300 blackouts with ICMP, about 4 minutes
-//! cargo test --release --test known_blackouts -- --ignored --kind tcp     300 with TCP, about 8 minutes
+//! cargo test --release --test known_blackouts -- --ignored --kind tcp     300 with TCP, about 5 minutes
 //! ```
 //! Dropped and held mixed, probed over a clean path, with 20 ms of delay give or take 10, with 0.5 % of loss, and
 //! with every CPU busy: by ICMP 5 ms to 3 s at 50, 10 and 1 ms; by UDP, TCP and HTTP (`--kind`) 50 ms to 5 s at 50
