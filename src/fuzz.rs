@@ -161,7 +161,7 @@ proptest! {
             let mut wrong = 0;
             let state = reader.read_state(|_| wrong += 1);
             let results = result::result(&state);
-            let shown = result::head(&state) + &result::text(&results, 80);
+            let shown = result::head(&state, result::Read::Whole) + &result::text(&results, 80);
             prop_assert!(!shown.chars().any(|c| c != '\n' && crate::text::is_hidden(c)), "{shown:?}");
             prop_assert!(serde_json::to_string(&results).is_ok());
         }
@@ -180,7 +180,7 @@ proptest! {
             }
         }
         let results = result::result(&state);
-        let shown = result::head(&state) + &result::text(&results, 80);
+        let shown = result::head(&state, result::Read::Whole) + &result::text(&results, 80);
         prop_assert!(!shown.chars().any(|c| c != '\n' && crate::text::is_hidden(c)), "{shown:?}");
     }
 

@@ -9,6 +9,7 @@ use super::exit::{EXIT_CAPTURE, EXIT_TROUBLE};
 use super::promises::{self, PromiseArgs};
 use super::say;
 use crate::event::Nanos;
+use crate::session::result::Read;
 use crate::session::{Reader, moment, result, wall};
 
 /// At most so many corrupt records are named one by one.
@@ -86,9 +87,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         results.header = Some(reader.header().clone());
         say::print_json(&results)?;
     } else {
+        let read = if at.is_some() { Read::Until } else { Read::Whole };
         let width = args.width.unwrap_or_else(say::width);
         let then = at.map(|t| moment::lines(&state, t).join("\n") + "\n").unwrap_or_default();
-        say::print(&format!("{}{then}\n{}", result::head(&state), result::text(&results, width)))?;
+        say::print(&format!("{}{then}\n{}", result::head(&state, read), result::text(&results, width)))?;
         promises::print(&judged)?;
     }
     Ok(ExitCode::from(if corrupt > 0 { EXIT_CAPTURE } else { promises::exit_code(&judged) }))

@@ -14,7 +14,8 @@ use crate::units::{show_bandwidth, show_bytes, show_count, show_duration};
 #[must_use]
 pub fn lines(state: &State, t: Nanos) -> Vec<String> {
     let wall = Wall::of(state).and_then(|wall| wall.time(t)).map(|time| format!(", {time}")).unwrap_or_default();
-    let mut lines = vec![format!("at           {:.3} s{wall}", t as f64 / 1e9)];
+    let over = if state.ended.is_some() && t > state.now { ", after the end of the session" } else { "" };
+    let mut lines = vec![format!("at           {:.3} s{wall}{over}", t as f64 / 1e9)];
     let since = |from: Nanos| show_duration(Duration::from_nanos(t.saturating_sub(from)));
     if let Some((from, place)) = state.guest() {
         lines.push(format!("guest        {}, known for {}", foreign(&place.words()), since(*from)));

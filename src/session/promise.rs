@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::state::{Migration, State};
 use crate::analysis::probing::Summary;
-use crate::analysis::{Bounded, Method};
+use crate::analysis::{Bounded, ByProbe, Estimate, Method};
 use crate::event::ProbeId;
 use crate::units::{show_count, show_duration};
 
@@ -109,11 +109,11 @@ impl Promise {
             }
             Self::Outage { most } => {
                 let each = state.digests.iter().map(|(id, digest)| outage(id, digest, most));
-                ("max-outage", ms(most), None, worst(each), show_duration(most))
+                ("max-outage", ms(most), None, worst(each, "probes"), show_duration(most))
             }
             Self::Loss { most_pct } => {
                 let each = state.digests.iter().map(|(id, digest)| loss(id, digest, most_pct));
-                ("max-loss", None, Some(most_pct), worst(each), format!("{most_pct} %"))
+                ("max-loss", None, Some(most_pct), worst(each, "probes"), format!("{most_pct} %"))
             }
         };
         let words = format!("{}: {}, promised at most {limit}", verdict.word(), found.words);
@@ -130,62 +130,88 @@ pub fn together(all: &[Judged]) -> Option<Verdict> {
 }
 
 /// What decides among several, each with a figure to compare it by: the worst of those that broke the promise, else
-/// the first of which it is not known, else the one that came nearest.
-fn worst(each: impl Iterator<Item = (Verdict, f64, Found)>) -> (Verdict, Found) {
+/// the first of which it is not known, else the one that came nearest; `of` is what there are several of.
+fn worst(each: impl Iterator<Item = (Verdict, f64, Found)>, of: &str) -> (Verdict, Found) {
     let rank = |verdict| match verdict {
         Verdict::Broken => 2,
         Verdict::NotKnown => 1,
         Verdict::Kept => 0,
     };
     let nothing = (Verdict::NotKnown, Found::said("no probe has told anything".to_owned()));
-    each.reduce(|a, b| if (rank(b.0), b.1) > (rank(a.0), a.1) { b } else { a })
-        .map_or(nothing, |(verdict, _, found)| (verdict, found))
+    let mut n = 0_usize;
+    let found = each.inspect(|_| n += 1).reduce(|a, b| if (rank(b.0), b.1) > (rank(a.0), a.1) { b } else { a });
+    let Some((verdict, _, mut found)) = found else { return nothing };
+    if n > 1 {
+        found.words += &match verdict {
+            Verdict::Kept | Verdict::Broken => format!(", the most of {n} {of}"),
+            Verdict::NotKnown => format!(", one of {n} {of}"),
+        };
+    }
+    (verdict, found)
 }
 
 fn downtime(state: &State, most: Duration, by: Option<Method>) -> (Verdict, Found) {
     let ran: Vec<&Migration> = state.migrations.iter().filter(|m| !m.never_ran()).collect();
     if ran.is_empty() {
-        let beside = if state.only_watches() { " and nothing can be here" } else { "" };
+        let beside = if state.only_watches() { ", as a session that only watches migrates nothing" } else { "" };
         return (Verdict::NotKnown, Found::said(format!("nothing was migrated{beside}")));
     }
-    worst(ran.iter().map(|m| one_downtime(m, most, by)))
+    worst(ran.iter().map(|m| one_downtime(m, most, by)), "migrations")
+}
+
+/// An estimate that is known: by which estimator, and of which probe where it is not the primary one's.
+struct Known<'a> {
+    method: Method,
+    probe: Option<&'a ByProbe>,
+    of: Bounded,
+}
+
+impl Known<'_> {
+    fn found(&self, n: u32, words: String) -> Found {
+        Found { migration: Some(n), method: Some(self.method.name()), probe: self.probe.map(|p| p.id), words }
+    }
+
+    fn words(&self, n: u32) -> String {
+        let probe = self.probe.map(|p| format!(" of probe {} ({})", p.id, p.name)).unwrap_or_default();
+        format!("migration {n} was down for {} by {}{probe}", show_duration(self.of.value), self.method.name())
+    }
 }
 
 /// One migration: whether, by how much, and what decides.
 fn one_downtime(m: &Migration, most: Duration, by: Option<Method>) -> (Verdict, f64, Found) {
-    let found = |method: Option<Method>, words: String| Found {
-        migration: Some(m.n),
-        method: method.map(Method::name),
-        words,
-        ..Found::default()
-    };
-    let estimates = m.downtime.iter().flat_map(|d| &d.estimates);
-    let asked: Vec<_> = estimates.filter(|e| by.is_none_or(|by| e.method == by)).collect();
-    let known: Vec<(Method, Bounded)> = asked.iter().filter_map(|e| Some((e.method, e.value?))).collect();
-    let was = |(method, b): &(Method, Bounded)| {
-        let alone = if by.is_none() && known.len() == 1 { ", the only one known" } else { "" };
-        format!("migration {} was down for {} by {}{alone}", m.n, show_duration(b.value), method.name())
-    };
-    let s = |b: &Bounded| b.value.as_secs_f64();
-    if let Some(over) = known.iter().filter(|(_, b)| b.lo > most).max_by_key(|(_, b)| b.value) {
-        return (Verdict::Broken, s(&over.1), found(Some(over.0), was(over)));
+    let asked = |e: &&Estimate| by.is_none_or(|by| e.method == by);
+    let first = m.downtime.iter().flat_map(|d| &d.estimates).filter(asked).map(|e| (None, e));
+    let others = m.downtime.iter().flat_map(|d| &d.probes).filter(|p| !p.is_primary);
+    let others = others.flat_map(|p| p.estimates.iter().filter(asked).map(move |e| (Some(p), e)));
+    let known: Vec<Known<'_>> = first
+        .clone()
+        .chain(others)
+        .filter_map(|(probe, e)| Some(Known { method: e.method, probe, of: e.value? }))
+        .collect();
+    let s = |known: &Known<'_>| known.of.value.as_secs_f64();
+    if let Some(over) = known.iter().filter(|k| k.of.lo > most).max_by_key(|k| k.of.value) {
+        return (Verdict::Broken, s(over), over.found(m.n, over.words(m.n)));
     }
-    let Some(longest) = known.iter().max_by_key(|(_, b)| b.hi) else {
-        let why = asked.iter().find_map(|e| e.note.clone()).unwrap_or_else(|| "it has not ended".to_owned());
+    let Some(longest) = known.iter().max_by_key(|k| k.of.hi) else {
+        let why = first.clone().find_map(|(_, e)| e.note.clone()).unwrap_or_else(|| "it has not ended".to_owned());
         let by = by.map(|by| format!(" by {}", by.name())).unwrap_or_default();
         let words = format!("how long migration {} was down{by} could not be seen ({why})", m.n);
-        return (Verdict::NotKnown, f64::INFINITY, found(None, words));
+        return (Verdict::NotKnown, f64::INFINITY, Found { migration: Some(m.n), words, ..Found::default() });
     };
-    let (method, b) = longest;
-    if b.hi > most {
-        let words = format!("{}, but [{}, {}] is possible", was(longest), show_duration(b.lo), show_duration(b.hi));
-        return (Verdict::NotKnown, s(b), found(Some(*method), words));
+    let mut words = longest.words(m.n);
+    if by.is_none() && known.len() == 1 {
+        words += ", the only one known";
     }
-    if m.settled.is_none() {
-        let words = format!("{}, but its result is not final", was(longest));
-        return (Verdict::NotKnown, s(b), found(Some(*method), words));
-    }
-    (Verdict::Kept, s(b), found(Some(*method), was(longest)))
+    let verdict = if longest.of.hi > most {
+        words += &format!(", but [{}, {}] is possible", show_duration(longest.of.lo), show_duration(longest.of.hi));
+        Verdict::NotKnown
+    } else if m.settled.is_none() {
+        words += ", but its result is not final";
+        Verdict::NotKnown
+    } else {
+        Verdict::Kept
+    };
+    (verdict, s(longest), longest.found(m.n, words))
 }
 
 fn outage(id: &ProbeId, digest: &Summary, most: Duration) -> (Verdict, f64, Found) {

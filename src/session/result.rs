@@ -275,6 +275,15 @@ fn course(m: &Migration) -> String {
     }
 }
 
+/// How much of a capture was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// To its end.
+    Whole,
+    /// Until some instant.
+    Until,
+}
+
 /// The table of a result for the terminal; that of a simulated hypervisor says so.
 #[must_use]
 pub fn text(result: &SessionResult, width: usize) -> String {
@@ -295,9 +304,10 @@ pub fn text(result: &SessionResult, width: usize) -> String {
     }
 }
 
-/// The head of a result for the terminal: what was measured, where, with what.
+/// The head of a result for the terminal: what was measured, where, with what. Where no more of a capture was `read`
+/// than until an instant, nothing is said of its end.
 #[must_use]
-pub fn head(state: &State) -> String {
+pub fn head(state: &State, read: Read) -> String {
     let mut lines = Vec::new();
     if let Some(header) = &state.header {
         let known = |fact: &Option<String>, key: &str| {
@@ -326,7 +336,11 @@ pub fn head(state: &State) -> String {
         ));
     }
     let length = show_duration(Duration::from_nanos(state.now));
-    let end = state.ended.as_deref().unwrap_or("without an orderly end");
+    let end = match (&state.ended, read) {
+        (Some(why), _) => why,
+        (None, Read::Whole) => "without an orderly end",
+        (None, Read::Until) => "read so far",
+    };
     lines.push(format!("length       {length}, {} events; {end}", state.events));
     if state.health.lost_events > 0 {
         lines.push(format!("LOST         {} events were lost to full queues", state.health.lost_events));

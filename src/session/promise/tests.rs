@@ -53,7 +53,10 @@ fn the_longest_of_the_known_decides_and_says_which() {
     let state = migrated(&[first, second]);
     let (verdict, words) = judged(&state, 1000, None);
     assert_eq!(verdict, Verdict::Broken);
-    assert_eq!(words, "broken: migration 2 was down for 2.31 s by reply-gap, promised at most 1.00 s");
+    assert_eq!(
+        words,
+        "broken: migration 2 was down for 2.31 s by reply-gap, the most of 2 migrations, promised at most 1.00 s"
+    );
     assert_eq!(judged(&state, 3000, None).0, Verdict::Kept);
     let first = migrated(&[first]);
     assert_eq!(
@@ -63,6 +66,30 @@ fn the_longest_of_the_known_decides_and_says_which() {
     // The one that is asked for, however long the others are.
     assert_eq!(judged(&first, 10, Some(Reported)).0, Verdict::Kept);
     assert_eq!(judged(&first, 10, Some(ReplyGap)).0, Verdict::Broken);
+}
+
+#[test]
+fn another_probe_decides_where_it_saw_more() {
+    let mut state = migrated(&[&[(Method::ReplyGap, [410, 400, 420])]]);
+    let gap = |of: [u64; 3]| {
+        let value = Some(Bounded { value: ms(of[0]), lo: ms(of[1]), hi: ms(of[2]) });
+        let unknown = Estimate { method: Method::LostPings, value: None, note: None };
+        [unknown, Estimate { method: Method::ReplyGap, value, note: None }]
+    };
+    let probe = |id: u16, of| ByProbe {
+        id: ProbeId(id),
+        name: "tcp guest:22".to_owned(),
+        is_primary: id == 0,
+        estimates: gap(of),
+        gaps: 1,
+        gaps_total: ms(of[0]),
+    };
+    let probes = vec![probe(0, [410, 400, 420]), probe(3, [900, 850, 950])];
+    state.migrations[0].downtime.as_mut().unwrap().probes = probes;
+    let judged = Promise::Downtime { most: ms(500), by: None }.judge(&state);
+    assert_eq!((judged.verdict, judged.probe), (Verdict::Broken, Some(ProbeId(3))));
+    assert!(judged.words.contains("900 ms by reply-gap of probe 3 (tcp guest:22)"), "{}", judged.words);
+    assert_eq!(Promise::Downtime { most: ms(960), by: None }.judge(&state).verdict, Verdict::Kept);
 }
 
 #[test]
