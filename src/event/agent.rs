@@ -54,7 +54,7 @@ pub enum AgentEvent {
     },
     /// The connection is lost; the client goes on trying.
     Disconnected {
-        /// Why.
+        /// What ended the connection, for people.
         why: String,
     },
     /// The agent has put request `id` into effect.
@@ -68,7 +68,7 @@ pub enum AgentEvent {
     Refused {
         /// The request's number.
         id: u64,
-        /// Why, with the numbers.
+        /// Why the agent does not take it, with the numbers that do not fit.
         why: String,
     },
     /// Set and achieved values.

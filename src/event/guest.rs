@@ -27,7 +27,7 @@ pub enum Location {
     Moving,
     /// Not known.
     Unknown {
-        /// Why, for people.
+        /// Why the place cannot be told, for people.
         why: String,
     },
 }

@@ -189,7 +189,7 @@ pub enum HvEvent {
     HostLost {
         /// Our name for it.
         host: String,
-        /// Why.
+        /// What became of it, for people.
         why: String,
     },
     /// An event in the product's own words, all fields kept.
@@ -262,7 +262,7 @@ pub enum HvEvent {
         from: Value,
         /// The value it is to have.
         to: Value,
-        /// Why.
+        /// On whose account it is set.
         why: SettingWhy,
     },
     /// One look at the running migration.
@@ -296,7 +296,7 @@ pub enum MigrationEnd {
     Done,
     /// It failed.
     Failed {
-        /// Why.
+        /// What is said of the failure, by the hypervisor or by who watched it, for people.
         why: String,
     },
     /// It was cancelled; the guest runs at the source.

@@ -32,7 +32,7 @@ pub enum QmpError {
     /// Nothing listens there.
     #[error("cannot connect to {endpoint}: {why}; {remedy}")]
     NoSocket {
-        /// The address.
+        /// Where it listens, as given.
         endpoint: String,
         /// What the operating system said.
         why: String,
@@ -46,7 +46,7 @@ pub enum QmpError {
         "this socket is not QMP: {said} ({endpoint}); a monitor needs mode=control, as in -qmp unix:PATH,server=on,wait=off"
     )]
     NotQmp {
-        /// The address.
+        /// Where it listens, as given.
         endpoint: String,
         /// What it said instead of a greeting.
         said: String,
@@ -56,7 +56,7 @@ pub enum QmpError {
         "{endpoint} takes connections but sent no QMP greeting within {ms} ms: it is not QMP, or another program holds this monitor (each serves one client at a time)"
     )]
     NoGreeting {
-        /// The address.
+        /// Where it listens, as given.
         endpoint: String,
         /// How long we waited, ms.
         ms: u128,
@@ -64,15 +64,15 @@ pub enum QmpError {
     /// The connection is over.
     #[error("the connection to {endpoint} is lost: {why}")]
     Closed {
-        /// The address.
+        /// Where it listens, as given.
         endpoint: String,
-        /// Why.
+        /// What ended it, as the operating system or QEMU says.
         why: String,
     },
     /// The peer refuses a command.
     #[error("'{command}' is refused: {desc}")]
     Refused {
-        /// The command.
+        /// Name of the QMP command.
         command: String,
         /// The class of the error, e.g. `GenericError`, `CommandNotFound`.
         class: String,
@@ -82,19 +82,19 @@ pub enum QmpError {
     /// The peer answered a command, but what it said cannot be read.
     #[error("the answer of {endpoint} to '{command}' cannot be read: {why}")]
     Unread {
-        /// The address.
+        /// Where it listens, as given.
         endpoint: String,
-        /// The command.
+        /// Name of the QMP command.
         command: String,
-        /// What is wrong with it.
+        /// Where the answer departs from the protocol.
         why: String,
     },
     /// The peer does not answer a command.
     #[error("{endpoint} did not answer '{command}' within {seconds} s")]
     Silent {
-        /// The address.
+        /// Where it listens, as given.
         endpoint: String,
-        /// The command.
+        /// Name of the QMP command.
         command: String,
         /// How long we waited, s.
         seconds: u64,
