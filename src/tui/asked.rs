@@ -1,4 +1,4 @@
-//! What stands in front of the panels: a text to type, a question to answer, a list to choose from.
+//! What stands in front of the panels: a text to type, a question to answer, the help, a list to choose from.
 
 use super::edit::Control;
 use crate::event::Nanos;
@@ -31,6 +31,19 @@ pub enum Confirm {
     RampEnd,
     /// Leave while a migration runs.
     Quit,
+}
+
+/// What stands in front of all panels. There is one at a time: it is drawn, and it takes the keys and the mouse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Front {
+    /// A line to type on.
+    Entry,
+    /// A question.
+    Confirm(Confirm),
+    /// The help.
+    Help,
+    /// A list.
+    Menu(Menu),
 }
 
 /// A list in front of everything else, and its selected row.

@@ -10,7 +10,7 @@ use super::hits::Hits;
 use super::panel;
 use super::pen::{Pen, wrap};
 use super::theme::Role;
-use super::view::{Page, View};
+use super::view::{Front, Page, View};
 use crate::session::State;
 
 /// Columns left of the time axis, the same for every track.
@@ -216,17 +216,16 @@ fn overlays(ctx: &Ctx<'_>, mut area: Rect, buf: &mut Buffer) {
         // The row that says so stays in sight, whatever is in front of the rest.
         take_top(&mut area, 1);
     }
-    if view.help || view.entry.is_some() || view.confirm.is_some() || view.menu.is_some() {
+    let front = view.front();
+    if front.is_some() {
         ctx.clear_hits();
     }
-    if ctx.view.help {
-        panel::help::render(ctx, area, buf);
-    } else if ctx.view.entry.is_some() || ctx.view.confirm.is_some() {
-        panel::dialog::render(ctx, area, buf);
-    } else if let Some(menu) = ctx.view.menu {
-        panel::menu::render(ctx, area, buf, menu);
-    } else if ctx.view.page == Page::History && panel::compare::shows(ctx) {
-        panel::compare::render(ctx, area, buf);
+    match front {
+        Some(Front::Entry | Front::Confirm(_)) => panel::dialog::render(ctx, area, buf),
+        Some(Front::Help) => panel::help::render(ctx, area, buf),
+        Some(Front::Menu(menu)) => panel::menu::render(ctx, area, buf, menu),
+        None if view.page == Page::History && panel::compare::shows(ctx) => panel::compare::render(ctx, area, buf),
+        None => {}
     }
 }
 

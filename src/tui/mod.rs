@@ -28,6 +28,7 @@ pub mod run;
 mod screen;
 pub mod sentence;
 mod series;
+mod stage;
 pub mod start;
 pub mod theme;
 pub mod time;

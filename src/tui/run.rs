@@ -1,10 +1,8 @@
-//! The draw loop: drain the input, draw once, and only when something changed.
+//! The screen of a session: what it draws from, and what becomes of keys and mouse.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use ratatui::Terminal;
 use ratatui::crossterm::event::{Event, KeyEventKind, MouseEvent, MouseEventKind};
 use tokio::sync::mpsc::UnboundedSender;
@@ -15,23 +13,17 @@ use super::feed::Feed;
 use super::hits::{Hit, Hits};
 use super::input::{Effect, Situation, mouse, paste, press};
 use super::options::{ExitReason, ExitSummary, TuiOptions};
-use super::pace::{Pace, TICK, Urgent};
-use super::screen::input::{Gone, Input};
+use super::pace::{Pace, Urgent};
 use super::screen::signals::Signals;
 use super::screen::wire::Wire;
-use super::screen::{self, Screen, in_foreground, output};
+use super::screen::{self, Screen};
+use super::stage::{self, Next, Stage, TELLING};
 use super::theme::{self, Depth};
 use super::view::View;
 use crate::event::{Intent, Nanos};
 use crate::session::State;
 use crate::units::show_duration;
 
-/// How soon a terminal that is still taking the last frame is looked at again.
-const BUSY: Duration = Duration::from_millis(10);
-/// Keys taken before it is looked for a signal and another frame is drawn.
-pub(super) const AT_ONCE: usize = 256;
-/// A pause of the whole process longer than this is told.
-const TELLING: Duration = Duration::from_millis(500);
 /// How long the warning before a suspension holds.
 const WARNED: Duration = Duration::from_secs(5);
 
@@ -64,11 +56,12 @@ pub fn run(
         copy: None,
         hits: Hits::default(),
         frames: 0,
+        pace: Pace::new(&options),
         depth,
         pointed: None,
         warned: None,
     };
-    let reason = session.drive(&options, &screen, &signals);
+    let reason = stage::drive(&mut session, &options.stop, &screen, &signals);
     drop(screen);
     drop(signals);
     Ok(ExitSummary { reason: reason?, frames: session.frames })
@@ -88,6 +81,8 @@ struct Session<'a> {
     /// What lies where in the newest frame.
     hits: Hits,
     frames: u64,
+    /// When the next frame is due.
+    pace: Pace,
     /// Colours the terminal can show.
     depth: Depth,
     /// Where the mouse was last, and what it did there.
@@ -96,97 +91,39 @@ struct Session<'a> {
     warned: Option<Instant>,
 }
 
-/// What the loop goes on with.
-enum Next {
-    On,
-    Close,
-    Suspend,
-}
+impl Stage for Session<'_> {
+    type Closed = ExitReason;
 
-impl Session<'_> {
-    fn drive(&mut self, options: &TuiOptions, screen: &Screen, signals: &Signals) -> anyhow::Result<ExitReason> {
-        let mut terminal = Terminal::new(Wire::new())?;
-        terminal.clear()?;
-        let mut input = Input::begin()?;
-        let mut pace = Pace::new(options);
-        // When this loop last ran, on our clock and on the session's: what lies between is a pause.
-        let mut awake = (Instant::now(), self.feed.now());
-        let mut slept = None;
-        let mut away = false;
-        loop {
-            if options.stop.load(Ordering::Relaxed) {
-                return Ok(ExitReason::Signal);
-            }
-            if self.feed.over() {
-                return Ok(ExitReason::Over);
-            }
-            if output::failed() {
-                return Ok(ExitReason::Gone);
-            }
-            // The signal that ends a pause may be heard a little after this loop goes on.
-            if awake.0.elapsed() >= TELLING {
-                slept = Some((awake.1, awake.0.elapsed(), Instant::now()));
-            }
-            if signals.continued() {
-                away = true;
-                if let Some((since, pause, _)) = slept.take().filter(|(.., until)| until.elapsed() < TELLING) {
-                    self.tell_pause(since, pause);
-                }
-            }
-            awake = (Instant::now(), self.feed.now());
-            if !in_foreground() {
-                // The session goes on; the terminal is somebody else's for now.
-                away = true;
-                std::thread::sleep(TICK);
-                continue;
-            }
-            if away {
-                screen.take()?;
-                terminal.resize(terminal.size()?.into())?;
-                (away, pace.touched) = (false, true);
-            }
-            if !screen.is_taken() {
-                bail!("a part of the program has panicked, as told above; what was recorded is kept");
-            }
-            // A frame that finds the terminal busy is left out.
-            let busy = !output::idle();
-            if !busy && pace.due(self.feed) {
-                self.frame(&mut terminal, &mut pace)?;
-            }
-            let mut happened = match input.next(if busy { BUSY } else { pace.wait() }) {
-                Ok(event) => event,
-                Err(Gone) => return Ok(ExitReason::Gone),
-            };
-            // What is there is taken before the next frame, but a flood of keys keeps nobody waiting.
-            let mut taken = 0;
-            while let Some(event) = happened {
-                taken += 1;
-                let effect = self.take(event, &mut pace);
-                match effect.map_or(Ok(Next::On), |effect| self.follow(effect, &mut terminal))? {
-                    Next::On => {}
-                    Next::Close => {
-                        self.hand_over();
-                        return Ok(ExitReason::Quit);
-                    }
-                    Next::Suspend => {
-                        self.hand_over();
-                        awake = (Instant::now(), self.feed.now());
-                        screen.suspend();
-                        self.tell_pause(awake.1, awake.0.elapsed());
-                        // The signal that ended the pause has been told of.
-                        signals.continued();
-                        awake = (Instant::now(), self.feed.now());
-                        away = true;
-                    }
-                }
-                happened = if taken < AT_ONCE { input.next(Duration::ZERO).unwrap_or(None) } else { None };
-            }
-            self.hand_over();
-        }
+    fn closed(reason: ExitReason) -> ExitReason {
+        reason
     }
 
-    fn frame(&mut self, terminal: &mut Terminal<Wire>, pace: &mut Pace) -> anyhow::Result<()> {
-        let now = pace.instant(self.feed.now());
+    fn over(&self) -> bool {
+        self.feed.over()
+    }
+
+    fn now(&self) -> Nanos {
+        self.feed.now()
+    }
+
+    fn paused(&mut self, since: Nanos, pause: Duration) {
+        self.tell_pause(since, pause);
+    }
+
+    fn touch(&mut self) {
+        self.pace.touched = true;
+    }
+
+    fn due(&mut self) -> bool {
+        self.pace.due(self.feed)
+    }
+
+    fn wait(&self) -> Duration {
+        self.pace.wait()
+    }
+
+    fn draw(&mut self, terminal: &mut Terminal<Wire>) -> anyhow::Result<()> {
+        let now = self.pace.instant(self.feed.now());
         let extra =
             Extra { now, recorder: self.feed.recorder(), mode: self.feed.replay().map_or(Mode::Live, Mode::Replay) };
         self.refresh();
@@ -199,25 +136,35 @@ impl Session<'_> {
             view.time.drawn(area.width);
         }
         let column_ns = view.time.axis(state, now).column_ns;
-        let bytes = terminal.backend_mut().take();
-        if !bytes.is_empty() {
-            // Between the marks of a synchronised update (DEC mode 2026): terminals that do not know it
-            // ignore them.
-            output::send(format!("\x1b[?2026h{bytes}\x1b[?2026l"));
-        }
+        stage::send(terminal);
         self.view.help_row = self.view.help_row.min(self.hits.help_end());
         self.view.history.reason = self.view.history.reason.min(self.hits.reasons_end());
-        pace.drew(self.feed, urgent, column_ns);
+        self.pace.drew(self.feed, urgent, column_ns);
         self.frames += 1;
         #[cfg(debug_assertions)]
         assert!(std::env::var_os("BLACKOUT_PANIC").is_none(), "BLACKOUT_PANIC is set");
         Ok(())
     }
 
-    fn take(&mut self, event: Event, pace: &mut Pace) -> Option<Effect> {
+    fn take(&mut self, event: Event) -> Next<ExitReason> {
+        self.effect(event).map_or(Next::On, |effect| self.follow(effect))
+    }
+
+    /// Intents go out in their order; without a listener, or when it is gone, they are dropped.
+    fn taken(&mut self) {
+        for intent in self.view.take_intents() {
+            if let Some(tx) = &self.intents {
+                let _ = tx.send(intent);
+            }
+        }
+    }
+}
+
+impl Session<'_> {
+    fn effect(&mut self, event: Event) -> Option<Effect> {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
-                pace.touched = true;
+                self.touch();
                 let paged = output_has_pages();
                 self.situated(|view, _, at| {
                     let page = view.page;
@@ -231,17 +178,17 @@ impl Session<'_> {
             // Where nothing can have changed nothing is drawn.
             Event::Mouse(event) if event.kind == MouseEventKind::Moved || self.dragged_nowhere(&event) => None,
             Event::Mouse(event) => {
-                pace.touched = true;
+                self.touch();
                 self.pointed = Some(event);
                 self.situated(|view, hits, at| mouse(view, &event, hits, at))
             }
             Event::Paste(text) => {
-                pace.touched = true;
+                self.touch();
                 paste(&mut self.view, &text);
                 None
             }
             Event::Resize(..) => {
-                pace.touched = true;
+                self.touch();
                 None
             }
             _ => None,
@@ -271,11 +218,11 @@ impl Session<'_> {
     }
 
     /// Does what a key press asked for.
-    fn follow(&mut self, effect: Effect, terminal: &mut Terminal<Wire>) -> anyhow::Result<Next> {
+    fn follow(&mut self, effect: Effect) -> Next<ExitReason> {
         match (effect, self.feed.control()) {
-            (Effect::Quit, _) => return Ok(Next::Close),
-            (Effect::Suspend, _) if self.may_suspend() => return Ok(Next::Suspend),
-            (Effect::Redraw, _) => terminal.resize(terminal.size()?.into())?,
+            (Effect::Quit, _) => return Next::Close(ExitReason::Quit),
+            (Effect::Suspend, _) if self.may_suspend() => return Next::Suspend,
+            (Effect::Redraw, _) => return Next::Redraw,
             (Effect::NextTheme, _) => self.next_theme(),
             (Effect::Play(playing), Some(c)) => c.set_playing(playing),
             (Effect::Speed(speed), Some(c)) => c.set_speed(speed),
@@ -283,7 +230,7 @@ impl Session<'_> {
             (Effect::Seek(to), Some(c)) => c.seek(to),
             (Effect::Suspend, _) | (_, None) => {}
         }
-        Ok(Next::On)
+        Next::On
     }
 
     /// A running migration needs this program: a guest that was stopped for the copy is told to run on
@@ -312,7 +259,7 @@ impl Session<'_> {
         self.view.notify(self.feed.now(), format!("stopped for {pause}{what}"));
         if live && self.intents.is_some() {
             self.view.ask(Intent::Mark { note: format!("blackout itself was stopped for {pause}"), at: Some(since) });
-            self.hand_over();
+            self.taken();
         }
     }
 
@@ -320,14 +267,5 @@ impl Session<'_> {
         self.view.theme = theme::next(&self.view.theme.name, self.depth);
         let text = format!("theme {}", self.view.theme.name);
         self.view.notify(self.feed.now(), text);
-    }
-
-    /// Intents go out in their order; without a listener, or when it is gone, they are dropped.
-    fn hand_over(&mut self) {
-        for intent in self.view.take_intents() {
-            if let Some(tx) = &self.intents {
-                let _ = tx.send(intent);
-            }
-        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-pub use super::asked::{Asked, Confirm, Menu};
+pub use super::asked::{Asked, Confirm, Front, Menu};
 use super::axis::clock;
 use super::edit::{Control, Hold, default_migration};
 pub use super::entry::Entry;
@@ -139,6 +139,14 @@ impl View {
         if self.asked_migration.as_ref().is_some_and(answered) {
             self.asked_migration = None;
         }
+    }
+
+    /// What stands in front of all panels, if anything does.
+    #[must_use]
+    pub fn front(&self) -> Option<Front> {
+        let entry = self.entry.as_ref().map(|_| Front::Entry);
+        let confirm = self.confirm.map(Front::Confirm);
+        entry.or(confirm).or(self.help.then_some(Front::Help)).or(self.menu.map(Front::Menu))
     }
 
     /// The wall clock, where times are to be of it and the session has one.

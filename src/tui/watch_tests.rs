@@ -47,7 +47,7 @@ fn the_newest_outages_are_in_view_and_the_rest_is_counted() {
 fn of_several_targets_each_outage_says_whose_it_is() {
     let state = watched(3, |id, k| id == 1 && (100..120).contains(&k));
     let rows = screen(&state, Page::Controls, (80, 24));
-    let found = rows.iter().find(|r| r.contains("950 ms to 1.05 s") && r.contains("unanswered"));
+    let found = rows.iter().find(|r| r.contains("949 ms to 1.05 s") && r.contains("unanswered"));
     let row = found.unwrap_or_else(|| panic!("{rows:#?}"));
     assert!(row.contains("probe 1"), "{row}");
     assert_eq!(state.digests[&crate::event::ProbeId(1)].gaps.outages()[0].from, 4_950 * MS);

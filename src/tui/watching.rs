@@ -125,7 +125,7 @@ mod tests {
         let calm = watched(1, |_, _| false);
         assert_eq!(said(&calm), (Tone::Good, "192.0.2.1 answers; no outage so far".to_owned()));
         let one = watched(1, |_, k| (100..120).contains(&k));
-        assert_eq!(said(&one).1, "192.0.2.1 answers; 1 outage, 950 ms to 1.05 s so far");
+        assert_eq!(said(&one).1, "192.0.2.1 answers; 1 outage, 949 ms to 1.05 s so far");
         let gone = watched(1, |_, k| (100..120).contains(&k) || k >= 300);
         let (tone, text) = said(&gone);
         assert_eq!(tone, Tone::Bad);

@@ -10,7 +10,7 @@ use crate::event::Nanos;
 use crate::tui::edit::Control;
 use crate::tui::hits::{Hit, Hits};
 use crate::tui::keys::Action;
-use crate::tui::view::{Page, View};
+use crate::tui::view::{Front, Page, View};
 
 /// A turn of the wheel pans by this part of the screen.
 const PAN: u16 = 8;
@@ -26,7 +26,10 @@ pub fn mouse(view: &mut View, event: &MouseEvent, hits: &Hits, at: Situation<'_>
             None
         }
         MouseEventKind::Down(MouseButton::Right) => {
-            if view.menu.take().is_none() && !view.help && view.entry.is_none() {
+            // A list closes; what else stands in front stays.
+            if let Some(Front::Menu(_)) = view.front() {
+                view.menu = None;
+            } else if view.front().is_none() {
                 (view.time.cursor, view.time.anchor) = (None, None);
             }
             None
@@ -43,13 +46,15 @@ pub fn mouse(view: &mut View, event: &MouseEvent, hits: &Hits, at: Situation<'_>
 
 fn down(view: &mut View, event: &MouseEvent, under: Option<(Rect, Hit)>, at: Situation<'_>) -> Option<Effect> {
     view.notice = None;
-    if view.help {
+    if view.front() == Some(Front::Help) {
         view.help = false;
         return None;
     }
     let Some((area, hit)) = under else {
         // A click beside a list closes it.
-        view.menu = None;
+        if let Some(Front::Menu(_)) = view.front() {
+            view.menu = None;
+        }
         return None;
     };
     view.pointer.held = Some((area, hit));

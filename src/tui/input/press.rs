@@ -7,7 +7,7 @@ use super::{control, history, log, menu, replay, time, typing};
 use crate::event::{Intent, Phase};
 use crate::tui::axis::phase_now;
 use crate::tui::keys::{Action, Place};
-use crate::tui::view::{Confirm, Page, View};
+use crate::tui::view::{Confirm, Front, Page, View};
 
 /// Lines of the help that a page is.
 const HELP_PAGE: u16 = 16;
@@ -26,38 +26,38 @@ pub fn press(view: &mut View, key: &KeyEvent, at: Situation<'_>) -> Option<Effec
         Some(Action::Suspend) => return Some(Effect::Suspend),
         _ => {}
     }
-    if view.entry.is_some() {
-        return typing::typing(view, key, at);
-    }
-    if let Some(confirm) = view.confirm {
-        return match key.code {
+    match view.front() {
+        Some(Front::Entry) => typing::typing(view, key, at),
+        Some(Front::Confirm(confirm)) => match key.code {
             KeyCode::Char('y' | 'Y') => answer(view, confirm, true, at),
             KeyCode::Char('n' | 'N' | 'q') | KeyCode::Esc => answer(view, confirm, false, at),
             _ => None,
-        };
-    }
-    if view.help {
-        // Any key that does not scroll closes it, and does nothing else.
-        match (key.code, action) {
-            (KeyCode::Up, _) | (_, Some(Action::Up)) => view.help_row = view.help_row.saturating_sub(1),
-            (KeyCode::Down, _) | (_, Some(Action::Down)) => view.help_row = view.help_row.saturating_add(1),
-            (KeyCode::PageUp, _) | (_, Some(Action::ScrollUp)) => {
-                view.help_row = view.help_row.saturating_sub(HELP_PAGE)
-            }
-            (KeyCode::PageDown | KeyCode::Char(' '), _) | (_, Some(Action::ScrollDown)) => {
-                view.help_row = view.help_row.saturating_add(HELP_PAGE);
-            }
-            (KeyCode::Home, _) => view.help_row = 0,
-            (KeyCode::End, _) => view.help_row = u16::MAX,
-            _ => view.help = false,
+        },
+        Some(Front::Help) => {
+            help(view, key, action);
+            None
         }
-        return None;
+        Some(Front::Menu(menu)) => {
+            menu::press(view, key, menu, at);
+            None
+        }
+        None => act(view, action?, at),
     }
-    if let Some(menu) = view.menu {
-        menu::press(view, key, menu, at);
-        return None;
+}
+
+/// Scrolls the help; any other key closes it, and does nothing else.
+fn help(view: &mut View, key: &KeyEvent, action: Option<Action>) {
+    match (key.code, action) {
+        (KeyCode::Up, _) | (_, Some(Action::Up)) => view.help_row = view.help_row.saturating_sub(1),
+        (KeyCode::Down, _) | (_, Some(Action::Down)) => view.help_row = view.help_row.saturating_add(1),
+        (KeyCode::PageUp, _) | (_, Some(Action::ScrollUp)) => view.help_row = view.help_row.saturating_sub(HELP_PAGE),
+        (KeyCode::PageDown | KeyCode::Char(' '), _) | (_, Some(Action::ScrollDown)) => {
+            view.help_row = view.help_row.saturating_add(HELP_PAGE);
+        }
+        (KeyCode::Home, _) => view.help_row = 0,
+        (KeyCode::End, _) => view.help_row = u16::MAX,
+        _ => view.help = false,
     }
-    act(view, action?, at)
 }
 
 /// Does what a key asks for; a click on a hint does the same.
@@ -192,6 +192,7 @@ mod tests {
     use crate::tui::edit::Control;
     use crate::tui::fixture::{self, BEGAN, MS, S};
     use crate::tui::input::paste;
+    use crate::tui::view::{Asked, Entry, Menu};
 
     struct Desk {
         view: View,
@@ -215,6 +216,19 @@ mod tests {
         fn keys(&mut self, keys: &str) -> Option<Effect> {
             keys.chars().fold(None, |_, c| self.code(KeyCode::Char(c)))
         }
+    }
+
+    #[test]
+    fn one_thing_stands_in_front_and_takes_the_keys() {
+        let mut d = Desk::running();
+        (d.view.help, d.view.menu, d.view.confirm) = (true, Some(Menu::Events(0)), Some(Confirm::Quit));
+        d.view.entry = Some(Entry::new(Asked::Search, ""));
+        let mut seen = Vec::new();
+        while let Some(front) = d.view.front() {
+            seen.push(front);
+            d.code(KeyCode::Esc);
+        }
+        assert_eq!(seen, [Front::Entry, Front::Confirm(Confirm::Quit), Front::Help, Front::Menu(Menu::Events(0))]);
     }
 
     #[test]

@@ -1,11 +1,9 @@
-//! The loop of the start screen: news and keys in, a frame out when something changed.
+//! The start screen: what it hears, and what becomes of keys and mouse.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use anyhow::bail;
 use ratatui::Terminal;
 use ratatui::crossterm::event::{Event, KeyEventKind, MouseButton, MouseEventKind};
 
@@ -13,17 +11,14 @@ use super::{Choice, Effect, News, Start, Wrong, click, paste, press, wheel};
 use crate::tui::hits::Hits;
 use crate::tui::options::{ExitReason, TuiOptions};
 use crate::tui::panel;
-use crate::tui::run::AT_ONCE;
-use crate::tui::screen::input::{Gone, Input};
+use crate::tui::screen::Screen;
 use crate::tui::screen::signals::Signals;
 use crate::tui::screen::wire::Wire;
-use crate::tui::screen::{Screen, in_foreground, output};
+use crate::tui::stage::{self, Next, Stage};
 use crate::tui::theme::{self, Depth};
 
 /// How often it is looked for news and signals.
 const TICK: Duration = Duration::from_millis(50);
-/// How soon a terminal that is still taking the last frame is looked at again.
-const BUSY: Duration = Duration::from_millis(10);
 
 /// Why the start screen closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +50,8 @@ pub fn run(
     start.products = products;
     let signals = Signals::listen(&options.stop)?;
     let screen = Screen::open(options.mouse)?;
-    let mut at = Loop { start, hits: Hits::default(), depth, check };
-    let closed = at.drive(news, options, &screen, &signals);
+    let mut at = Loop { start, news, stale: true, hits: Hits::default(), depth, check };
+    let closed = stage::drive(&mut at, &options.stop, &screen, &signals);
     drop(screen);
     drop(signals);
     closed
@@ -64,6 +59,10 @@ pub fn run(
 
 struct Loop<'a> {
     start: Start,
+    /// What is found out meanwhile.
+    news: &'a Receiver<News>,
+    /// Whether there is something else to draw.
+    stale: bool,
     /// What lies where in the newest frame.
     hits: Hits,
     /// Colours the terminal can show.
@@ -71,95 +70,64 @@ struct Loop<'a> {
     check: &'a dyn Fn(&Choice) -> Result<(), Wrong>,
 }
 
-impl Loop<'_> {
-    fn drive(
-        &mut self,
-        news: &Receiver<News>,
-        options: &TuiOptions,
-        screen: &Screen,
-        signals: &Signals,
-    ) -> anyhow::Result<Closed> {
-        let mut terminal = Terminal::new(Wire::new())?;
-        terminal.clear()?;
-        let mut input = Input::begin()?;
-        let (mut stale, mut away) = (true, false);
-        loop {
-            if options.stop.load(Ordering::Relaxed) {
-                return Ok(Closed::Left(ExitReason::Signal));
-            }
-            if output::failed() {
-                return Ok(Closed::Left(ExitReason::Gone));
-            }
-            away |= signals.continued();
-            if !in_foreground() {
-                away = true;
-                std::thread::sleep(TICK);
-                continue;
-            }
-            if away {
-                screen.take()?;
-                terminal.resize(terminal.size()?.into())?;
-                (away, stale) = (false, true);
-            }
-            if !screen.is_taken() {
-                bail!("a part of the program has panicked, as told above");
-            }
-            // Who has told everything is gone; there is nothing to hear then.
-            while let Ok(news) = news.try_recv() {
-                self.start.hear(news);
-                stale = true;
-            }
-            // A frame that finds the terminal busy is left out.
-            let busy = !output::idle();
-            if stale && !busy {
-                self.frame(&mut terminal)?;
-                stale = false;
-            }
-            let mut happened = match input.next(if busy { BUSY } else { TICK }) {
-                Ok(event) => event,
-                Err(Gone) => return Ok(Closed::Left(ExitReason::Gone)),
-            };
-            let mut taken = 0;
-            while let Some(event) = happened {
-                (stale, taken) = (true, taken + 1);
-                match self.take(event) {
-                    None => {}
-                    Some(Effect::Quit) => return Ok(Closed::Left(ExitReason::Quit)),
-                    Some(Effect::Choose(choice)) => match (self.check)(&choice) {
-                        Ok(()) => return Ok(Closed::Chosen(choice)),
-                        Err(wrong) => {
-                            if let Some(form) = &mut self.start.form {
-                                form.refuse(wrong);
-                            }
-                        }
-                    },
-                    Some(Effect::Redraw) => terminal.resize(terminal.size()?.into())?,
-                    Some(Effect::NextTheme) => {
-                        self.start.theme = theme::next(&self.start.theme.name, self.depth);
-                    }
-                    Some(Effect::Suspend) => {
-                        screen.suspend();
-                        signals.continued();
-                        away = true;
-                    }
-                }
-                happened = if taken < AT_ONCE { input.next(Duration::ZERO).unwrap_or(None) } else { None };
-            }
-        }
+impl Stage for Loop<'_> {
+    type Closed = Closed;
+
+    fn closed(reason: ExitReason) -> Closed {
+        Closed::Left(reason)
     }
 
-    fn frame(&mut self, terminal: &mut Terminal<Wire>) -> anyhow::Result<()> {
+    fn touch(&mut self) {
+        self.stale = true;
+    }
+
+    fn due(&mut self) -> bool {
+        // Who has told everything is gone; there is nothing to hear then.
+        while let Ok(news) = self.news.try_recv() {
+            self.start.hear(news);
+            self.stale = true;
+        }
+        self.stale
+    }
+
+    fn wait(&self) -> Duration {
+        TICK
+    }
+
+    fn draw(&mut self, terminal: &mut Terminal<Wire>) -> anyhow::Result<()> {
         let (start, hits) = (&self.start, &mut self.hits);
         terminal.draw(|frame| *hits = panel::start::draw(start, frame))?;
-        let bytes = terminal.backend_mut().take();
-        if !bytes.is_empty() {
-            // Between the marks of a synchronised update, as every frame.
-            output::send(format!("\x1b[?2026h{bytes}\x1b[?2026l"));
-        }
+        stage::send(terminal);
+        self.stale = false;
         Ok(())
     }
 
-    fn take(&mut self, event: Event) -> Option<Effect> {
+    fn take(&mut self, event: Event) -> Next<Closed> {
+        self.stale = true;
+        match self.effect(event) {
+            None => Next::On,
+            Some(Effect::Quit) => Next::Close(Closed::Left(ExitReason::Quit)),
+            Some(Effect::Choose(choice)) => match (self.check)(&choice) {
+                Ok(()) => Next::Close(Closed::Chosen(choice)),
+                Err(wrong) => {
+                    if let Some(form) = &mut self.start.form {
+                        form.refuse(wrong);
+                    }
+                    Next::On
+                }
+            },
+            Some(Effect::Redraw) => Next::Redraw,
+            Some(Effect::NextTheme) => {
+                self.start.theme = theme::next(&self.start.theme.name, self.depth);
+                Next::On
+            }
+            Some(Effect::Suspend) => Next::Suspend,
+        }
+    }
+}
+
+impl Loop<'_> {
+    fn effect(&mut self, event: Event) -> Option<Effect> {
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => press(&mut self.start, &key),
             Event::Mouse(event) => match event.kind {
