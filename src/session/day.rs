@@ -64,6 +64,6 @@ fn memory_is_flat_over_a_day() {
     // The first hour is told as exactly as the last one: each loss, and where.
     let hour = probe.outcomes.summary(0, 71_999);
     assert_eq!((hour.count(crate::event::Class::Lost), hour.settled()), (72, 72_000));
-    assert_eq!(probe.next_hole(MS).map(|h| (h.from, h.lost)), Some((50_000 * MS, 1)));
+    assert_eq!(probe.next_hole(MS).map(|h| (h.from, h.down)), Some((50_000 * MS, 1)));
     println!("a day at 50 ms holds {:.1} MiB", held[23] as f64 / 1_048_576.0);
 }

@@ -3,7 +3,7 @@
 
 use super::outcomes::Outcomes;
 use super::state::ProbeState;
-use crate::event::Nanos;
+use crate::event::{Class, Nanos};
 
 /// Probes that were lost, refused or in error, with no reply between them. Counted in probes, wherever the view begins and
 /// however far it spans.
@@ -14,7 +14,17 @@ pub struct Hole {
     /// When the last was due, ns.
     pub to: Nanos,
     /// How many.
-    pub lost: u64,
+    pub down: u64,
+    /// Whether all of them were lost: none was refused or ended in an error.
+    pub all_lost: bool,
+}
+
+impl Hole {
+    /// What they were, in a word.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        if self.all_lost { "lost" } else { "down" }
+    }
 }
 
 /// The same in slots.
@@ -22,7 +32,8 @@ pub struct Hole {
 struct Span {
     first: u64,
     last: u64,
-    lost: u64,
+    down: u64,
+    all_lost: bool,
 }
 
 impl Span {
@@ -32,7 +43,8 @@ impl Span {
         let first = outcomes.next_down(before.map_or(0, |b| b + 1), k).unwrap_or(k);
         let after = k.checked_add(1).and_then(|from| outcomes.next_reply(from, u64::MAX));
         let last = outcomes.prev_down(k, after.map_or(u64::MAX, |a| a - 1)).unwrap_or(k);
-        Self { first, last, lost: outcomes.summary(first, last).down().max(1) }
+        let sum = outcomes.summary(first, last);
+        Self { first, last, down: sum.down().max(1), all_lost: sum.count(Class::Lost) == sum.down() }
     }
 
     /// The first hole that begins at slot `from` or later.
@@ -91,6 +103,6 @@ impl ProbeState {
     }
 
     fn hole(&self, span: Span) -> Hole {
-        Hole { from: self.spec.due(span.first), to: self.spec.due(span.last), lost: span.lost }
+        Hole { from: self.spec.due(span.first), to: self.spec.due(span.last), down: span.down, all_lost: span.all_lost }
     }
 }

@@ -108,8 +108,8 @@ fn loss(state: &State, t: Nanos, way: Way) -> Option<(Nanos, String)> {
         Way::Onward => probe.next_hole(t)?,
         Way::Back => probe.prev_hole(t)?,
     };
-    let gone = Duration::from_nanos(hole.lost.saturating_mul(probe.spec.interval_ns));
-    Some((hole.from, format!("{} lost = {}", show_count(hole.lost), show_duration(gone))))
+    let gone = Duration::from_nanos(hole.down.saturating_mul(probe.spec.interval_ns));
+    Some((hole.from, format!("{} {} = {}", show_count(hole.down), hole.word(), show_duration(gone))))
 }
 
 #[cfg(test)]

@@ -273,8 +273,11 @@ mod tests {
                 Fate::Ok { .. } | Fate::Late { .. } => open = false,
                 Fate::Lost | Fate::Error | Fate::Refused => {
                     match holes.last_mut().filter(|_| open) {
-                        Some(hole) => (hole.to, hole.lost) = (k * 10, hole.lost + 1),
-                        None => holes.push(Hole { from: k * 10, to: k * 10, lost: 1 }),
+                        Some(hole) => (hole.to, hole.down) = (k * 10, hole.down + 1),
+                        None => holes.push(Hole { from: k * 10, to: k * 10, down: 1, all_lost: true }),
+                    }
+                    if let Some(hole) = holes.last_mut() {
+                        hole.all_lost &= o.fate == Fate::Lost;
                     }
                     open = true;
                 }
@@ -354,7 +357,7 @@ mod tests {
         let probe = probe(outcomes.collect());
         let holes = probe.holes(0, 100_000, 1000);
         assert!(holes.len() <= 101, "{}", holes.len());
-        assert!(holes.iter().any(|h| h.lost == 1001), "{holes:?}");
+        assert!(holes.iter().any(|h| h.down == 1001), "{holes:?}");
     }
 
     #[test]

@@ -130,7 +130,8 @@ fn probe(state: &State, ev: &ProbeEvent) -> Option<(Level, String)> {
     Some(match ev {
         ProbeEvent::Started { id, spec } => {
             let every = show_duration(Duration::from_nanos(spec.interval_ns));
-            (Level::Info, format!("probe {id} of {} begins, every {every}", spec.target))
+            let asked = spec.asked.as_ref().map(|asked| format!(", {asked},")).unwrap_or_default();
+            (Level::Info, format!("probe {id}{asked} of {} begins, every {every}", spec.target))
         }
         ProbeEvent::Stopped { id } => (Level::Info, format!("probe {id} ends")),
         ProbeEvent::Lost { id, k, .. } => {

@@ -98,15 +98,17 @@ pub(crate) struct Hole {
     /// When the last was due, ns.
     pub(crate) to: Nanos,
     /// How many.
-    pub(crate) lost: u32,
+    pub(crate) down: u32,
+    /// What they were: lost, or down in several ways.
+    pub(crate) word: &'static str,
 }
 
 /// The holes in view. They are counted in probes, not in columns, so that zoom changes no figure;
 /// of those shorter than a column no more than one a column is told of.
 pub(crate) fn holes(probe: &ProbeState, axis: &Axis) -> Vec<Hole> {
     let holes = probe.holes(axis.start(0), axis.end(), axis.column_ns);
-    let narrow = |lost| u32::try_from(lost).unwrap_or(u32::MAX);
-    holes.into_iter().map(|h| Hole { from: h.from, to: h.to, lost: narrow(h.lost) }).collect()
+    let narrow = |down| u32::try_from(down).unwrap_or(u32::MAX);
+    holes.into_iter().map(|h| Hole { from: h.from, to: h.to, down: narrow(h.down), word: h.word() }).collect()
 }
 
 /// The dirty rate in one column, pages/s.
@@ -464,7 +466,7 @@ mod tests {
     #[test]
     fn a_lone_reply_splits_a_hole() {
         let script: Vec<_> = (0..10).map(|k| (k, if k == 0 || k == 5 { OK } else { Fate::Lost })).collect();
-        let hole = |from, to| Hole { from: from * MS, to: to * MS, lost: 4 };
+        let hole = |from, to| Hole { from: from * MS, to: to * MS, down: 4, word: "lost" };
         assert_eq!(holes(&probe(&script), &axis(10, 50, 490)), [hole(50, 200), hole(300, 450)]);
         // The same at any zoom.
         assert_eq!(holes(&probe(&script), &axis(2, 400, 490)), [hole(50, 200), hole(300, 450)]);

@@ -65,7 +65,7 @@ fn row(ctx: &Ctx<'_>, pen: &mut Pen<'_>, y: u16, wall: Option<&Wall>, id: ProbeI
         && let Some(digest) = ctx.state.digests.get(&id)
     {
         let room = pen.width().saturating_sub(x + 3);
-        let text = shorten(&format!("probe {id}, {}", digest.spec.target), room, ctx.glyphs);
+        let text = shorten(&format!("probe {id}, {}", digest.spec.name()), room, ctx.glyphs);
         pen.text(x + 2, y, &text, ctx.style(Role::Muted));
     }
 }

@@ -55,13 +55,13 @@ pub(crate) fn chart(ctx: &Ctx<'_>, pen: &mut Pen<'_>, probe: &ProbeState, top: u
         }
     }
     for hole in holes(probe, &ctx.axis) {
-        let gone = Duration::from_nanos(u64::from(hole.lost).saturating_mul(probe.spec.interval_ns));
+        let gone = Duration::from_nanos(u64::from(hole.down).saturating_mul(probe.spec.interval_ns));
         // A length of time is a measure's: it is named, or only what was counted is said.
-        let lost = show_count(u64::from(hole.lost));
+        let down = show_count(u64::from(hole.down));
         let words = [
-            format!("lost-pings {lost} = {}", show_duration(gone)),
+            format!("lost-pings {down} = {}", show_duration(gone)),
             format!("lost-pings {}", show_duration(gone)),
-            format!("{lost} lost"),
+            format!("{down} {}", hole.word),
         ];
         // Columns at the edges may hold a reply as well: the words keep off them.
         let mut span = ctx.axis.columns_of(hole.from, hole.to);
