@@ -95,7 +95,7 @@ pub struct Outline {
     /// The longest downtime of them, and the estimator it is by: `reply-gap`, or where no migration has
     /// that, `stop-resume`. None where it is unknown.
     pub worst: Option<(Method, Duration)>,
-    /// The outages its first probe saw; None where it had none, or it was never answered.
+    /// The outages its probes saw; None where none was ever answered.
     pub outages: Option<Outages>,
 }
 

@@ -87,7 +87,11 @@ fn row(state: &State, id: ProbeId, summary: &Summary) -> ProbeRow {
         outages: gaps.iter().map(|gap| outage(state, gap)).collect(),
         head: format!(
             "probe {id}: {}{}, {kind}{port} every {}, lost after {}{}",
-            spec.asked.as_ref().map(|asked| format!("{asked}, ")).unwrap_or_default(),
+            spec.asked
+                .as_ref()
+                .filter(|asked| **asked != spec.target.to_string())
+                .map(|asked| format!("{asked}, "))
+                .unwrap_or_default(),
             spec.target,
             span(spec.interval_ns),
             span(spec.deadline_ns),
@@ -165,8 +169,12 @@ fn outages(row: &ProbeRow) -> String {
 /// The outages of a session in two figures: how many, and the bounds of the longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outages {
-    /// How many.
+    /// How many, of all probes.
     pub count: u64,
+    /// How many probes there were that were answered at all.
+    pub probes: usize,
+    /// How many were never answered, so that nothing is known of their targets.
+    pub unknown: usize,
     /// The longest: gone for at least and at most so long; no upper bound if it has not ended.
     pub longest: Option<(Duration, Option<Duration>)>,
 }
@@ -180,17 +188,20 @@ pub fn worst(state: &State) -> Option<(Nanos, Option<Nanos>)> {
     Some((longest.from, longest.to))
 }
 
-/// The outages seen by the primary probe; None where nothing is known of its target, as it never answered.
+/// The outages seen by all probes; None where nothing is known of any target, as none ever answered.
 #[must_use]
 pub fn in_brief(state: &State) -> Option<Outages> {
-    let summary = state.digests.get(&state.primary_id()?)?;
-    if summary.counts.answered() == 0 {
+    let known = || state.digests.values().filter(|digest| digest.counts.answered() > 0);
+    let probes = known().count();
+    if probes == 0 {
         return None;
     }
-    let gaps = summary.gaps.outages();
-    let count = summary.gaps.interruptions().count + u64::from(summary.gaps.unfinished().is_some());
-    let longest = gaps.iter().max_by_key(|g| (g.lo, g.hi)).map(|g| (g.lo, g.hi));
-    Some(Outages { count, longest })
+    let count = |digest: &Summary| {
+        digest.gaps.interruptions().count.saturating_add(u64::from(digest.gaps.unfinished().is_some()))
+    };
+    let longest = known().flat_map(|digest| digest.gaps.outages()).max_by_key(|g| (g.lo, g.hi)).map(|g| (g.lo, g.hi));
+    let count = known().fold(0_u64, |sum, digest| sum.saturating_add(count(digest)));
+    Some(Outages { count, probes, unknown: state.digests.len() - probes, longest })
 }
 
 #[cfg(test)]
@@ -247,9 +258,15 @@ mod tests {
 
     #[test]
     fn a_target_that_never_answered_has_no_outage_and_nothing_is_known_of_it() {
-        let state = watched(|_| true);
+        let mut state = watched(|_| true);
         let rows = rows(&state);
         assert_eq!((rows[0].outages.len(), in_brief(&state)), (0, None));
+        // Beside another that did answer it is told apart.
+        let spec = ProbeSpec::new(ProbeKind::Icmp, [192, 0, 2, 11].into(), 50 * MS);
+        let id = ProbeId(1);
+        state.apply(&Event::new(20_000 * MS, Body::Probe(ProbeEvent::Started { id, spec })));
+        state.apply(&Event::new(20_000 * MS, Body::Probe(ProbeEvent::Ok { id, k: 400, sent: 20_000 * MS, rtt: MS })));
+        assert_eq!(in_brief(&state), Some(Outages { count: 0, probes: 1, unknown: 1, longest: None }));
         assert!(text(&rows).contains("no answer since the start"), "{}", text(&rows));
         assert_eq!(rows[0].summary["never_answered"], json!(true));
     }

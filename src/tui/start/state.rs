@@ -172,7 +172,7 @@ pub enum Told {
         migrations: usize,
         /// The longest downtime, and the name of the estimator it is by; None where it is unknown.
         worst: Option<(&'static str, Duration)>,
-        /// The outages its first probe saw; None where nothing is known of its target.
+        /// The outages its probes saw; None where nothing is known of any target.
         outages: Option<Outages>,
     },
     /// Why it has not been read.

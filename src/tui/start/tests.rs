@@ -61,6 +61,8 @@ fn with_sessions() -> Start {
         migrations,
         worst: worst.map(|(method, ms)| (method, Duration::from_millis(ms))),
         outages: (migrations == 0).then(|| Outages {
+            probes: 1,
+            unknown: 0,
             count: 2,
             longest: Some((Duration::from_millis(2800), Some(Duration::from_millis(2900)))),
         }),

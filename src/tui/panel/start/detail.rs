@@ -87,13 +87,15 @@ fn session(recent: &Recent) -> Text {
         Told::Known { migrations: 0, outages: None, .. } => {
             ("No migration; nothing is known of its target.".into(), Role::Text)
         }
-        Told::Known { migrations: 0, outages: Some(Outages { longest: None, .. }), .. } => {
-            ("No migration, and no outage.".into(), Role::Text)
+        Told::Known { migrations: 0, outages: Some(o @ Outages { longest: None, .. }), .. } => {
+            (format!("No migration, and no outage{}.", by_probes(o)), Role::Text)
         }
-        Told::Known { migrations: 0, outages: Some(Outages { count, longest: Some((lo, hi)) }), .. } => {
+        Told::Known { migrations: 0, outages: Some(o @ Outages { count, longest: Some((lo, hi)), .. }), .. } => {
             let hi = hi.map_or_else(|| "and not ended".into(), |hi| format!("at most {}", show_duration(hi)));
             let s = if *count == 1 { "" } else { "s" };
-            let text = format!("No migration; {count} outage{s}, the longest at least {}, {hi}.", show_duration(*lo));
+            let of = by_probes(o);
+            let text =
+                format!("No migration; {count} outage{s}{of}, the longest at least {}, {hi}.", show_duration(*lo));
             (text, Role::Text)
         }
         Told::Known { migrations, worst, .. } => {
@@ -108,4 +110,13 @@ fn session(recent: &Recent) -> Text {
     let folder = recent.capture.parent().unwrap_or(&recent.capture);
     text.push((format!("$ blackout replay {}", folder.display()), Role::Value));
     text
+}
+
+/// By how many probes outages were seen, where there were several, and of how many nothing is known.
+fn by_probes(outages: &Outages) -> String {
+    match (outages.probes, outages.unknown) {
+        (1, 0) => String::new(),
+        (n, 0) => format!(" by {n} probes"),
+        (n, unknown) => format!(" by {n} of {} probes (the others were never answered)", n + unknown),
+    }
 }
