@@ -1,4 +1,8 @@
 //! `blackout ping`: a probe alone, with an honest summary.
+//!
+//! Its numbers are made by the fold that a session keeps for each of its probes ([`Summary`]), and by nothing
+//! else. Of a session it keeps no more than that: no slots one by one (32 MiB a probe), no record and no screen,
+//! so that it can run for as long as it is let at 10 kHz in a few megabytes.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -394,6 +398,33 @@ mod tests {
         assert_eq!(resolve(&parse("ping 127.0.0.1 -4").unwrap()).unwrap().ip().to_string(), "127.0.0.1");
         let e = resolve(&parse("ping 127.0.0.1 -6").unwrap()).unwrap_err().to_string();
         assert!(e.contains("no IPv6 address"), "{e}");
+    }
+
+    #[test]
+    fn its_numbers_are_those_a_session_has_of_the_same_events() {
+        use crate::session::State;
+        let (id, ms) = (ProbeId(0), 1_000_000);
+        let spec = ProbeSpec::new(crate::event::ProbeKind::Icmp, [127, 0, 0, 1].into(), 50 * ms);
+        let mut events = vec![ProbeEvent::Started { id, spec: spec.clone() }];
+        for k in 0..500 {
+            let sent = k * 50 * ms;
+            events.push(match k {
+                100..140 | 300 => ProbeEvent::Lost { id, k, sent },
+                200..205 => ProbeEvent::Error { id, k, sent: Some(sent), what: "host unreachable".into() },
+                250 => ProbeEvent::NotSent { id, k, why: None },
+                _ => ProbeEvent::Ok { id, k, sent, rtt: ms },
+            });
+        }
+        events.push(ProbeEvent::Late { id, k: 300, sent: 15_000 * ms, rtt: 1_500 * ms });
+        let mut screen = Screen::new(&parse("ping a").unwrap(), spec, Printer::start().unwrap());
+        let mut session = State::default();
+        for (event, t) in events.into_iter().zip(0..) {
+            screen.summary.apply(&event);
+            session.apply(&Event::new(t, Body::Probe(event)));
+        }
+        assert_eq!(session.digests[&id].json(), screen.summary.json());
+        assert_eq!(screen.verdict(), Verdict::SomeLost);
+        assert_eq!((screen.summary.counts.lost, screen.summary.counts.late), (40, 1));
     }
 
     #[test]
