@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use blackout::analysis::probing::Gap;
 use blackout::analysis::{Downtimes, Method};
 use blackout::event::{
     Body, Fate, Header, HostFacts, Hub, MigrationEnd, MigrationEvent, MigrationSettings, Nanos, ProbeId, ProbeKind,
@@ -55,6 +56,8 @@ pub(crate) struct Measured {
     pub(crate) held: bool,
     pub(crate) lost_pings: Option<Bounds>,
     pub(crate) reply_gap: Option<Bounds>,
+    /// The outage that the probe saw by itself, with no migration known of; None where it saw no witness of one.
+    pub(crate) outage: Option<Bounds>,
     /// SYNs that the kernel had sent before, since the lane began.
     pub(crate) again: u64,
     pub(crate) notes: String,
@@ -221,7 +224,18 @@ impl Session {
         let clock = self.sink.clock();
         let picture = self.picture(clock.at(known.stopped), clock.at(known.resumed));
         let notes = format!("lost-pings: {lost_note}; reply-gap: {gap_note}; slots: {picture}");
-        Ok(Measured { truth, held, lost_pings, reply_gap, again: known.again, notes })
+        let outage = self.outage(clock.at(known.stopped), clock.at(known.resumed));
+        Ok(Measured { truth, held, lost_pings, reply_gap, outage, again: known.again, notes })
+    }
+
+    /// The longest of the outages that touch a blackout.
+    fn outage(&self, stopped: Nanos, resumed: Nanos) -> Option<Bounds> {
+        let ns = |d: Duration| d.as_nanos() as u64;
+        let touches = |gap: &Gap| gap.from <= resumed && gap.to.is_none_or(|to| to >= stopped);
+        let outages = self.state.digests.get(&ProbeId(0))?.gaps.outages();
+        let longest = outages.into_iter().filter(touches).max_by_key(|gap| (gap.lo, gap.hi))?;
+        let (lo, hi) = (ns(longest.lo), longest.hi.map_or(u64::MAX, ns));
+        Some(Bounds { lo, value: hi, hi })
     }
 
     /// The slots around a blackout, for those who look why a bound did not hold: a letter each with the
