@@ -30,8 +30,22 @@ fn outages_stand_below_the_probes_and_nothing_of_a_migration() {
             assert!(!screen.contains(word), "{word} at {size:?}: {screen}");
         }
     }
+    let tabs = &screen(&state, Page::Controls, (80, 24))[22];
+    assert!(tabs.contains("2 outages") && tabs.contains("4 log") && !tabs.contains("history"), "{tabs}");
     let log = screen(&state, Page::Log, (80, 24)).join("\n");
     assert!(log.contains("LOG") && !log.contains("OUTAGES"), "{log}");
+}
+
+#[test]
+fn at_the_cursor_only_what_is_watched_is_told() {
+    let state = watched(1, |_, _| false);
+    let mut view = View::new(Theme::mono(), Markers::Unicode);
+    view.time.cursor = Some(10 * S);
+    let extra = Extra { now: 20 * S, recorder: None, mode: Mode::Live };
+    let frame = crate::picture::frame(&view, &state, &extra, (80, 24));
+    let rows: Vec<String> = (0..24).map(|y| (0..80).map(|x| frame[(x, y)].symbol()).collect()).collect();
+    let text = rows.join("\n");
+    assert!(text.contains("CPU host") && !text.contains("RATE") && !text.contains("hypervisor"), "{text}");
 }
 
 #[test]

@@ -41,8 +41,20 @@ const TABS: u16 = 39;
 /// The pages, the one in front marked.
 fn pages(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
     let mut x = 1;
+    let (watches, agent) = (ctx.state.only_watches(), ctx.state.agent.since > 0);
     for page in Page::ALL {
-        let style = if page == ctx.view.page { ctx.style(Role::Selected) } else { ctx.style(Role::Muted) };
+        // What only watches has its outages, its log, and the load of a guest with an agent.
+        let (name, front) = match page {
+            Page::Controls if watches && !agent => continue,
+            Page::History if watches => continue,
+            Page::Controls if watches => ("load", ctx.view.page == page),
+            Page::Result if watches => {
+                let elsewhere = ctx.view.page == Page::Log || agent && ctx.view.page == Page::Controls;
+                ("outages", !elsewhere)
+            }
+            page => (page.name(), ctx.view.page == page),
+        };
+        let style = ctx.style(if front { Role::Selected } else { Role::Muted });
         let action = match page {
             Page::Controls => Action::PageControls,
             Page::Result => Action::PageResult,
@@ -50,7 +62,7 @@ fn pages(ctx: &Ctx<'_>, pen: &mut Pen<'_>) {
             Page::Log => Action::PageLog,
         };
         let from = x;
-        x = pen.text(x, 0, format!("{} {}", ctx.key(action), page.name()).trim_start(), style) + 2;
+        x = pen.text(x, 0, format!("{} {name}", ctx.key(action)).trim_start(), style) + 2;
         ctx.hit(pen.rect(from, 0, x - from), Hit::Page(page));
     }
 }

@@ -104,6 +104,11 @@ pub(crate) fn length(ns: Nanos) -> String {
 /// Every track at an instant.
 fn at(ctx: &Ctx<'_>, t: Nanos, short: bool) -> Vec<Item> {
     let (state, one) = (ctx.state, ctx.axis.only(t));
+    if state.only_watches() && state.agent.since == 0 {
+        // Nothing migrates and nothing makes a load: what could be said of both is not said to be unknown.
+        let cpu = cpu_columns(state, &one).first().copied().unwrap_or_default();
+        return vec![ping(ctx, t), item("CPU host", cpu.host.map(|v| format!("{v:.0} %")))];
+    }
     let mut items = vec![phase(state, t), ping(ctx, t)];
     let word = |long: &'static str, brief: &'static str| if short { brief } else { long };
     let rate = rate_columns(state, &one).first().copied().unwrap_or_default();
