@@ -238,6 +238,14 @@ proptest! {
     }
 
     #[test]
+    fn what_a_web_server_answers(bytes in hostile(texts(&[
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 503 Busy\r\n\r\n",
+        "http://[::1]:81/a?b=c=200..299,interval=1s,from=eth0", "tcp:web:443,deadline=500ms,refused-is-ok,primary",
+    ]))) {
+        crate::probe::fuzz(&bytes, None);
+    }
+
+    #[test]
     fn icmp_messages(bytes in hostile(icmp()), from in any::<Option<u32>>()) {
         crate::probe::fuzz(&bytes, from);
     }

@@ -188,6 +188,8 @@ pub(crate) fn fuzz(bytes: &[u8], from: Option<u32>) {
     use std::net::{IpAddr, Ipv4Addr};
 
     use wire::{Family, Mode, Ours};
+    connect::fuzz(bytes);
+    let _ = String::from_utf8_lossy(bytes).parse::<asked::Asked>();
     let source = from.map(|ip| IpAddr::V4(Ipv4Addr::from_bits(ip)));
     for family in [Family::V4, Family::V6] {
         for mode in [Mode::Datagram, Mode::Raw { ident: 1 }, Mode::Udp] {

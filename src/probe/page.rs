@@ -30,7 +30,7 @@ impl Expected {
         };
         let (first, last) = text.split_once("..").unwrap_or((text, text));
         let (first, last) = (status(first)?, status(last)?);
-        (first <= last).then(|| Self(first..=last))
+        (first <= last).then_some(Self(first..=last))
     }
 }
 

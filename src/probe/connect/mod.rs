@@ -209,4 +209,7 @@ impl Loop {
 }
 
 #[cfg(test)]
+pub(crate) use answer::fuzz;
+
+#[cfg(test)]
 mod tests;
