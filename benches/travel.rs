@@ -91,7 +91,7 @@ fn tell(t: u64, mut tell: impl FnMut(u64, Body)) {
         0 => {
             let settings =
                 MigrationSettings { bandwidth_bytes_per_s: Some(32_000_000), ..MigrationSettings::default() };
-            tell(t, Body::Migration(MigrationEvent::Began { n, from: from.into(), to: to.into(), settings }));
+            tell(t, Body::Migration(MigrationEvent::Began { n, from: from.into(), to: to.into(), settings, by: None }));
         }
         100 => tell(t, phase(Phase::PreCopy, "active")),
         57_000 => {

@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ use blackout::event::{
     Sample, SessionClock, StopPolicy, Substate,
 };
 use blackout::hypervisor::libvirt::LibvirtHypervisor;
-use blackout::hypervisor::{Hypervisor, RunCommand, command, run_migration};
+use blackout::hypervisor::{Hypervisor, RunCommand, command, follow_migration, run_migration};
+use common::contract::Subject;
 use common::libvirt::{Hosts, SLOW, libvirt_is_here};
 use nix::sys::signal::{Signal, kill};
 use tokio::sync::mpsc;
@@ -342,6 +344,118 @@ async fn what_breaks_is_told_as_it_is() {
     assert!(over.longest_gap_s() < 5.0);
     assert!(!over.hypervisor().any(|(_, ev)| matches!(ev, HvEvent::Phase { substate: Some(Substate::Paused), .. })));
     test.hypervisor.close().await;
+}
+
+/// A plain `virsh migrate` of another, slow.
+fn another(hosts: &Hosts, from: &str, to: &str) -> Child {
+    let address = if to == "a" { "192.0.2.1" } else { "192.0.2.2" };
+    hosts.virsh(from, &["migrate-setmaxdowntime", "g1", "10"]);
+    let uri = format!("qemu+tcp://{address}/system");
+    let words = ["migrate", "--live", "--p2p", "--bandwidth", "1", "g1", &uri, &format!("tcp://{address}")];
+    let mut command = Command::new("virsh");
+    command.args(["-c", &hosts.uri(from)]).args(words).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+impl Test {
+    /// Follows what another has begun; `deed` is done two seconds later.
+    async fn follow(&mut self, from: &str, to: &str, deed: impl AsyncFnOnce(&Self, mpsc::Sender<RunCommand>)) -> Over {
+        tokio::time::timeout(PATIENCE, self.hypervisor.begun()).await.expect("that it has begun");
+        self.n += 1;
+        let (tell, commands) = mpsc::channel(4);
+        let hypervisor = Arc::clone(&self.hypervisor);
+        let following = follow_migration(&*hypervisor, self.n, self.sink.clone(), commands);
+        let later = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            deed(self, tell).await;
+        };
+        let both = async { tokio::join!(following, later) };
+        let (end, ()) = tokio::time::timeout(PATIENCE, both).await.expect("an end");
+        let over = Over { end, told: self.told(), from: from.into(), to: to.into() };
+        eprintln!(
+            "followed: {:?} in {:.2} s, {:?}, {} samples",
+            over.end,
+            over.migration_s(),
+            over.phases(),
+            over.samples().len()
+        );
+        let by = |e: &Event| matches!(e.ev, Body::Migration(MigrationEvent::Began { by: Some(By::Another), .. }));
+        assert!(over.told.iter().any(by), "{:#?}", over.course());
+        assert!(!over.hypervisor().any(|(_, ev)| matches!(ev, HvEvent::Setting { .. })), "nothing is changed");
+        assert!(over.samples().len() > 3, "{:#?}", over.course());
+        over
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_begins_is_followed() {
+    if !libvirt_is_here() {
+        return;
+    }
+    let mut test = Test::start().await;
+    let nothing = tokio::time::timeout(Duration::from_secs(2), test.hypervisor.begun()).await;
+    assert!(nothing.is_err(), "nothing has begun");
+    test.told();
+
+    // Begun while we watch, and done.
+    let mut virsh = another(&test.hosts, "a", "b");
+    let faster = async |test: &Test, _| {
+        test.hosts.virsh("a", &["migrate-setspeed", "g1", "1000"]);
+    };
+    let over = test.follow("a", "b", faster).await;
+    assert_eq!(over.end, MigrationEnd::Done);
+    assert!(over.reported_ms().is_some() && over.stop_resume_ms() > 0.0);
+    virsh.wait().unwrap();
+    assert!(test.is_at("b").await);
+
+    // Under way when we come, and cancelled by whoever began it.
+    let mut virsh = another(&test.hosts, "b", "a");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    test.hypervisor.close().await;
+    let config = toml::from_str(&test.hosts.described()).unwrap();
+    test.hypervisor = Arc::new(LibvirtHypervisor::connect(config, test.sink.clone()).await.unwrap());
+    test.told();
+    let abort = async |test: &Test, _| {
+        test.hosts.virsh("b", &["domjobabort", "g1"]);
+    };
+    let over = test.follow("b", "a", abort).await;
+    assert_eq!(over.end, MigrationEnd::Cancelled { by: By::Another.words() });
+    virsh.wait().unwrap();
+
+    // The operator may cancel it.
+    let mut virsh = another(&test.hosts, "b", "a");
+    let cancel = async |_: &Test, tell: mpsc::Sender<RunCommand>| {
+        tell.send(RunCommand::Cancel { by: By::Operator }).await.unwrap();
+    };
+    let over = test.follow("b", "a", cancel).await;
+    assert_eq!(over.end, MigrationEnd::Cancelled { by: "the operator".into() });
+    virsh.wait().unwrap();
+    assert!(test.is_at("b").await);
+
+    // What is not over for us is not begun anew.
+    let nothing = tokio::time::timeout(Duration::from_secs(2), test.hypervisor.begun()).await;
+    assert!(nothing.is_err(), "nothing has begun");
+    test.hypervisor.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_holds_to_the_contract() {
+    if !libvirt_is_here() {
+        return;
+    }
+    let Test { hosts, hypervisor, sink, hub, .. } = Test::start().await;
+    let settings = |mib: u64, downtime_limit_ms| MigrationSettings {
+        bandwidth_bytes_per_s: Some(mib << 20),
+        downtime_limit_ms,
+        ..MigrationSettings::default()
+    };
+    let subject = Subject { hypervisor, sink, hub, easy: settings(2, None), endless: settings(1, Some(10)) };
+    subject.says_what_it_is_and_where_the_guest_is().await;
+    subject.refuses_what_it_does_not_have().await;
+    subject.is_cancelled().await;
+    subject.is_started_watched_and_left().await;
+    subject.succeeds().await;
+    drop(hosts);
 }
 
 /// One migration, given by `command` with the preset for virsh, whose figure is the run time of `virsh migrate`, and

@@ -82,7 +82,7 @@ async fn take(session: &Session, script: &Script) -> Result<bool> {
             let _ = tokio::time::timeout(FORETOLD_WITHIN, wait(shared, foretold)).await;
         }
         send(Intent::Migrate);
-        let of = |s: &State, is: fn(&Migration) -> bool| s.migrations.get(index).is_some_and(is);
+        let of = |s: &State, is: fn(&Migration) -> bool| own(s, index).is_some_and(is);
         // What is made ready before it begins is no part of the time it may take.
         let began = wait(shared, move |s: &State| of(s, |_| true));
         if within(clock, BEGUN_WITHIN, BEGUN_WITHIN, began).await.is_none() {
@@ -108,9 +108,7 @@ async fn take(session: &Session, script: &Script) -> Result<bool> {
             return Ok(false);
         }
         as_asked &= shared.with_state(|s| {
-            s.migrations
-                .get(index)
-                .is_some_and(|m| matches!(&m.ended, Some((_, MigrationEnd::Done))) && m.unanswered.is_none())
+            own(s, index).is_some_and(|m| matches!(&m.ended, Some((_, MigrationEnd::Done))) && m.unanswered.is_none())
         });
         if script.agent {
             // A connection that did not live through the blackout is made anew.
@@ -118,6 +116,11 @@ async fn take(session: &Session, script: &Script) -> Result<bool> {
         }
     }
     Ok(as_asked)
+}
+
+/// The migration of this index among those that blackout has begun.
+fn own(s: &State, index: usize) -> Option<&Migration> {
+    s.migrations.iter().filter(|m| m.by.is_none()).nth(index)
 }
 
 /// The number of the newest request for load.

@@ -18,7 +18,7 @@ use crate::event::{
     Body, By, EventSink, HvEvent, Intent, Level, LoadSettings, LogEvent, MigrationEnd, MigrationEvent,
     MigrationSettings, Nanos, OperatorEvent, Outcome, SessionClock,
 };
-use crate::hypervisor::{HvError, Hypervisor, RunCommand, run_migration};
+use crate::hypervisor::{HvError, Hypervisor, RunCommand, follow_migration, run_migration};
 use crate::session::Shared;
 use crate::target::loader::Loader;
 use crate::target::opened::{EndProbing, Opened};
@@ -99,6 +99,8 @@ pub(super) struct Terms {
 }
 
 struct Running {
+    /// Another has begun it.
+    is_followed: bool,
     commands: Sender<RunCommand>,
     task: JoinHandle<MigrationEnd>,
 }
@@ -160,6 +162,7 @@ impl Controller {
                     }
                     Some(intent) => self.take(intent).await,
                 },
+                () = begun(self.hypervisor.as_deref()), if self.running.is_none() && self.renewing.is_none() => self.follow(),
                 () = step_due(self.sink.clock(), self.requests.due()) => self.step(),
             }
         }
@@ -271,11 +274,17 @@ impl Controller {
         match intent {
             OperatorEvent::SetMigration { to } => {
                 self.next = to.clone();
-                self.pass_on(RunCommand::SetMigration(to), None);
+                // They are those of our next one.
+                if !self.is_following() {
+                    self.pass_on(RunCommand::SetMigration(to), None);
+                }
                 self.tune();
             }
             OperatorEvent::Migrate => self.fire(),
             OperatorEvent::Cancel => self.pass_on(RunCommand::Cancel { by: By::Operator }, Some("cancel")),
+            OperatorEvent::GiveUp { .. } if self.is_following() => {
+                self.say(Level::Warn, "another has begun the migration that runs: it is not given up");
+            }
             OperatorEvent::GiveUp { after_ns } => {
                 self.pass_on(RunCommand::Cancel { by: By::GiveUpAfter { limit_ns: after_ns } }, Some("cancel"));
             }
@@ -322,6 +331,11 @@ impl Controller {
                 sink.emit(Body::Log(LogEvent { level: Level::Warn, from: "hypervisor".into(), text }));
             }
         }));
+    }
+
+    /// Whether the migration that runs was begun by another.
+    fn is_following(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.is_followed)
     }
 
     /// Passes a command to the running migration. `named` is said when there is none.
@@ -371,7 +385,23 @@ impl Controller {
             settle(&sink, &shared, n, probe_deadline, wait).await;
             end
         });
-        self.running = Some(Running { commands, task });
+        self.running = Some(Running { is_followed: false, commands, task });
+    }
+
+    /// Another has begun a migration: it is watched and recorded like one of ours, and nothing is done about it.
+    fn follow(&mut self) {
+        let Some(hypervisor) = self.hypervisor.clone() else { return };
+        self.migrations += 1;
+        let (commands, rx) = channel(COMMANDS);
+        let (n, sink) = (self.migrations, self.sink.clone());
+        let (shared, probe_deadline) = (self.shared.clone(), self.probe_deadline);
+        let task = tokio::spawn(async move {
+            let end = follow_migration(&*hypervisor, n, sink.clone(), rx).await;
+            let wait = !matches!(end, MigrationEnd::Unsettled { .. });
+            settle(&sink, &shared, n, probe_deadline, wait).await;
+            end
+        });
+        self.running = Some(Running { is_followed: true, commands, task });
     }
 
     /// A migration is over: makes ready for the next one.
@@ -412,11 +442,13 @@ impl Controller {
     async fn close(mut self) {
         if let Some(mut running) = self.running.take() {
             // One that has ended needs no cancelling, only its last probes.
-            let cancel = !self.has_ended();
+            let cancel = !self.has_ended() && !running.is_followed;
+            let left = running.is_followed && !self.has_ended();
             let clock = self.sink.clock();
             // Nobody looks on any more: a slow simulation has no need to be slow.
             clock.hasten();
             let patience = match (cancel, clock.is_simulated()) {
+                _ if left => Duration::ZERO,
                 (true, _) => CANCEL_WITHIN,
                 (false, false) => CANCEL_WITHIN.min(self.probe_deadline + TAIL * 2),
                 // Its probes show that they are settled: one that is answered, and one after the deadline.
@@ -434,6 +466,7 @@ impl Controller {
             };
             if tokio::time::timeout(patience, over).await.is_err() {
                 let (level, text) = match self.has_ended() {
+                    _ if left => (Level::Info, "quitting while a migration of another runs: it goes on"),
                     true => (Level::Warn, "quitting before the last migration's result was settled"),
                     false => (Level::Error, "the migration could not be cancelled in time"),
                 };
@@ -467,6 +500,14 @@ impl Controller {
 
     fn say(&self, level: Level, text: &str) {
         self.sink.emit(Body::Log(LogEvent { level, from: "controller".into(), text: text.into() }));
+    }
+}
+
+/// Waits until another has begun a migration; for ever, if nothing can be migrated.
+async fn begun(hypervisor: Option<&dyn Hypervisor>) {
+    match hypervisor {
+        Some(hypervisor) => hypervisor.begun().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -341,8 +341,12 @@ pub enum MigrationEvent {
         from: String,
         /// Destination host.
         to: String,
-        /// What it is asked to be.
+        /// What it is asked to be; of one that another has begun, that is not known, and these are the defaults.
         settings: MigrationSettings,
+        /// Who has begun it, where that was not blackout: its time counts from when it was first seen. Since
+        /// schema 1.4.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<By>,
     },
     /// Somebody wants it to be cancelled, stopped or changed. Whether that took effect is another fact: see
     /// [`MigrationEvent::Ruled`], [`MigrationEvent::Refused`] and [`MigrationEvent::Ended`]. Since schema 1.3.

@@ -82,6 +82,13 @@ pub trait Hypervisor: Send + Sync {
         Ok(None)
     }
 
+    /// Waits until a migration of the guest is under way that was not begun here, which [`Hypervisor::join`] then
+    /// finds; for ever where the product does not say. One that was begun here, or was joined, is not told again
+    /// although it may still go on. Looks only, and changes nothing. May be dropped without loss.
+    async fn begun(&self) {
+        std::future::pending().await
+    }
+
     /// A migration has ended so: makes ready for the next one, as far as hosts of our own need it.
     ///
     /// # Errors

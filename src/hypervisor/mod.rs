@@ -21,6 +21,6 @@ pub use contract::{Hypervisor, Migration, Order, Prospect};
 pub use error::HvError;
 pub use observe::{Observation, Observations, Observer, Side, Unwatched};
 pub use place::Place;
-pub use supervisor::{RunCommand, run_migration};
+pub use supervisor::{RunCommand, follow_migration, run_migration};
 
 pub use crate::event::{Capabilities, Parameter};

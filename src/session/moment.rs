@@ -84,6 +84,7 @@ mod tests {
             from: "a\x1b[2J".into(),
             to: "b".into(),
             settings: MigrationSettings::default(),
+            by: None,
         };
         let events = [
             (0, Body::Probe(ProbeEvent::Started { id, spec })),

@@ -139,7 +139,7 @@ mod tests {
             tell(t, Body::Probe(ev));
         }
         let settings = MigrationSettings::default();
-        let began = MigrationEvent::Began { n: 1, from: "a".into(), to: "b".into(), settings };
+        let began = MigrationEvent::Began { n: 1, from: "a".into(), to: "b".into(), settings, by: None };
         tell(400, Body::Migration(began));
         tell(410, Body::Hypervisor(HvEvent::Phase { phase: Phase::PreCopy, raw: "active".into(), substate: None }));
         tell(420, Body::Hypervisor(HvEvent::Round { round: 1, at: None }));

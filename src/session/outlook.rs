@@ -306,7 +306,7 @@ mod tests {
     fn what_was_changed_while_it_runs_is_gone_through_again() {
         let mut state = session();
         let (from, to) = ("a".to_owned(), "b".to_owned());
-        let began = MigrationEvent::Began { n: 1, from, to, settings: settings(32_000_000) };
+        let began = MigrationEvent::Began { n: 1, from, to, settings: settings(32_000_000), by: None };
         state.apply(&Event::new(10 * S, Body::Migration(began)));
         state.apply(&Event::new(11 * S, report(load(20))));
         state.apply(&Event::new(13 * S, report(load(80))));
@@ -337,7 +337,7 @@ mod tests {
         // One that was under way meanwhile comes too late, and is no prediction of what is fired now.
         state.apply(&Event::new(6 * S, said(asked.of)));
         let (from, to) = ("a".to_owned(), "b".to_owned());
-        let began = MigrationEvent::Began { n: 1, from, to, settings: settings(32_000_000) };
+        let began = MigrationEvent::Began { n: 1, from, to, settings: settings(32_000_000), by: None };
         state.apply(&Event::new(7 * S, Body::Migration(began)));
         assert_eq!((&state.forecast, &state.migrations[0].predicted), (&None, &None));
     }

@@ -275,7 +275,7 @@ mod tests {
     fn an_outage_that_lasts_has_no_end_and_one_in_a_migration_says_so() {
         let mut state = watched(|k| k >= 390);
         let settings = MigrationSettings::default();
-        let began = MigrationEvent::Began { n: 3, from: "a".into(), to: "b".into(), settings };
+        let began = MigrationEvent::Began { n: 3, from: "a".into(), to: "b".into(), settings, by: None };
         state.apply(&Event::new(19_000 * MS, Body::Migration(began)));
         let rows = rows(&state);
         let o = &rows[0].outages[0];

@@ -270,7 +270,12 @@ fn migration(ev: &MigrationEvent) -> Option<(Level, String)> {
     Some(match ev {
         MigrationEvent::Ready { .. } => return None,
         MigrationEvent::NotReady { why } => (Level::Info, format!("no further migration is possible: {why}")),
-        MigrationEvent::Began { n, from, to, settings } => {
+        MigrationEvent::Began { n, from, to, by: Some(by), .. } => {
+            let text =
+                format!("#{n} from {from} to {to} is under way, begun by {}; its time counts from here", by.words());
+            (Level::Info, text)
+        }
+        MigrationEvent::Began { n, from, to, settings, by: None } => {
             (Level::Info, format!("#{n} from {from} to {to} begins, policy {}", settings.policy.name))
         }
         MigrationEvent::Ruled { n, rule, then } => {

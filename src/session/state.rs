@@ -222,6 +222,8 @@ pub struct Migration {
     pub to: String,
     /// What it was asked to be.
     pub settings: MigrationSettings,
+    /// Who has begun it, where that was not blackout.
+    pub by: Option<By>,
     /// Settings asked for while it ran, each with its time, ns, after those it began with; empty where
     /// nothing was changed.
     pub retuned: Vec<(Nanos, MigrationSettings)>,

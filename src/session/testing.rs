@@ -338,12 +338,8 @@ fn migration() -> BoxedStrategy<MigrationEvent> {
         Just(By::Another),
     ];
     prop_oneof![
-        (1_u32..4, text(), text(), settings()).prop_map(|(n, from, to, settings)| MigrationEvent::Began {
-            n,
-            from,
-            to,
-            settings
-        }),
+        (1_u32..4, text(), text(), settings(), prop::option::of(by.clone()))
+            .prop_map(|(n, from, to, settings, by)| { MigrationEvent::Began { n, from, to, settings, by } }),
         (text(), text()).prop_map(|(from, to)| MigrationEvent::Ready { from, to }),
         text().prop_map(|why| MigrationEvent::NotReady { why }),
         (1_u32..4, rule, then()).prop_map(|(n, rule, then)| MigrationEvent::Ruled { n, rule, then }),

@@ -211,6 +211,7 @@ pub(crate) fn migrating(now: Nanos) -> State {
         n: 1,
         from: "a".into(),
         to: "b".into(),
+        by: None,
         settings: settings(),
         load: Some(load(9000.0)),
         began: BEGAN,

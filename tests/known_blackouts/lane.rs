@@ -108,6 +108,7 @@ pub(crate) fn run(lane: &Lane, mut tell: impl FnMut(&Measured)) -> Result<(), St
             from: "a".into(),
             to: "b".into(),
             settings: MigrationSettings::default(),
+            by: None,
         });
         let at = Instant::now() + Duration::from_secs_f64(dice.random_range(0.1..0.6));
         guest.order(Order { at, lasts, holds });

@@ -9,6 +9,7 @@ use super::changes::Knob;
 use super::config::{Config, quoted};
 use super::domstate::At;
 use super::host::{Guest, Host, lock};
+use super::jobinfo::Said;
 use super::lane::{Lane, wants_post_copy};
 use super::migration::{Begun, LibvirtMigration};
 use crate::event::{
@@ -20,6 +21,11 @@ use crate::text::visible;
 
 /// How long it may take until it is decided what is heard of a host.
 const SETTLED_WITHIN: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether another has begun a migration, where no event says so.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The least distance of two such looks.
+const LOOKS_APART: Duration = Duration::from_millis(20);
 
 /// A guest between two libvirt hosts.
 #[derive(Debug)]
@@ -38,6 +44,8 @@ struct Between {
     is_turned: bool,
     settings: MigrationSettings,
     told: Option<Capabilities>,
+    /// What migrates the guest, if anything does, was begun here or has been joined.
+    is_ours: bool,
 }
 
 impl LibvirtHypervisor {
@@ -206,6 +214,7 @@ impl Hypervisor for LibvirtHypervisor {
             _ => None,
         };
         let spec = lane.command(&settings);
+        lock(&self.state).is_ours = true;
         let host = || lane.source.name().to_owned();
         let process = spec.spawn().map_err(|e| HvError::Unreachable { host: host(), why: e.to_string() })?;
         lane.source.log(Level::Info, format!("runs: {}", spec.shown()));
@@ -228,8 +237,39 @@ impl Hypervisor for LibvirtHypervisor {
             Ok(At::Absent) => return Ok(None),
             Ok(At::Pulls | At::Halted(_)) | Err(_) => (None, false, false),
         };
+        lock(&self.state).is_ours = true;
         let begun = Begun::ByAnother { stopped, pulled };
         Ok(Some(Arc::new(LibvirtMigration::watch(lane, facts, runs, begun))))
+    }
+
+    async fn begun(&self) {
+        let (mut one, mut other) = (self.hosts[0].notes(), self.hosts[1].notes());
+        loop {
+            let jobs = tokio::join!(self.hosts[0].job(&self.guest), self.hosts[1].job(&self.guest));
+            let is_leaving = |said: &Said| match said {
+                Said::Job(job) => Some(job.is_leaving()),
+                Said::Gone | Said::Destination => Some(false),
+                Said::Blind(_) => None,
+            };
+            let leaving = [is_leaving(&jobs.0), is_leaving(&jobs.1)];
+            {
+                let mut between = lock(&self.state);
+                // Nothing goes on any more, so that what begins from now on is another's.
+                if leaving == [Some(false), Some(false)] {
+                    between.is_ours = false;
+                }
+                if leaving.contains(&Some(true)) && !between.is_ours {
+                    return;
+                }
+            }
+            tokio::select! {
+                _ = one.recv() => {}
+                _ = other.recv() => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+            // However many events there are.
+            tokio::time::sleep(LOOKS_APART).await;
+        }
     }
 
     async fn close(&self) {

@@ -22,6 +22,9 @@ const RUNS_WITHIN: Duration = Duration::from_secs(8);
 /// Between two looks for it.
 const RUNS_LOOK: Duration = Duration::from_millis(100);
 
+/// How long a migration that has just begun may take to become a job that can be aborted; 0.7 s were seen.
+const JOB_WITHIN: Duration = Duration::from_secs(4);
+
 /// A migration by libvirt. Dropped, its command is ended, and the migration goes on.
 #[derive(Debug)]
 pub(super) struct LibvirtMigration {
@@ -110,7 +113,16 @@ impl LibvirtMigration {
         }
         // From before the order: it may be over before that is answered.
         let before = std::mem::replace(&mut *lock(&self.shared.cancelling), true);
-        let done = self.give("domjobabort", order).await;
+        let until = Instant::now() + JOB_WITHIN;
+        let mut done = self.give("domjobabort", order).await;
+        // While the destination is being prepared there is no job yet that could be aborted.
+        while matches!(done, Err(HvError::Refused { .. }))
+            && self.shared.observer.now().phase == Phase::Setup
+            && Instant::now() < until
+        {
+            sleep(RUNS_LOOK).await;
+            done = self.give("domjobabort", order).await;
+        }
         if done.as_ref().is_err_and(|e| !e.is_unanswered()) {
             *lock(&self.shared.cancelling) = before;
         }

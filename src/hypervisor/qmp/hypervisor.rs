@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +21,9 @@ use super::status::is_final;
 use super::tuning;
 use crate::event::{Capabilities, EventSink, Level, Location, MigrationSettings, SettingWhy};
 use crate::hypervisor::{HvError, Hypervisor, Migration, Prospect};
+
+/// How often it is looked whether another has begun a migration.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How to drive a migration.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +58,8 @@ pub struct QmpHypervisor {
     options: QmpOptions,
     /// What is ready for the next migration.
     ready: Mutex<Ready>,
+    /// What the source migrates, if anything, was begun here or has been joined.
+    is_ours: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +89,12 @@ impl QmpHypervisor {
     /// Of two that are connected already.
     #[must_use]
     pub fn new(source: Arc<QmpHost>, destination: Arc<QmpHost>, options: QmpOptions, sink: EventSink) -> Self {
-        Self { pair: Pair { source, destination, sink }, options, ready: Mutex::default() }
+        Self {
+            pair: Pair { source, destination, sink },
+            options,
+            ready: Mutex::default(),
+            is_ours: AtomicBool::new(false),
+        }
     }
 
     /// Opens a destination that waits with `-incoming defer`; one that listens already stays so.
@@ -251,6 +262,7 @@ impl Hypervisor for QmpHypervisor {
     async fn start(&self, facts: EventSink) -> Result<Arc<dyn Migration>, HvError> {
         let mut ready = self.ready.lock().await;
         let prepared = Prepared::begun(&self.pair, ready.plan.as_ref());
+        self.is_ours.store(true, Ordering::Relaxed);
         self.pair.source.execute("migrate", json!({"uri": self.options.uri})).await?;
         Ok(self.watch(facts, std::mem::take(&mut *ready), prepared))
     }
@@ -266,7 +278,29 @@ impl Hypervisor for QmpHypervisor {
         }
         let offer = self.pair.source.offer().await?;
         prepared.as_set(&offer.capabilities);
+        self.is_ours.store(true, Ordering::Relaxed);
         Ok(Some(self.watch(facts, std::mem::take(&mut *ready), prepared)))
+    }
+
+    async fn begun(&self) {
+        let source = &self.pair.source;
+        loop {
+            // Without its `events` capability, which is not ours to set, QEMU tells no migration by itself.
+            let is_lost = source.view().borrow().lost.is_some();
+            if is_lost {
+                return std::future::pending().await;
+            }
+            if let Ok(state) = source.execute("query-migrate", Value::Null).await {
+                let word = name(state["status"].as_str().unwrap_or("none"));
+                match matches!(word.as_str(), "none" | "") || is_final(&word) {
+                    // What begins from now on is another's.
+                    true => self.is_ours.store(false, Ordering::Relaxed),
+                    false if !self.is_ours.load(Ordering::Relaxed) => return,
+                    false => {}
+                }
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     async fn close(&self) {

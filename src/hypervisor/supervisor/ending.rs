@@ -77,7 +77,7 @@ impl Supervisor {
                 return Some(said);
             }
             if self.now.real.saturating_sub(since) > NOTICE {
-                if self.state.hand().is_pulled() || self.not_offered(Then::Cancel).is_some() {
+                if self.is_followed || self.state.hand().is_pulled() || self.not_offered(Then::Cancel).is_some() {
                     return Some(said);
                 }
                 self.ask(Ask::Order(Order::Cancel, CANCEL_WITHIN), Awaited::Last(said));

@@ -28,6 +28,8 @@ pub(super) struct Supervisor {
     from: String,
     to: String,
     pub(super) settings: MigrationSettings,
+    /// Another has begun it: it is watched, and nothing is done about it that the operator does not ask for.
+    pub(super) is_followed: bool,
     pub(super) state: State,
     /// What the answer that is waited for is for.
     awaited: Option<Awaited>,
@@ -74,6 +76,7 @@ impl Supervisor {
             from: "?".into(),
             to: "?".into(),
             settings,
+            is_followed: false,
             state: State::Preparing,
             awaited: None,
             wanted: VecDeque::new(),
@@ -97,6 +100,14 @@ impl Supervisor {
         };
         new.ask(Ask::Prospect, Awaited::Ends);
         let out = std::mem::take(&mut new.out);
+        (new, out)
+    }
+
+    /// Follows migration `n`, which another has begun.
+    pub(super) fn follow(n: u32, now: Moment) -> (Self, Vec<Effect>) {
+        let (mut new, out) = Self::begin(n, MigrationSettings::default(), now);
+        // Nothing is made ready, and what is wanted of it waits until it is found.
+        (new.is_followed, new.state) = (true, State::Starting);
         (new, out)
     }
 
@@ -214,10 +225,18 @@ impl Supervisor {
         match (awaited, answer) {
             (Awaited::Ends, Input::Prospect(prospect)) => {
                 (self.from, self.to) = (prospect.from, prospect.to);
-                match prospect.obstacle {
+                if self.is_followed {
+                    self.located(&prospect.place);
+                    self.begun();
+                }
+                match prospect.obstacle.filter(|_| !self.is_followed) {
                     Some(why) => self.call_off(why),
                     None => self.ask(Ask::Offers, Awaited::Offers),
                 }
+            }
+            (Awaited::Offers, Input::Offers(offers)) if self.is_followed => {
+                self.offers = offers;
+                self.ask(Ask::Join, Awaited::Followed);
             }
             (Awaited::Offers, Input::Offers(offers)) => {
                 self.offers = offers;
@@ -245,6 +264,13 @@ impl Supervisor {
                     true => self.ask(Ask::Order(Order::Cancel, CANCEL_WITHIN), Awaited::Last(said)),
                     false => self.conclude(said),
                 }
+            }
+            (Awaited::Followed, Input::Joined(true)) => {
+                self.heard = self.now.real;
+                self.state = State::Copying { ruled: true };
+            }
+            (Awaited::Followed, Input::Joined(false)) => {
+                self.conclude(Said::Blind("it was over before it could be watched".into()));
             }
             (Awaited::Ending(ending), Input::Ordered(result, seen)) => {
                 self.seen = seen;
@@ -285,7 +311,8 @@ impl Supervisor {
     fn begun(&mut self) {
         self.began = self.now.session;
         let (from, to, settings) = (self.from.clone(), self.to.clone(), self.settings.clone());
-        self.tell(Body::Migration(MigrationEvent::Began { n: self.n, from, to, settings }));
+        let by = self.is_followed.then_some(By::Another);
+        self.tell(Body::Migration(MigrationEvent::Began { n: self.n, from, to, settings, by }));
     }
 
     /// It does not begin.

@@ -15,5 +15,5 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use shell::run_migration;
+pub use shell::{follow_migration, run_migration};
 pub use state::RunCommand;

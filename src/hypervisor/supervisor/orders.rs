@@ -30,7 +30,13 @@ impl Supervisor {
         match command {
             RunCommand::Cancel { by } => self.end_pre_copy(by, Then::Cancel),
             RunCommand::StopAndCopy if self.state.hand().is_owed() => {}
-            RunCommand::StopAndCopy => self.end_pre_copy(By::Operator, Then::StopAndCopy),
+            RunCommand::StopAndCopy => {
+                if self.is_followed {
+                    // From here on it is we who owe it to the guest that it runs again.
+                    self.ran = self.seen.source_running;
+                }
+                self.end_pre_copy(By::Operator, Then::StopAndCopy);
+            }
             RunCommand::PostCopy => self.end_pre_copy(By::Operator, Then::PostCopy),
             RunCommand::SetMigration(to) => {
                 let to = Box::new(to);

@@ -40,11 +40,37 @@ pub async fn run_migration(
     n: u32,
     settings: MigrationSettings,
     sink: EventSink,
-    mut commands: mpsc::Receiver<RunCommand>,
+    commands: mpsc::Receiver<RunCommand>,
 ) -> MigrationEnd {
     let sink = sink.of(Subject { migration: Some(n), ..sink.subject() });
-    let mut time = Time { began: Instant::now(), looked: 0, sink: sink.clone() };
-    let (mut supervisor, mut effects) = Supervisor::begin(n, settings, time.now());
+    let time = Time { began: Instant::now(), looked: 0, sink: sink.clone() };
+    let begun = Supervisor::begin(n, settings, time.now());
+    drive(hypervisor, time, begun, sink, commands).await
+}
+
+/// Follows migration `n` of a session, which another has begun, to its end, and returns how it ended. What is told is
+/// as of one of ours, and says who began it. Nothing is changed and nothing ordered that `commands` do not ask for: the
+/// migration has no stop policy, and its guest is resumed only if it was stopped by such a command.
+pub async fn follow_migration(
+    hypervisor: &dyn Hypervisor,
+    n: u32,
+    sink: EventSink,
+    commands: mpsc::Receiver<RunCommand>,
+) -> MigrationEnd {
+    let sink = sink.of(Subject { migration: Some(n), ..sink.subject() });
+    let time = Time { began: Instant::now(), looked: 0, sink: sink.clone() };
+    let begun = Supervisor::follow(n, time.now());
+    drive(hypervisor, time, begun, sink, commands).await
+}
+
+/// Carries questions and answers until the end is told.
+async fn drive(
+    hypervisor: &dyn Hypervisor,
+    mut time: Time,
+    (mut supervisor, mut effects): (Supervisor, Vec<Effect>),
+    sink: EventSink,
+    mut commands: mpsc::Receiver<RunCommand>,
+) -> MigrationEnd {
     let mut migration: Option<Arc<dyn Migration>> = None;
     let mut observations: Option<Observations> = None;
     let mut asked: Option<BoxFuture<'_, Answer>> = None;

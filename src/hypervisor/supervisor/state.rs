@@ -225,6 +225,8 @@ pub(super) enum Awaited {
     Instead(State),
     /// It cannot end well any more and is cancelled; then it is concluded.
     Last(Said),
+    /// Whether a migration that another has begun is still there.
+    Followed,
     /// New settings.
     Settings(Box<MigrationSettings>),
     /// The guest is to run there.

@@ -261,6 +261,39 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn of_one_that_another_has_begun_nothing_is_ordered(turns in prop::collection::vec(turn(), 1..60), offers in offers()) {
+        let mut now = Moment::default();
+        let (mut supervisor, mut effects) = Supervisor::follow(1, now);
+        let mut by = None;
+        for turn in &turns {
+            let mut asked = None;
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Ask(ask) => {
+                        prop_assert!(matches!(ask, Ask::Prospect | Ask::Offers | Ask::Join | Ask::Locate), "{:?}", ask);
+                        asked = Some(ask);
+                    }
+                    Effect::Tell(_, body) => if let Body::Migration(MigrationEvent::Began { by: whose, .. }) = *body {
+                        by = whose;
+                    },
+                    Effect::Over { .. } => prop_assert_eq!(by.clone(), Some(By::Another)),
+                }
+            }
+            now.real += turn.passes;
+            now.session += u64::try_from(turn.passes.as_nanos()).unwrap();
+            let input = match asked {
+                Some(ask) => answer(ask, turn, &mut Course::default(), offers.as_ref()),
+                None => Input::Seen(Box::new(turn.seen.clone())),
+            };
+            effects = supervisor.step(now, input);
+        }
+    }
+}
+
 /// A hypervisor that does what it is told and says where the guest is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum World {

@@ -22,7 +22,7 @@ impl State {
                 self.spent.beyond = true;
                 self.leave_out(t, "further migrations");
             }
-            MigrationEvent::Began { n, from, to, settings } => {
+            MigrationEvent::Began { n, from, to, settings, by } => {
                 let heard = self.primary().is_none_or(|p| p.deaf(t).is_none());
                 let load = self.load.set.map(|s| s.1).or_else(|| self.load.achieved.as_ref().map(|a| a.1.set));
                 self.migrations.push(Migration {
@@ -30,6 +30,7 @@ impl State {
                     from: from.clone(),
                     to: to.clone(),
                     settings: settings.clone(),
+                    by: by.clone(),
                     retuned: Vec::new(),
                     predicted: self.forecast.as_ref().filter(|f| f.1 == *n).map(|f| (f.0, f.2.clone())),
                     expected: None,

@@ -23,7 +23,7 @@ fn probe() -> Body {
 
 fn done() -> Vec<(Nanos, Body)> {
     let settings = MigrationSettings::default();
-    let began = MigrationEvent::Began { n: 1, from: "a".into(), to: "b".into(), settings };
+    let began = MigrationEvent::Began { n: 1, from: "a".into(), to: "b".into(), settings, by: None };
     let phase = |phase, raw: &str| Body::Hypervisor(HvEvent::Phase { phase, raw: raw.into(), substate: None });
     vec![
         (100 * MS, Body::Migration(began)),
@@ -65,7 +65,7 @@ fn a_refused_migration_never_ran() {
     let settings = MigrationSettings::default();
     let end = MigrationEnd::Failed { why: "no destination".into() };
     let refused = [
-        MigrationEvent::Began { n: 1, from: "?".into(), to: "?".into(), settings },
+        MigrationEvent::Began { n: 1, from: "?".into(), to: "?".into(), settings, by: None },
         MigrationEvent::Ended { n: 1, end },
         MigrationEvent::Settled { n: 1 },
     ];

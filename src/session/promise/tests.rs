@@ -18,7 +18,7 @@ fn migrated(all: &[&[(Method, [u64; 3])]]) -> State {
     for (i, seen) in all.iter().enumerate() {
         let (n, t) = (i as u32 + 1, (i as u64 + 1) * 100_000 * MS);
         let settings = MigrationSettings::default();
-        let began = MigrationEvent::Began { n, from: "a".into(), to: "b".into(), settings };
+        let began = MigrationEvent::Began { n, from: "a".into(), to: "b".into(), settings, by: None };
         state.apply(&Event::new(t, Body::Migration(began)));
         let phase = HvEvent::Phase { phase: Phase::PreCopy, raw: "active".into(), substate: None };
         state.apply(&Event::new(t + MS, Body::Hypervisor(phase)));
@@ -116,8 +116,13 @@ fn what_is_not_known_is_not_kept() {
 #[test]
 fn one_that_never_ran_was_down_for_no_time() {
     let mut state = migrated(&[&[(Method::ReplyGap, [10, 5, 15])]]);
-    let began =
-        MigrationEvent::Began { n: 2, from: "a".into(), to: "b".into(), settings: MigrationSettings::default() };
+    let began = MigrationEvent::Began {
+        n: 2,
+        from: "a".into(),
+        to: "b".into(),
+        settings: MigrationSettings::default(),
+        by: None,
+    };
     let end = MigrationEnd::Failed { why: "refused".into() };
     state.apply(&Event::new(900_000 * MS, Body::Migration(began)));
     state.apply(&Event::new(900_001 * MS, Body::Migration(MigrationEvent::Ended { n: 2, end })));

@@ -57,6 +57,7 @@ fn story() -> State {
                     from: host(from),
                     to: host(to),
                     settings: settings("xen-3.4"),
+                    by: None,
                 }),
             ),
             (began + 10, hv(HvEvent::Phase { phase: Phase::Setup, raw: "setup".into(), substate: None })),
@@ -245,7 +246,7 @@ fn two_probes() -> State {
     };
     tell(0, Body::Probe(ProbeEvent::Started { id: tcp, spec }));
     let (from, to) = ("a".to_owned(), "b".to_owned());
-    let began = MigrationEvent::Began { n: 1, from, to, settings: settings("none") };
+    let began = MigrationEvent::Began { n: 1, from, to, settings: settings("none"), by: None };
     for k in 0..200_u64 {
         let (t, sent) = (k * 50 + 1, k * 50 * MS);
         if t == 2_001 {

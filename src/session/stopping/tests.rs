@@ -147,7 +147,7 @@ fn stop(scenario: &Scenario, basis: &Basis, stop_at: u64) -> Option<(StopForecas
     };
     let settings = scenario.settings.clone();
     let (from, to) = ("a".to_owned(), "b".to_owned());
-    let began = MigrationEvent::Began { n: 1, from, to, settings };
+    let began = MigrationEvent::Began { n: 1, from, to, settings, by: None };
     state.apply(&Event::new(0, Body::Migration(began)));
     // All that is needed of a forecast is what it rests on.
     let idle = Situation { load: LoadSettings::default(), settings: MigrationSettings::default(), ram_bytes: 64 << 20 };
