@@ -163,7 +163,10 @@ impl Talk {
                 }
                 Step::Said(piece) if piece.whole && piece.text.len() <= room => {
                     room -= piece.text.len();
-                    lines.push(after_mark(bare(&piece.text)).to_owned());
+                    lines.push(match bare(&piece.text) {
+                        marked if marked.starts_with('@') => after_mark(marked).to_owned(),
+                        _ => piece.text,
+                    });
                 }
                 Step::Said(_) => {}
                 Step::Ended(status) => {
