@@ -22,8 +22,9 @@ use crate::text::visible;
 /// How long it may take until it is decided what is heard of a host.
 const SETTLED_WITHIN: Duration = Duration::from_secs(3);
 
-/// How often it is looked whether another has begun a migration, where no event says so.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether another has begun a migration. The first event of one comes half a second after its
+/// beginning; a look costs 0.3 ms of CPU.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// The least distance of two such looks.
 const LOOKS_APART: Duration = Duration::from_millis(20);
 
