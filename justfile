@@ -31,6 +31,15 @@ pictures:
     cargo build --release --locked
     screenshots/make target/release/blackout
 
+# A static build, which runs in any x86-64 Linux guest; 'blackout agent --install' copies it there
+agent:
+    rustup target add x86_64-unknown-linux-musl
+    cargo build --release --locked --target x86_64-unknown-linux-musl
+
+# An archive and a Debian package of it, in dist/
+release: agent
+    .ci/package target/x86_64-unknown-linux-musl/release/blackout
+
 # What CI runs
 ci:
     .ci/run

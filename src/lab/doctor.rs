@@ -344,7 +344,8 @@ fn in_range(range: &str, groups: &[u32]) -> bool {
     }
 }
 
-fn memlock() -> Check {
+/// Whether enough memory can be locked for a WSET.
+pub(crate) fn memlock() -> Check {
     let name = "locked memory";
     let enough = 96u64 << 20;
     match getrlimit(Resource::RLIMIT_MEMLOCK) {

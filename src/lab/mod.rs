@@ -18,7 +18,7 @@ mod boot;
 mod confine;
 mod cpio;
 pub mod doctor;
-mod elf;
+pub(crate) mod elf;
 mod error;
 mod guest_agent;
 pub mod guest_config;

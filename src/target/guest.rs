@@ -101,7 +101,9 @@ impl Guest {
     fn transport(&self) -> Result<Option<(Transport, Option<String>)>> {
         let Some(agent) = &self.agent else { return Ok(None) };
         if let Some(destination) = agent.strip_prefix("ssh:") {
-            let command = ["ssh", "-oBatchMode=yes", destination, "blackout", "agent", "--stdio"];
+            // One in the path, else the one that 'blackout agent --install' left there.
+            let found = r#"sh -c 'PATH="$PATH:$HOME/.blackout-agent"; exec blackout agent --stdio'"#;
+            let command = ["ssh", "-oBatchMode=yes", destination, found];
             return Ok(Some((Transport::Stdio { command: command.map(String::from).to_vec() }, None)));
         }
         let (psk, warning) = match &self.key {
