@@ -219,7 +219,7 @@ impl Hypervisor for LibvirtHypervisor {
         let host = || lane.source.name().to_owned();
         let process = spec.spawn().map_err(|e| HvError::Unreachable { host: host(), why: e.to_string() })?;
         lane.source.log(Level::Info, format!("runs: {}", spec.shown()));
-        Ok(Arc::new(LibvirtMigration::watch(lane, facts, runs, Begun::ByUs(process, settings))))
+        Ok(Arc::new(LibvirtMigration::watch(lane, facts, runs, Begun::ByUs(Box::new(process), Box::new(settings)))))
     }
 
     async fn join(&self, facts: EventSink) -> Result<Option<Arc<dyn Migration>>, HvError> {

@@ -47,7 +47,7 @@ fn not_now(order: &Order, why: impl Into<String>) -> HvError {
 /// How a migration is when watching begins.
 pub(super) enum Begun {
     /// By this command of ours, with these settings.
-    ByUs(Process, MigrationSettings),
+    ByUs(Box<Process>, Box<MigrationSettings>),
     /// By another.
     ByAnother {
         /// The guest has been stopped for it.
@@ -65,7 +65,7 @@ impl LibvirtMigration {
         let observer = Observer::new(facts);
         observer.update(|o| o.source_running = runs);
         let (mut course, process, settings) = match begun {
-            Begun::ByUs(process, settings) => (Course::default(), Some(process), Some(settings)),
+            Begun::ByUs(process, settings) => (Course::default(), Some(*process), Some(*settings)),
             Begun::ByAnother { stopped, pulled } => (Course::under_way(stopped, pulled), None, None),
         };
         course.asleep = runs == Some(false);
