@@ -19,11 +19,19 @@ const ROWS: [Row; 3] = [
     ("hyperv", Role::CpuHypervisor, |c| c.hypervisors),
 ];
 
+/// The rows there can be something in: who only watches has no guest's kernel to ask and no hypervisor.
+fn rows(ctx: &Ctx<'_>) -> &'static [Row] {
+    let bare = ctx.state.only_watches() && ctx.state.agent.since == 0;
+    if bare { &ROWS[1..2] } else { &ROWS }
+}
+
 pub(crate) fn render(ctx: &Ctx<'_>, area: Rect, buf: &mut Buffer) {
     let columns = cpu_columns(ctx.state, &ctx.axis);
     let mut y = area.y;
-    for (i, (name, role, value)) in ROWS.into_iter().enumerate() {
-        let height = (area.height + 2 - i as u16) / 3;
+    let rows = rows(ctx);
+    let n = rows.len() as u16;
+    for (i, &(name, role, value)) in rows.iter().enumerate() {
+        let height = (area.height + n - 1 - i as u16) / n;
         let mut pen = Pen::new(buf, Rect { y, height, ..area });
         y += height;
         if height == 0 {
