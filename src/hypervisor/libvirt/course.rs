@@ -29,6 +29,8 @@ pub(super) struct Course {
     whole: bool,
     /// It was seen to be cancelled.
     pub(super) cancelled: bool,
+    /// The source's QEMU was told to cancel. libvirt does that, too, where it has lost the other host.
+    pub(super) aborted: bool,
     /// The source has taken its guest down, since the other has it.
     pub(super) left: bool,
     /// The last figures.
@@ -121,6 +123,7 @@ impl Course {
             self.broken = matches!(status, "postcopy-paused" | "postcopy-recover" | "postcopy-recover-setup");
             self.pulled |= status.starts_with("postcopy");
             self.copying |= status == "active";
+            self.aborted |= matches!(status, "cancelling" | "cancelled");
         }
         match (side, event.name.as_str()) {
             (Side::Source, "STOP") => self.stopped = !self.asleep,
@@ -252,5 +255,10 @@ mod tests {
         let mut asleep = Course { asleep: true, ..Course::default() };
         asleep.qemu(Side::Source, &of("STOP", json!(null)), false);
         assert_eq!(asleep.phase().0, Phase::Setup);
+        assert!(!course.aborted);
+        course.qemu(Side::Destination, &of("MIGRATION", json!({"status": "cancelled"})), false);
+        assert!(!course.aborted, "the source's counts");
+        course.qemu(Side::Source, &of("MIGRATION", json!({"status": "cancelling"})), false);
+        assert!(course.aborted);
     }
 }

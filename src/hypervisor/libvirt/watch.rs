@@ -431,9 +431,13 @@ impl Watcher {
 
     /// It is over, and the guest is not at the destination.
     fn over(&self) {
-        let (cancelled, trouble) = self.course(|course| (course.cancelled, course.trouble.clone()));
+        let (cancelled, trouble, aborted) =
+            self.course(|course| (course.cancelled, course.trouble.clone(), course.aborted));
         let error = self.state.error.as_deref().unwrap_or_default();
         let by_us = *lock(&self.shared.cancelling);
+        // Another's command is told why it ended, and we are not: that QEMU was told to cancel is all that can be seen,
+        // where a look at the job came too late. One was gone within 100 ms.
+        let cancelled = cancelled || (aborted && self.state.ended.is_none());
         // libvirt 9.0, and older ones.
         if cancelled || by_us || error.contains("canceled by client") {
             let raw = if error.is_empty() { "cancelled" } else { error };
