@@ -2,6 +2,8 @@
 //! another home on this machine, as the far side of ssh would; what is installed is a static program that answers as
 //! the agent does.
 
+#![allow(clippy::unwrap_used, reason = "a test's own files")]
+
 mod common;
 
 use std::os::unix::fs::PermissionsExt;
