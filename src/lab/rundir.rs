@@ -144,7 +144,7 @@ pub struct Swept {
 ///
 /// # Errors
 /// [`LabError::File`] when `root` is not a folder of this user's alone: then nothing in it is
-/// looked at. Also when another process holds its lock for [`LOCKED_WITHIN`].
+/// looked at. Also when another process holds its lock for `LOCKED_WITHIN`.
 pub fn sweep(root: &Path) -> Result<Swept, LabError> {
     let folder = match OwnFolder::open(root) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Swept::default()),

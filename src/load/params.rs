@@ -55,12 +55,12 @@ fn cycle_near(rate: f64, period_ns: u64) -> Result<DirtyCycle, LoadError> {
 
 impl DirtyCycle {
     /// Sets RATE, holds PERIOD; BPC follows. BPC being whole pages and at least 1, PERIOD is then
-    /// adjusted to make the RATE exact. A PERIOD longer than [`DEFAULT_PERIOD`] of a single page is
+    /// adjusted to make the RATE exact. A PERIOD longer than `DEFAULT_PERIOD` of a single page is
     /// taken for one that a low RATE stretched, and shrinks back. RATE 0 sets BPC 0.
     ///
     /// # Errors
-    /// When the RATE is negative, not a number or above [`MAX_RATE`], or the PERIOD would exceed
-    /// [`MAX_PERIOD`].
+    /// When the RATE is negative, not a number or above `MAX_RATE`, or the PERIOD would exceed
+    /// `MAX_PERIOD`.
     pub fn with_rate(self, rate_pages_per_s: f64) -> Result<Self, LoadError> {
         check_rate(rate_pages_per_s)?;
         let stretched = self.bpc_pages <= 1 && self.period_ns > DEFAULT_PERIOD.as_nanos() as u64;
@@ -91,7 +91,7 @@ impl DirtyCycle {
     /// Sets BPC, holds PERIOD; RATE follows.
     ///
     /// # Errors
-    /// When the RATE would exceed [`MAX_RATE`].
+    /// When the RATE would exceed `MAX_RATE`.
     pub fn with_bpc(self, bpc_pages: u64) -> Result<Self, LoadError> {
         let cycle = Self { bpc_pages, ..self };
         cycle.check()?;
@@ -111,7 +111,7 @@ impl DirtyCycle {
     /// Sets PERIOD, holds BPC; RATE follows.
     ///
     /// # Errors
-    /// When the PERIOD is out of range or the RATE would exceed [`MAX_RATE`].
+    /// When the PERIOD is out of range or the RATE would exceed `MAX_RATE`.
     pub fn with_period(self, period: Duration) -> Result<Self, LoadError> {
         let cycle = Self { period_ns: check_period(period)?, ..self };
         cycle.check()?;
@@ -192,7 +192,7 @@ impl LoadSettings {
     }
 
     /// Checks every parameter against its range and rounds WSET up to whole pages. The memory limit
-    /// is another matter: see [`Limits`](super::Limits).
+    /// is another matter: see `Limits`.
     ///
     /// # Errors
     /// When a parameter is out of range.

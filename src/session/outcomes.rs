@@ -32,7 +32,7 @@ pub enum Placed {
     TooFarBehind,
 }
 
-/// The outcomes of one probe in slot order. What is held one by one is read as a [`Chunked`].
+/// The outcomes of one probe in slot order. What is held one by one is read as a `Chunked`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcomes {
     ring: Chunked<Outcome>,
